@@ -1,0 +1,33 @@
+/*===- lowbit-c/Calibration.h - watch activations ---------------------*- C -*-===*
+ *
+ * Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+ * SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ *===----------------------------------------------------------------------===*
+ *
+ * A bundle compiled with observers (lowbit-insert-observers) reports each observed
+ * tensor while it runs. The manifest's "observers" lists id and name.
+ *
+ *===----------------------------------------------------------------------===*/
+#ifndef LOWBIT_C_CALIBRATION_H
+#define LOWBIT_C_CALIBRATION_H
+
+#include "lowbit-c/Runtime.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* `data` holds `count` row-major float32 values and is valid during the call only.
+ * Called on the thread that called lowbit_bundle_run. */
+typedef void (*lowbit_observer)(void *user, int64_t id, const float *data, int64_t count);
+
+/* Sets (or with NULL removes) the function that observers of later runs call. No
+ * run may be in progress. A bundle without observers never calls it. */
+LOWBIT_API lowbit_status lowbit_bundle_set_observer(lowbit_bundle *bundle, lowbit_observer observer,
+                                                    void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LOWBIT_C_CALIBRATION_H */

@@ -1,0 +1,134 @@
+/*===- lowbit-c/Runtime.h - run a compiled bundle ---------------------*- C -*-===*
+ *
+ * Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+ * SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ *===----------------------------------------------------------------------===*
+ *
+ * The whole interface of liblowbit-runtime. A bundle is opened once and may then
+ * be run from any number of threads at the same time. No function throws; each
+ * returns a status, and lowbit_last_error() says in one line what happened and
+ * what to do. A bundle contains machine code: its hashes detect damage, not
+ * malice. Open only bundles that you would also execute.
+ *
+ *===----------------------------------------------------------------------===*/
+#ifndef LOWBIT_C_RUNTIME_H
+#define LOWBIT_C_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LOWBIT_RUNTIME_VERSION 1
+#define LOWBIT_MAX_RANK 8
+
+#if defined(_WIN32)
+#define LOWBIT_API
+#else
+#define LOWBIT_API __attribute__((visibility("default")))
+#endif
+
+/* The numbers are the exit codes of the command-line tools. */
+typedef enum lowbit_status {
+  LOWBIT_OK = 0,
+  LOWBIT_INVALID = 2,     /* bad argument, damaged bundle, wrong shape or dtype */
+  LOWBIT_UNSUPPORTED = 3, /* made for another runtime version or processor */
+  LOWBIT_NO_MEMORY = 4,
+  LOWBIT_INTERNAL = 5,
+  LOWBIT_UNAVAILABLE = 6 /* a device or driver is missing */
+} lowbit_status;
+
+/* The numbers are those of ONNX TensorProto.DataType. */
+typedef enum lowbit_dtype {
+  LOWBIT_F32 = 1,
+  LOWBIT_U8 = 2,
+  LOWBIT_I8 = 3,
+  LOWBIT_U16 = 4,
+  LOWBIT_I16 = 5,
+  LOWBIT_I32 = 6,
+  LOWBIT_I64 = 7,
+  LOWBIT_BOOL = 9, /* one byte, 0 or 1 */
+  LOWBIT_F16 = 10,
+  LOWBIT_F64 = 11,
+  LOWBIT_U32 = 12,
+  LOWBIT_U64 = 13,
+  LOWBIT_BF16 = 16
+} lowbit_dtype;
+
+typedef enum lowbit_device { LOWBIT_CPU = 0, LOWBIT_CUDA = 1 } lowbit_device;
+
+/* A view of a tensor. The memory belongs to the caller, except where
+ * lowbit_bundle_run filled a NULL `data` (see there). */
+typedef struct lowbit_tensor {
+  void *data;
+  int32_t dtype; /* lowbit_dtype */
+  int32_t rank;  /* 0 … LOWBIT_MAX_RANK */
+  int64_t shape[LOWBIT_MAX_RANK];
+  int64_t strides[LOWBIT_MAX_RANK]; /* in elements; may be 0 or negative */
+  int32_t device;                   /* lowbit_device */
+  int32_t owned; /* 1: allocated by the runtime; free with lowbit_tensor_release */
+} lowbit_tensor;
+
+/* One input or output of the model. Pointers live as long as the bundle. */
+typedef struct lowbit_value_info {
+  const char *name;
+  int32_t dtype;
+  int32_t rank;
+  const int64_t *dims;        /* -1 where known only at run time */
+  const char *const *symbols; /* "" or the name of a dynamic dimension */
+} lowbit_value_info;
+
+typedef struct lowbit_bundle lowbit_bundle;
+
+typedef struct lowbit_open_options {
+  uint32_t size;    /* sizeof(lowbit_open_options), for versioning */
+  int32_t threads;  /* 0: one per core that this process may use */
+  const char *isa;  /* NULL: the best this processor has. Or a kernel variant
+                       listed in the manifest, e.g. "avx2", "avx512vnni" */
+} lowbit_open_options;
+
+LOWBIT_API uint32_t lowbit_runtime_version(void);
+
+/* Opens the folder `path`. `options` may be NULL. On success *out is to be
+ * closed with lowbit_bundle_close; on failure *out is NULL. */
+LOWBIT_API lowbit_status lowbit_bundle_open(const char *path,
+                                            const lowbit_open_options *options,
+                                            lowbit_bundle **out);
+
+/* No run may be in progress. NULL is allowed. */
+LOWBIT_API void lowbit_bundle_close(lowbit_bundle *bundle);
+
+LOWBIT_API size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle);
+LOWBIT_API size_t lowbit_bundle_num_outputs(const lowbit_bundle *bundle);
+/* NULL where the index is out of range. */
+LOWBIT_API const lowbit_value_info *lowbit_bundle_input(const lowbit_bundle *bundle, size_t index);
+LOWBIT_API const lowbit_value_info *lowbit_bundle_output(const lowbit_bundle *bundle, size_t index);
+
+/* The text of manifest.json; lives as long as the bundle. */
+LOWBIT_API const char *lowbit_bundle_manifest(const lowbit_bundle *bundle);
+
+/* The kernel variant in use ("avx2", "avx512vnni", …); lives as long as the bundle. */
+LOWBIT_API const char *lowbit_bundle_isa(const lowbit_bundle *bundle);
+
+/* Runs the model once. `inputs` are in the order of the bundle's inputs, all of
+ * them, with exactly their dtypes and shapes; equal symbols must be equal sizes.
+ * For each output, `data` == NULL lets the runtime allocate (owned = 1); else the
+ * result is copied into the caller's memory, whose dtype and shape must be the
+ * result's. On failure no output is owned. Thread-safe. */
+LOWBIT_API lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                           size_t num_inputs, lowbit_tensor *outputs,
+                                           size_t num_outputs);
+
+/* Frees data that the runtime allocated and sets it to NULL; else does nothing. */
+LOWBIT_API void lowbit_tensor_release(lowbit_tensor *tensor);
+
+/* The last failure on this thread, one line; never NULL. */
+LOWBIT_API const char *lowbit_last_error(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* LOWBIT_C_RUNTIME_H */
