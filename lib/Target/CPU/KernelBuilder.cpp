@@ -91,7 +91,7 @@ KernelBuilder::loop(Value begin, Value end, Value step, ValueRange carried,
         SmallVector<Value> next = body(variable, args);
         scf::YieldOp::create(*this, loc, next);
       });
-  return llvm::to_vector(op.getResults());
+  return SmallVector<Value>(op.getResults());
 }
 
 int64_t cpu::scheduleInt(rt::KernelOp kernel, StringRef key) {

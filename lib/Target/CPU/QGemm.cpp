@@ -33,7 +33,7 @@ namespace {
 class QGemm {
 public:
   QGemm(KernelBuilder &b, rt::KernelOp kernel, const ISA &isa, func::FuncOp function)
-      : b(b), isa(isa), conv(scheduleInt(kernel, "conv")), n(scheduleInt(kernel, "n")),
+      : b(b), variant(isa), conv(scheduleInt(kernel, "conv")), n(scheduleInt(kernel, "n")),
         nr(scheduleInt(kernel, "nr")), length(scheduleInt(kernel, "length")),
         steps((length + 3) / 4), runsH(scheduleInt(kernel, "runs_h")),
         runsW(scheduleInt(kernel, "runs_w")), relu(scheduleInt(kernel, "relu")),
@@ -55,10 +55,10 @@ private:
   Value dot(Value accumulator, Value activations, Value weights);
   Value columns(ArrayRef<Value> halves);
   void finish(Value sums, Value column, Value outputOffset);
-  int64_t partsPerRow() const { return isa.dotProduct ? groupVectors : 4; }
+  int64_t partsPerRow() const { return variant.dotProduct ? groupVectors : 4; }
 
   KernelBuilder &b;
-  const ISA &isa;
+  const ISA &variant;
   bool conv;
   int64_t n, nr, length, steps, runsH, runsW;
   bool relu;
@@ -149,7 +149,7 @@ void QGemm::tile(const Chunk &chunk, Value row, int64_t rows, Value block, Value
   for (int64_t i = 0; i < rows; ++i)
     rowOffsets.push_back(b.add(chunk.input, b.mul(b.add(row, i), chunk.pixel)));
 
-  int64_t lanes = isa.dotProduct ? kLanes : 8;
+  int64_t lanes = variant.dotProduct ? kLanes : 8;
   Value zero = b.constantVector(b.getI32IntegerAttr(0), lanes);
   SmallVector<Value> sums(rows * partsPerRow(), zero);
   Value c0 = b.index(0), c1 = b.index(1);
@@ -172,7 +172,7 @@ void QGemm::tile(const Chunk &chunk, Value row, int64_t rows, Value block, Value
     ArrayRef<Value> parts = ArrayRef(sums).slice(i * partsPerRow(), partsPerRow());
     for (int64_t j = 0; j < groupVectors; ++j) {
       Value at = b.add(column, j * kLanes);
-      finish(isa.dotProduct ? parts[j] : columns(parts), at, b.add(outputRow, at));
+      finish(variant.dotProduct ? parts[j] : columns(parts), at, b.add(outputRow, at));
     }
   }
 }
@@ -183,7 +183,7 @@ SmallVector<Value> QGemm::step(ArrayRef<Value> rowOffsets, Value inputOffset, Va
   int64_t parts = partsPerRow();
   SmallVector<Value> weight;
   for (int64_t j = 0; j < parts; ++j) {
-    if (isa.dotProduct) {
+    if (variant.dotProduct) {
       weight.push_back(b.load(weights, b.add(weightOffset, j * 64), 64));
     } else {
       Value bytes = b.load(weights, b.add(weightOffset, j * 16), 16);
@@ -194,7 +194,7 @@ SmallVector<Value> QGemm::step(ArrayRef<Value> rowOffsets, Value inputOffset, Va
   SmallVector<Value> next;
   for (auto [i, rowOffset] : llvm::enumerate(rowOffsets)) {
     Value bytes = b.load(input, b.add(rowOffset, inputOffset), 4), spread;
-    if (isa.dotProduct) {
+    if (variant.dotProduct) {
       Value word = vector::BitCastOp::create(b, b.loc, VectorType::get({1}, b.getI32Type()), bytes);
       word = vector::ExtractOp::create(b, b.loc, word, ArrayRef<int64_t>{0});
       spread = vector::BitCastOp::create(b, b.loc, VectorType::get({64}, b.getI8Type()),
@@ -213,7 +213,7 @@ SmallVector<Value> QGemm::step(ArrayRef<Value> rowOffsets, Value inputOffset, Va
 }
 
 Value QGemm::dot(Value accumulator, Value activations, Value weights) {
-  if (isa.dotProduct)
+  if (variant.dotProduct)
     return LLVM::CallIntrinsicOp::create(b, b.loc, accumulator.getType(),
                                          b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
                                          ValueRange{accumulator, activations, weights})

@@ -23,7 +23,7 @@ llvm::Error lowbit::linkShared(ArrayRef<std::string> objects, StringRef output,
   if (std::error_code error =
           llvm::sys::fs::createTemporaryFile("lowbit-exports", "ver", descriptor, script))
     return llvm::createStringError(error, "cannot create a temporary file");
-  auto remove = llvm::make_scope_exit([&] { llvm::sys::fs::remove(script); });
+  llvm::scope_exit remove([&] { llvm::sys::fs::remove(script); });
   {
     llvm::raw_fd_ostream stream(descriptor, /*shouldClose=*/true);
     stream << "{ global: ";
