@@ -72,28 +72,32 @@ std::optional<int64_t> byteSize(const int64_t *dims, int64_t rank, int64_t eleme
 }
 
 bool isRowMajor(const int64_t *dims, const int64_t *strides, int64_t rank) {
-  int64_t expected = 1;
+  // Unsigned: beside a size of 0 the others may be as large as they like.
+  uint64_t expected = 1;
+  bool rowMajor = true;
   for (int64_t i = rank - 1; i >= 0; --i) {
     if (dims[i] == 0)
       return true;
-    if (dims[i] != 1 && strides[i] != expected)
-      return false;
-    expected *= dims[i];
+    rowMajor &= dims[i] == 1 || uint64_t(strides[i]) == expected;
+    expected *= uint64_t(dims[i]);
   }
-  return true;
+  return rowMajor;
 }
 
 void setRowMajor(const int64_t *dims, int64_t rank, int64_t *strides) {
-  int64_t stride = 1;
+  uint64_t stride = 1;
   for (int64_t i = rank - 1; i >= 0; --i) {
-    strides[i] = stride;
-    stride *= dims[i] > 0 ? dims[i] : 1;
+    strides[i] = int64_t(stride);
+    stride *= uint64_t(dims[i] > 0 ? dims[i] : 1);
   }
 }
 
 void copyStrided(const void *source, const int64_t *sourceStrides, void *target,
                  const int64_t *targetStrides, const int64_t *dims, int64_t rank,
                  int64_t elementSize) {
+  for (int64_t i = 0; i < rank; ++i)
+    if (dims[i] == 0)
+      return;
   const char *from = static_cast<const char *>(source);
   char *to = static_cast<char *>(target);
   // One memcpy for the inner dimensions that are row-major in both views.
@@ -105,9 +109,6 @@ void copyStrided(const void *source, const int64_t *sourceStrides, void *target,
       break;
     run *= dims[--outer];
   }
-  for (int64_t i = 0; i < rank; ++i)
-    if (dims[i] == 0)
-      return;
   int64_t index[LOWBIT_MAX_RANK] = {};
   while (true) {
     std::memcpy(to, from, size_t(run));

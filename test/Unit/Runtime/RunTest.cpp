@@ -23,16 +23,16 @@
 
 using namespace lowbit::test;
 
-static lowbit_tensor tensor(void *data, lowbit_dtype dtype, std::vector<int64_t> shape) {
+static lowbit_tensor tensor(void *data, int32_t dtype, std::vector<int64_t> shape) {
   lowbit_tensor t = {};
   t.data = data;
   t.dtype = dtype;
   t.rank = int32_t(shape.size());
-  int64_t stride = 1;
+  uint64_t stride = 1; // wraps for impossible shapes
   for (size_t i = shape.size(); i-- > 0;) {
     t.shape[i] = shape[i];
-    t.strides[i] = stride;
-    stride *= shape[i];
+    t.strides[i] = int64_t(stride);
+    stride *= uint64_t(shape[i]);
   }
   return t;
 }
@@ -291,8 +291,7 @@ TEST_F(Run, WrongInputs) {
     EXPECT_STREQ(lowbit_last_error(), message);
   };
   expect(tensor(data.data(), LOWBIT_F64, {2, 4}), "input 'x' has dtype f64, expected f32");
-  expect(tensor(data.data(), lowbit_dtype(99), {2, 4}),
-         "input 'x' has dtype dtype 99, expected f32");
+  expect(tensor(data.data(), 99, {2, 4}), "input 'x' has dtype dtype 99, expected f32");
   expect(tensor(data.data(), LOWBIT_F32, {2, 4, 1}),
          "input 'x' has rank 3, expected 2 (shape ?x4)");
   expect(tensor(data.data(), LOWBIT_F32, {2, 5}), "input 'x' has shape 2x5, expected ?x4");
@@ -303,6 +302,9 @@ TEST_F(Run, WrongInputs) {
   lowbit_tensor elsewhere = tensor(data.data(), LOWBIT_F32, {2, 4});
   elsewhere.device = LOWBIT_CUDA;
   expect(elsewhere, "input 'x' is on device 1, this bundle takes CPU memory", LOWBIT_UNAVAILABLE);
+  lowbit_tensor none = tensor(nullptr, LOWBIT_F32, {0, 4});
+  none.shape[1] = INT64_MAX;
+  expect(none, "input 'x' has shape 0x9223372036854775807, expected ?x4");
   lowbit_tensor many = tensor(data.data(), LOWBIT_F32, {int64_t(1) << 50, 4});
   many.strides[0] = 0;
   expect(many, "out of memory for a copy of input 'x'", LOWBIT_NO_MEMORY);

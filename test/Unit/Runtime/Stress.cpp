@@ -30,7 +30,7 @@ static void check(bool ok, const char *what) {
 }
 
 static void runOnce(lowbit_bundle *bundle, int thread, int i) {
-  int64_t rows = 1 + (i * 7 + thread) % 50;
+  int64_t rows = 1 + (i * 7 + thread) % 1000;
   int64_t modes[] = {Normal, NestedLoop, Normal, i % 8 == 3 ? Fails : ExhaustsInLoop};
   int64_t mode = modes[i % 4];
   std::vector<float> x(size_t(rows) * 4);
@@ -76,8 +76,13 @@ int main(int argc, char **argv) {
     return 5;
   }
   std::vector<std::thread> workers;
+  std::atomic<int> waiting{threads};
   for (int t = 0; t < threads; ++t)
-    workers.emplace_back([=] {
+    workers.emplace_back([=, &waiting] {
+      // All start together; the first would be done before the last is created.
+      waiting.fetch_sub(1);
+      while (waiting.load() > 0)
+        std::this_thread::yield();
       for (int i = 0; i < runs; ++i)
         runOnce(bundle, t, i);
     });
