@@ -8,10 +8,11 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Transforms/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   rt::registerBufferizableOpInterfaceExternalModels(registry);
 }
 
-void lowbit::registerAllPasses() {}
+void lowbit::registerAllPasses() { registerLowbitTransformsPasses(); }
