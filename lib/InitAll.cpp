@@ -8,11 +8,18 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/LLVM/Passes.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
 #include "lowbit/Transforms/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
-  rt::registerBufferizableOpInterfaceExternalModels(registry);
+  registerHostPipelineDialects(registry);
 }
 
-void lowbit::registerAllPasses() { registerLowbitTransformsPasses(); }
+void lowbit::registerAllPasses() {
+  registerLowbitTargetLLVMPasses();
+  registerLowbitTargetCPUPasses();
+  registerLowbitTransformsPasses();
+}
