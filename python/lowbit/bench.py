@@ -32,7 +32,7 @@ def bench(sources: list[str], *, inputs: Any = None, repeat: int = 0, dims: Mapp
     """
     if repeat < 0:
         raise InvalidInput(f"--repeat must not be negative: {repeat}")
-    subjects = [open_subject(source, threads=threads) for source in sources]
+    subjects = [open_subject(source, threads=threads, shared=len(sources) > 1) for source in sources]
     feed, described = _feed(subjects[0], inputs, dims or {}, batch, seed)
     for subject in subjects:
         for _ in range(WARMUP):
@@ -66,7 +66,7 @@ def bench(sources: list[str], *, inputs: Any = None, repeat: int = 0, dims: Mapp
         "schema": SCHEMA,
         "protocol": {
             "inputs": described, "shapes": {name: list(a.shape) for name, a in feed.items()}, "rounds": rounds, "warmup": WARMUP,
-            "order": "interleaved: each model once a round, the first one rotating",
+            "order": "interleaved: each model once a round, the first one rotating; onnxruntime's threads do not spin between runs" if len(subjects) > 1 else "one model",
             "threads": threads or "each runtime's default",
             "peak_memory": WHAT},
         "subjects": results}

@@ -49,9 +49,12 @@ class BundleSubject:
 
 
 class OrtSubject:
-    """An ONNX model in onnxruntime's CPU provider. model: a path, or a serialized model."""
+    """An ONNX model in onnxruntime's CPU provider. model: a path, or a serialized model.
 
-    def __init__(self, model: Path | bytes, name: str, threads: int = 0) -> None:
+    shared: its threads sleep between runs instead of spinning, so that other models can be timed in the same process.
+    """
+
+    def __init__(self, model: Path | bytes, name: str, threads: int = 0, shared: bool = False) -> None:
         try:
             import onnxruntime as ort
         except ImportError:
@@ -62,6 +65,8 @@ class OrtSubject:
         if threads:
             options.intra_op_num_threads = threads
             options.inter_op_num_threads = 1
+        if shared:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -114,7 +119,7 @@ def _onnx_bytes(path: Path) -> int | None:
     return size + sum((path.parent / name).stat().st_size for name in names)
 
 
-def open_subject(source: Any, *, threads: int = 0) -> Subject:
+def open_subject(source: Any, *, threads: int = 0, shared: bool = False) -> Subject:
     """A model from a path (`ort:` or `lowbit:` before it chooses the runtime), a Bundle, bytes or a ModelProto."""
     if isinstance(source, Bundle):
         return BundleSubject(source)
@@ -139,7 +144,7 @@ def open_subject(source: Any, *, threads: int = 0) -> Subject:
         return _compiled(path, threads)
     if path.stat().st_size == 0:
         raise InvalidInput(f"{path} is empty")
-    return OrtSubject(path, path.name, threads)
+    return OrtSubject(path, path.name, threads, shared)
 
 
 def _compiled(path: Path, threads: int) -> Subject:
