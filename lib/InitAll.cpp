@@ -10,10 +10,10 @@
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Dialect/ONNX/IR/QuantizableModels.h"
 #include "lowbit/Interfaces/QuantizableOpInterface.h"
-#include "lowbit/Transforms/Passes.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
@@ -23,7 +23,7 @@ void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
 }
 
 void lowbit::registerAllPasses() {
-  registerLowbitTransformsPasses();
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
+  registerLowbitTransformsPasses();
 }
