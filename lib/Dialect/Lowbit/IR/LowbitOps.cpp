@@ -1,0 +1,188 @@
+//===- LowbitOps.cpp - verifiers of the lowbit ops ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/OpImplementation.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace lowbit;
+
+#define GET_OP_CLASSES
+#include "lowbit/Dialect/Lowbit/IR/LowbitOps.cpp.inc"
+
+static int64_t groups(int64_t extent, int64_t group) {
+  return ShapedType::isDynamic(extent) ? extent : llvm::divideCeil(extent, group);
+}
+
+static bool fits(int64_t found, int64_t expected) {
+  return ShapedType::isDynamic(found) || ShapedType::isDynamic(expected) || found == expected;
+}
+
+/// Scale and zero of quantize and dequantize: rank 0, rank 1 along `axis`, or grouped along it.
+static LogicalResult verifyAlongAxis(Operation *op, RankedTensorType values, RankedTensorType scale,
+                                     RankedTensorType zero, std::optional<int64_t> axis,
+                                     int64_t group) {
+  if (!values || !scale || !zero)
+    return op->emitOpError("expects ranked tensors");
+  if (scale.getShape() != zero.getShape())
+    return op->emitOpError("expects zero points of the scale's shape ")
+           << scale.getShape() << ", found " << zero.getShape();
+  if (scale.getRank() == 0) {
+    if (axis || group)
+      return op->emitOpError("has one scale for the whole tensor, so neither axis nor group");
+    return success();
+  }
+  if (!axis || *axis < 0 || *axis >= values.getRank())
+    return op->emitOpError("expects an axis in [0, ") << values.getRank() << ") for its scales";
+  if (group == 0) {
+    if (scale.getRank() != 1 || !fits(scale.getDimSize(0), values.getDimSize(*axis)))
+      return op->emitOpError("expects one scale per index of axis ")
+             << *axis << " (" << values.getDimSize(*axis) << "), found scales of shape "
+             << scale.getShape();
+    return success();
+  }
+  if (group < 0)
+    return op->emitOpError("expects a positive group, found ") << group;
+  if (scale.getRank() != values.getRank())
+    return op->emitOpError("expects grouped scales of rank ")
+           << values.getRank() << ", found " << scale.getShape();
+  for (int64_t d = 0; d < values.getRank(); ++d) {
+    int64_t extent = values.getDimSize(d), expected = d == *axis ? groups(extent, group) : extent;
+    if (!fits(scale.getDimSize(d), expected))
+      return op->emitOpError("expects scale dim #")
+             << d << " (" << scale.getDimSize(d) << ") to be "
+             << (d == *axis ? "ceil(extent / group) = " : "the extent ") << expected;
+  }
+  return success();
+}
+
+static std::optional<int64_t> asOptional(IntegerAttr attr) {
+  return attr ? std::optional<int64_t>(attr.getInt()) : std::nullopt;
+}
+
+LogicalResult QuantizeOp::verify() {
+  if (getOutput().getType().getElementType() != getZero().getType().getElementType())
+    return emitOpError("expects zero points of the result's element type ")
+           << getOutput().getType().getElementType();
+  return verifyAlongAxis(*this, dyn_cast<RankedTensorType>(getInput().getType()),
+                         dyn_cast<RankedTensorType>(getScale().getType()),
+                         dyn_cast<RankedTensorType>(getZero().getType()), asOptional(getAxisAttr()),
+                         getGroup());
+}
+
+LogicalResult DequantizeOp::verify() {
+  if (getInput().getType().getElementType() != getZero().getType().getElementType())
+    return emitOpError("expects zero points of the input's element type ")
+           << getInput().getType().getElementType();
+  return verifyAlongAxis(*this, dyn_cast<RankedTensorType>(getInput().getType()),
+                         dyn_cast<RankedTensorType>(getScale().getType()),
+                         dyn_cast<RankedTensorType>(getZero().getType()), asOptional(getAxisAttr()),
+                         getGroup());
+}
+
+/// Weight scales of linear, conv and gather: [], [channels] or [channels, ceil(reduction / group)].
+static LogicalResult verifyWeightScale(Operation *op, RankedTensorType scale, Value zero,
+                                       int64_t channels, int64_t reduction, int64_t group) {
+  if (zero && cast<ShapedType>(zero.getType()).getShape() != scale.getShape())
+    return op->emitOpError("expects weight zero points of the scales' shape ") << scale.getShape();
+  if (group < 0)
+    return op->emitOpError("expects a positive group, found ") << group;
+  bool good = group ? scale.getRank() == 2 && fits(scale.getDimSize(0), channels) &&
+                          fits(scale.getDimSize(1), groups(reduction, group))
+                    : scale.getRank() == 0 ||
+                          (scale.getRank() == 1 && fits(scale.getDimSize(0), channels));
+  if (good)
+    return success();
+  InFlightDiagnostic diag = op->emitOpError("expects weight scales of shape ");
+  if (group)
+    diag << "[" << channels << ", " << groups(reduction, group) << "]";
+  else
+    diag << "[] or [" << channels << "]";
+  return diag << ", found [" << scale.getShape() << "]";
+}
+
+/// The two modes that linear and conv share; see LowbitOps.td.
+template <typename OpTy>
+static LogicalResult verifyModes(OpTy op, int64_t channels, int64_t reduction) {
+  auto scale = cast<RankedTensorType>(op.getWeightScale().getType());
+  if (failed(verifyWeightScale(op, scale, op.getWeightZero(), channels, reduction, op.getGroup())))
+    return failure();
+  if (op.getBias()) {
+    auto bias = cast<ShapedType>(op.getBias().getType());
+    if (bias.getRank() != 1 || !fits(bias.getDimSize(0), channels))
+      return op.emitOpError("expects a bias of shape [") << channels << "], found ["
+                                                         << bias.getShape() << "]";
+  }
+  Type input = cast<ShapedType>(op.getInput().getType()).getElementType();
+  bool integer = isa<IntegerType>(input);
+  if (integer != bool(op.getInputScale()) || integer != bool(op.getInputZero()))
+    return op.emitOpError("expects input_scale and input_zero exactly for an integer input");
+  if (bool(op.getOutputScale()) != bool(op.getOutputZero()))
+    return op.emitOpError("expects output_scale and output_zero together");
+  Type output = cast<ShapedType>(op.getOutput().getType()).getElementType();
+  if (!integer) {
+    if (op.getOutputScale())
+      return op.emitOpError("cannot quantize its result: the input is float");
+    if (op.getBias() && !isa<FloatType>(cast<ShapedType>(op.getBias().getType()).getElementType()))
+      return op.emitOpError("expects a float bias for a float input");
+    return success();
+  }
+  if (op.getGroup() || op.getWeightZero())
+    return op.emitOpError("with an integer input expects symmetric weights per tensor or channel");
+  if (op.getBias() &&
+      !cast<ShapedType>(op.getBias().getType()).getElementType().isSignlessInteger(32))
+    return op.emitOpError("expects an i32 bias for an integer input");
+  if (op.getOutputZero() &&
+      cast<ShapedType>(op.getOutputZero().getType()).getElementType() != output)
+    return op.emitOpError("expects output_zero of the result's element type ") << output;
+  if (!op.getOutputScale() && !isa<FloatType>(output))
+    return op.emitOpError("without output_scale expects a float result");
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  auto input = dyn_cast<RankedTensorType>(getInput().getType());
+  auto weight = dyn_cast<RankedTensorType>(getWeight().getType());
+  auto output = dyn_cast<RankedTensorType>(getOutput().getType());
+  if (!input || !weight || !output || input.getRank() < 1 || weight.getRank() != 2)
+    return emitOpError("expects input [..., K] and weight [N, K]");
+  int64_t n = weight.getDimSize(0), k = weight.getDimSize(1);
+  if (!fits(input.getShape().back(), k))
+    return emitOpError("expects the input's last dimension (")
+           << input.getShape().back() << ") to be the weight's K (" << k << ")";
+  if (output.getRank() != input.getRank() || !fits(output.getShape().back(), n))
+    return emitOpError("expects a result [..., ") << n << "], found [" << output.getShape() << "]";
+  return verifyModes(*this, n, k);
+}
+
+LogicalResult ConvOp::verify() {
+  auto input = dyn_cast<RankedTensorType>(getInput().getType());
+  auto weight = dyn_cast<RankedTensorType>(getWeight().getType());
+  if (!input || !weight || input.getRank() < 3 || weight.getRank() != input.getRank())
+    return emitOpError("expects input [N, C, spatial…] and weight [F, C / groups, spatial…]");
+  size_t spatial = input.getRank() - 2;
+  if (getStrides().size() != spatial || getDilations().size() != spatial ||
+      getPads().size() != 2 * spatial)
+    return emitOpError("expects ") << spatial << " strides and dilations and " << 2 * spatial
+                                   << " pads";
+  if (getGroups() < 1 || !fits(input.getDimSize(1), weight.getDimSize(1) * (int64_t)getGroups()))
+    return emitOpError("expects input channels (")
+           << input.getDimSize(1) << ") to be groups (" << getGroups() << ") times the weight's ("
+           << weight.getDimSize(1) << ")";
+  int64_t reduction = 1;
+  for (int64_t extent : weight.getShape().drop_front())
+    reduction *= extent;
+  return verifyModes(*this, weight.getDimSize(0), reduction);
+}
+
+LogicalResult GatherOp::verify() {
+  auto weight = dyn_cast<RankedTensorType>(getWeight().getType());
+  if (!weight || weight.getRank() != 2)
+    return emitOpError("expects a table of shape [V, D]");
+  return verifyWeightScale(*this, cast<RankedTensorType>(getWeightScale().getType()),
+                           getWeightZero(), weight.getDimSize(0), weight.getDimSize(1), getGroup());
+}

@@ -1,0 +1,25 @@
+//===- InitAll.cpp - registers every dialect and pass ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/InitAll.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/LLVM/Passes.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
+
+void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
+  registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
+  registerHostPipelineDialects(registry);
+}
+
+void lowbit::registerAllPasses() {
+  registerLowbitTargetLLVMPasses();
+  registerLowbitTargetCPUPasses();
+  registerLowbitTransformsPasses();
+}
