@@ -33,6 +33,7 @@ def fake(monkeypatch, tmp_path):
 
     class Calibrator:
         inputs = [("image", "f32", [-1, 2], ["N", ""])]
+        observers = ["conv:input"]
 
         def __init__(self, model, recipe):
             record("Calibrator", model, recipe)
@@ -42,7 +43,7 @@ def fake(monkeypatch, tmp_path):
 
         def finish(self, path):
             record("finish", path)
-            open(path, "w").write("calibration")
+            open(path, "x").write("calibration")
 
     module.Error, module.Calibrator = Error, Calibrator
     module.compile = lambda model, out, **options: record("compile", model, out, **options) or json.dumps({"summary": {}})
@@ -122,3 +123,14 @@ def test_models_in_every_form(fake, model, monkeypatch, as_what):
 def test_calibration_data_and_file_exclude_each_other(fake, model):
     with pytest.raises(lowbit.InvalidInput, match="not both"):
         lowbit.compile(model, calibration="c", calibration_data=[])
+
+
+def test_weight_only_recipes_need_no_calibration(fake, model, tmp_path, monkeypatch):
+    fake.Calibrator.observers = []
+    data = {"image": np.zeros((4, 2), np.float32)}
+    with pytest.raises(lowbit.InvalidInput, match="needs no calibration"):
+        lowbit.calibrate(model, data, tmp_path / "c.lbcal", recipe="int4")
+    monkeypatch.setattr(compiler, "Bundle", lambda path, threads: types.SimpleNamespace(path=path))
+    lowbit.compile(model, recipe="int4", calibration_data=data)
+    assert fake.calls[-1][0] == "compile" and fake.calls[-1][2]["calibration"] is None
+    assert not any(call[0] == "feed" for call in fake.calls) and not (tmp_path / "c.lbcal").exists()
