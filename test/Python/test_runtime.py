@@ -113,7 +113,7 @@ def test_errors_of_the_library(bundle, tmp_path):
 
 def test_results_outlive_the_bundle_and_are_freed(bundle):
     before = live()
-    out = bundle.run({"x": np.ones((2, 3), np.float32)})
+    out = bundle.run({"x": np.ones((2000, 3), np.float32)})  # large enough not to be copied
     part = out["y"][1:]
     bundle.close()
     del out
@@ -128,7 +128,7 @@ def test_threads_may_run_one_bundle(bundle):
     wrong = []
 
     def work(value):
-        x = np.full((50, 3), value, np.float32)
+        x = np.full((500, 3), value, np.float32)
         for _ in range(200):
             if not (bundle.run({"x": x})["y"] == 2 * value).all():
                 wrong.append(value)
