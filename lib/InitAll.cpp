@@ -11,6 +11,7 @@
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
@@ -20,4 +21,5 @@ void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
 void lowbit::registerAllPasses() {
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
+  registerLowbitTransformsPasses();
 }
