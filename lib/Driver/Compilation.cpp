@@ -12,7 +12,9 @@
 #include "lowbit/InitAll.h"
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/raw_ostream.h"
@@ -272,10 +274,23 @@ llvm::Error Compilation::toExecutable() {
     processor = llvm::sys::getHostCPUName().str();
   else if (options.arch != "x86-64-v3" && options.arch != "x86-64-v4")
     return driverError(3, "--arch " + options.arch + ": the CPU target knows host, x86-64-v3 and x86-64-v4");
+  if (llvm::Error error = run(5, "bufferizing", buildBufferizePipeline))
+    return error;
+  takeWeights();
   ToExecutableOptions executable;
   executable.isa = isa;
   return run(5, "generating code",
              [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
+}
+
+/// Constants go to the weights file, not into model.so.
+void Compilation::takeWeights() {
+  for (auto global : llvm::make_early_inc_range(root->getOps<memref::GlobalOp>()))
+    if (auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset")) {
+      if (weights.empty() || place.getInt() > weights.back().offset) // Else it shares an earlier place.
+        weights.push_back({global.getSymName().str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
+      global.erase();
+    }
 }
 
 std::string Compilation::print() {
