@@ -12,8 +12,11 @@
 #include "lowbit/InitAll.h"
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/TargetParser/Host.h"
@@ -201,9 +204,13 @@ llvm::Error Compilation::specializeDims() {
   return llvm::Error::success();
 }
 
+/// Quantized-form IR in a text file, for tests and for other compilers: the driver takes it from there.
+static bool isMLIR(llvm::StringRef path) { return path.ends_with(".mlir") || path.ends_with(".mlirbc"); }
+
 llvm::Error Compilation::import() {
   errors.clear();
-  root = importONNX(options.model, context);
+  root = isMLIR(options.model) ? parseSourceFile<ModuleOp>(options.model, &context)
+                               : importONNX(options.model, context);
   if (!root)
     return failure(2, "reading the model");
   if (llvm::Error error = specializeDims())
@@ -222,6 +229,8 @@ llvm::Error Compilation::import() {
 }
 
 llvm::Error Compilation::toFloat() {
+  if (isMLIR(options.model))
+    return readPorts();
   errors.clear();
   if (failed(reportUnsupported(*root)))
     return failure(3, "checking operators");
@@ -240,6 +249,8 @@ llvm::Error Compilation::toObserved() {
 }
 
 llvm::Error Compilation::toQDQ() {
+  if (isMLIR(options.model))
+    return llvm::Error::success();
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
@@ -272,10 +283,23 @@ llvm::Error Compilation::toExecutable() {
     processor = llvm::sys::getHostCPUName().str();
   else if (options.arch != "x86-64-v3" && options.arch != "x86-64-v4")
     return driverError(3, "--arch " + options.arch + ": the CPU target knows host, x86-64-v3 and x86-64-v4");
+  if (llvm::Error error = run(5, "bufferizing", buildBufferizePipeline))
+    return error;
+  takeWeights();
   ToExecutableOptions executable;
   executable.isa = isa;
   return run(5, "generating code",
              [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
+}
+
+/// Constants go to the weights file, not into model.so.
+void Compilation::takeWeights() {
+  for (auto global : llvm::make_early_inc_range(root->getOps<memref::GlobalOp>()))
+    if (auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset")) {
+      if (weights.empty() || place.getInt() > weights.back().offset) // Else it shares an earlier place.
+        weights.push_back({global.getSymName().ltrim("_").str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
+      global.erase();
+    }
 }
 
 std::string Compilation::print() {

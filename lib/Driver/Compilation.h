@@ -52,6 +52,13 @@ public:
   std::vector<std::string> isa;
   std::string processor; ///< LLVM's name.
   llvm::json::Array layers;
+  /// Constants with their places in the weights file, in order.
+  struct Weight {
+    std::string name;
+    int64_t offset;
+    ElementsAttr value;
+  };
+  std::vector<Weight> weights;
 
 private:
   llvm::Error run(int code, llvm::StringRef stage, llvm::function_ref<void(OpPassManager &)> build);
@@ -60,6 +67,7 @@ private:
   llvm::Error readPorts();
   void recordDecisions();
   void recordKernels();
+  void takeWeights();
 
   MLIRContext context;
   OwningOpRef<ModuleOp> root;

@@ -10,7 +10,6 @@
 #include "lowbit/Runtime/Sha256.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Target/LLVM/Emit.h"
-#include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
@@ -59,26 +58,20 @@ static const char *safetensorsType(Type type) {
 }
 
 /// Writes the constants at the places that lowbit-place-weights gave them.
-static llvm::Expected<uint64_t> writeWeights(ModuleOp module, const std::string &path) {
+static llvm::Expected<uint64_t> writeWeights(const std::vector<Compilation::Weight> &weights, const std::string &path) {
   SafetensorsWriter writer;
   std::vector<ConstantData> kept; // write() reads them.
-  kept.reserve(std::distance(module.getOps<memref::GlobalOp>().begin(), module.getOps<memref::GlobalOp>().end()));
-  int64_t end = -1;
-  for (auto global : module.getOps<memref::GlobalOp>()) {
-    auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset");
-    if (!place || place.getInt() <= end)
-      continue; // Shares the place of an equal constant before it.
-    std::optional<ConstantData> data = ConstantData::get(*global.getInitialValue());
-    const char *dtype = safetensorsType(global.getType().getElementType());
-    if (!data || !dtype)
-      return driverError(5, "constant " + global.getSymName() + " has no bytes or no type for the weights file");
+  kept.reserve(weights.size());
+  for (const Compilation::Weight &weight : weights) {
+    std::optional<ConstantData> data = ConstantData::get(weight.value);
+    const char *dtype = data ? safetensorsType(data->getType().getElementType()) : nullptr;
+    if (!dtype)
+      return driverError(5, "constant " + weight.name + " has no bytes or no type for the weights file");
     kept.push_back(*data);
     llvm::ArrayRef<char> bytes = kept.back().bytes();
-    uint64_t offset = writer.add(global.getSymName().str(), dtype, global.getType().getShape().vec(), bytes.data(), bytes.size());
-    if ((int64_t)offset != place.getInt())
-      return driverError(5, "constant " + global.getSymName() + " is at " + llvm::Twine(offset) + ", not at " +
-                                llvm::Twine(place.getInt()));
-    end = place.getInt();
+    uint64_t offset = writer.add(weight.name, dtype, data->getType().getShape().vec(), bytes.data(), bytes.size());
+    if ((int64_t)offset != weight.offset)
+      return driverError(5, "constant " + weight.name + " is at " + llvm::Twine(offset) + ", not at " + llvm::Twine(weight.offset));
   }
   std::string error;
   if (!writer.write(path, error))
@@ -89,9 +82,6 @@ static llvm::Expected<uint64_t> writeWeights(ModuleOp module, const std::string 
 llvm::Expected<llvm::SmallVector<char, 0>> lowbit::generateCode(Compilation &compilation, bool assembly) {
   ObjectOptions object;
   object.cpu = compilation.processor;
-  // Constants are in the weights file by now; what remains of the globals would be code.
-  for (auto global : llvm::make_early_inc_range(compilation.module().getOps<memref::GlobalOp>()))
-    global.erase();
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> module = translateToLLVM(compilation.module(), context, object);
   if (!module)
@@ -141,7 +131,7 @@ static json::Object summarize(const json::Array &layers) {
 llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation, const std::string &folder) {
   ModuleOp module = compilation.module();
   auto path = [&](const char *name) { return folder + "/" + name; };
-  auto offset = writeWeights(module, path("weights.safetensors"));
+  auto offset = writeWeights(compilation.weights, path("weights.safetensors"));
   if (!offset)
     return offset.takeError();
 

@@ -73,7 +73,6 @@ void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledO
 }
 
 void lowbit::buildToExecutablePipeline(OpPassManager &manager, const ToExecutableOptions &options) {
-  buildBufferizePipeline(manager);
   GenerateCPUKernelsOptions kernels;
   kernels.isa.assign(options.isa.begin(), options.isa.end());
   if (kernels.isa.empty())
@@ -96,5 +95,9 @@ void lowbit::registerPipelines() {
   PassPipelineRegistration<ToScheduledOptions>("lowbit-to-scheduled", "quantized form to scheduled form",
                                                buildToScheduledPipeline);
   PassPipelineRegistration<ToExecutableOptions>(
-      "lowbit-to-executable", "scheduled form to LLVM dialect", buildToExecutablePipeline);
+      "lowbit-to-executable", "scheduled form to LLVM dialect",
+      [](OpPassManager &manager, const ToExecutableOptions &options) {
+        buildBufferizePipeline(manager);
+        buildToExecutablePipeline(manager, options);
+      });
 }

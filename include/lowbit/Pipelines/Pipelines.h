@@ -38,7 +38,7 @@ void buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options);
 void buildToQuantizedPipeline(OpPassManager &manager);
 /// quantized form → scheduled form for the CPU: kernel launches and linalg on tensors.
 void buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options);
-/// scheduled form → LLVM dialect with the model's entry points.
+/// Bufferized scheduled form (buildBufferizePipeline) → LLVM dialect with the model's entry points.
 void buildToExecutablePipeline(OpPassManager &manager, const ToExecutableOptions &options);
 
 /// The six above as lowbit-to-float, -observed, -qdq, -quantized, -scheduled, -executable.

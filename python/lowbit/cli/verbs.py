@@ -48,7 +48,7 @@ def _show_model(console: Console, name: str, data: dict[str, Any]) -> None:
         for value in data.get(kind, []):
             dims = [s or ("?" if d < 0 else str(d)) for d, s in zip(value["dims"], value.get("symbols") or [""] * len(value["dims"]))]
             console.print(f"  {kind[:-1]}  {value['name']}: {value['dtype']} \\[{', '.join(dims)}]")
-    operators = data.get("ops", {})
+    operators = data["operators"]
     console.print("  " + ", ".join(f"{name} ×{count}" for name, count in sorted(operators.items(), key=lambda item: (-item[1], item[0]))))
     table = Table(box=None, header_style="bold")
     for column, justify in (("layer", "left"), ("operator", "left"), ("weights", "left"), ("parameters", "right"), ("quantizable", "left")):
@@ -102,6 +102,8 @@ def calibrate(options: Namespace) -> int:
     check_free(options.out, options.force)
     with log.progress("calibrating") as progress:
         samples = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, progress=progress)
+    if not samples:
+        raise InvalidInput(f"recipe {options.recipe} needs no calibration")
     log.say(f"wrote {options.out}: {samples} samples, recipe {options.recipe}")
     if options.json:
         print(json.dumps({"calibration": options.out, "samples": samples, "recipe": options.recipe}))
@@ -124,7 +126,8 @@ def compile(options: Namespace) -> int:
             calibration = os.path.join(scratch, "calibration.lbcal")
             with log.progress("calibrating") as progress:
                 samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
-            log.say(f"calibrated with {samples} samples")
+            log.say(f"calibrated with {samples} samples" if samples else f"recipe {options.recipe} needs no calibration: --data is not used")
+            calibration = calibration if samples else None
         arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
         if options.emit:
             return _emit(options, log, arguments)

@@ -16,6 +16,7 @@
 
 using namespace lowbit::tool;
 using lowbit::test::readFile;
+using lowbit::test::temporaryFolder;
 using lowbit::test::writeFile;
 
 /// The file of version 1 with this header text.
@@ -78,13 +79,13 @@ TEST(Npy, Refuses) {
     EXPECT_NE(error, "");
   }
   EXPECT_EQ(npyDataOffset("\x93NUMPY", error), 0u);
-  EXPECT_EQ(npyDataOffset(std::string("\x93NUMPY\x09\x00ab..", 12), error), 0u);
+  EXPECT_EQ(npyDataOffset(std::string("\x93NUMPY\x09\x00ab..", 11), error), 0u);
 }
 
 namespace {
 struct NpzFile : testing::Test {
   void SetUp() override {
-    path = testing::TempDir() + "lowbit-test.npz";
+    path = temporaryFolder() + "lowbit-test.npz";
     std::filesystem::remove(path);
     a.data = values;
     a.dtype = LOWBIT_F32;
