@@ -24,6 +24,7 @@ from ..eval.table import print_report
 from ..feeds import Feeder
 from ..output import check_free, whole, write_bytes
 from ..runtime import Bundle
+from ..signature import batchable
 from .console import Log, size
 
 
@@ -165,7 +166,7 @@ def run(options: Namespace) -> int:
     _check_device(options.device, bundle)
     data = open_data(options.inputs)
     feeds = None
-    if data.stacked is not None:
+    if data.stacked is not None and not batchable(bundle.inputs, bundle.outputs):  # the arrays may be one feed as they are
         exact = {value.name: data.stacked[value.name] for value in bundle.inputs if value.name in data.stacked}
         if len(exact) == len(bundle.inputs) and all(value.fits(exact[value.name].shape) for value in bundle.inputs):
             feeds = [exact]
