@@ -241,7 +241,7 @@ def eval(options: Namespace) -> int:
     with log.progress("evaluating") as progress:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
-                          stride=options.stride, seed=options.seed, threads=options.threads, progress=progress)
+                          stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import load_function
+from ..data import Data, load_function
 from ..errors import Error, InvalidInput, nearest, one_line
 from ..feeds import Feed
 from . import metrics
@@ -24,7 +24,6 @@ Outputs = Mapping[str, np.ndarray]
 # Values that are looked at together, in float64.
 _PIECE = 1 << 21
 
-NAMES = ("classify", "lm", "regress", "drift")
 
 
 class Task:
@@ -49,6 +48,9 @@ class Task:
     def value_of(self, mean: Any) -> Any:
         """The task value for a mean of `column` (a number or an array of resampled ones)."""
         return mean
+
+    def prepare(self, data: Data, first: int, count: int | None) -> None:
+        """Sees the data before the first feed; their samples are `first` … `first + count − 1`."""
 
     def choose_output(self, names: list[str]) -> str:
         """The output the task looks at: --output, the only one, or one called logits."""
@@ -281,13 +283,3 @@ class Function(Task):
         if results and isinstance(results[0], Mapping):
             return {key: float(np.mean([r[key] for r in results])) for key in results[0]}
         return {}
-
-
-def make_task(text: str, label_key: str = "label", output: str | None = None) -> Task:
-    """The task that --task names."""
-    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task}
-    if text in kinds:
-        return kinds[text](label_key, output)
-    if ".py:" in text:
-        return Function(text, label_key, output)
-    raise InvalidInput(f"unknown task '{text}'{nearest(text, NAMES)}; or FILE.py:FUNC")
