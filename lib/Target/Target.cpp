@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/Target.h"
+#include "mlir/IR/BuiltinOps.h"
 #include <map>
 #include <mutex>
 
