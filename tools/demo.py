@@ -21,7 +21,7 @@ from lowbit.output import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "python" / "lowbit" / "models"
-# The last one is there to show what a collapse looks like.
+# The last one is coarser than anyone should be: one scale for a whole matrix.
 RECIPES = ("fp32", "int8", "int4:group=32", "int4:per=tensor")
 CUDA_RECIPES = ("int8", "int4:group=32")
 SUBJECTS = (("digits_cnn", "digits", "classify"), ("tiny_llama", "tiny_llama", "lm"))

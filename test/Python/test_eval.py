@@ -194,6 +194,30 @@ def test_outputs_that_are_probabilities(linear, tmp_path):
     assert softmaxed["candidates"][0]["drift"]["kl"] == pytest.approx(logits["candidates"][0]["drift"]["kl"], rel=1e-3)
 
 
+def test_embeddings_by_scored_pairs(linear):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 6)).astype(np.float32)
+    pairs = rng.integers(0, 120, (200, 2))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    score = np.round((unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1) * 5)  # with ties
+    damaged = np.eye(6)
+    damaged[:, :3] = 0
+    data = {"x": x, "pairs": pairs, "score": score}
+    found = lowbit.evaluate(linear(np.eye(6), "a"), [linear(np.eye(6) * 3, "b"), linear(damaged, "c")], data, task="embed").data
+    scipy = pytest.importorskip("scipy.stats", reason="needs scipy to compare with")
+    similarity = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1)
+    assert found["reference"]["task"]["value"] == pytest.approx(scipy.spearmanr(similarity, score).statistic, rel=1e-6)
+    scaled, broken = found["candidates"]
+    assert scaled["verdict"]["value"] == "ok" and scaled["task"]["change"]["value"] == pytest.approx(0, abs=1e-6)
+    assert broken["verdict"]["value"] == "cliff" and "Spearman" in broken["verdict"]["rule"]
+    with pytest.raises(InvalidInput, match="chance level"):
+        lowbit.evaluate(linear(np.eye(6), "a"), [linear(np.eye(6), "b")], {**data, "score": -score}, task="embed")
+    with pytest.raises(InvalidInput, match="name samples 0 … 119"):
+        lowbit.evaluate(linear(np.eye(6), "a"), [linear(np.eye(6), "b")], {**data, "pairs": pairs + 1}, task="embed")
+    alone = lowbit.evaluate(linear(np.eye(6), "a"), [linear(damaged, "c")], {"x": x}, task="embed").data
+    assert alone["reference"]["task"] is None and alone["candidates"][0]["verdict"]["value"] == "cliff"
+
+
 def test_a_function_as_the_task(linear, tmp_path):
     path = tmp_path / "task.py"
     path.write_text("def error(outputs, sample):\n    return {'error': float(abs(outputs['y'] - sample['label']).sum()), 'one': 1}\n"

@@ -24,6 +24,7 @@ from ..eval.table import print_report
 from ..feeds import Feeder
 from ..output import check_free, whole, write_bytes
 from ..runtime import Bundle
+from ..signature import batchable
 from .console import Log, size
 
 
@@ -165,7 +166,7 @@ def run(options: Namespace) -> int:
     _check_device(options.device, bundle)
     data = open_data(options.inputs)
     feeds = None
-    if data.stacked is not None:
+    if data.stacked is not None and not batchable(bundle.inputs, bundle.outputs):  # the arrays may be one feed as they are
         exact = {value.name: data.stacked[value.name] for value in bundle.inputs if value.name in data.stacked}
         if len(exact) == len(bundle.inputs) and all(value.fits(exact[value.name].shape) for value in bundle.inputs):
             feeds = [exact]
@@ -240,7 +241,7 @@ def eval(options: Namespace) -> int:
     with log.progress("evaluating") as progress:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
-                          stride=options.stride, seed=options.seed, threads=options.threads, progress=progress)
+                          stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")

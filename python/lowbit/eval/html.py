@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .report import Report, show, show_task
+from .table import counts
 
 _STYLE = """
 :root{--bg:#fff;--fg:#1b1f24;--soft:#59636e;--line:#d8dee4;--card:#f6f8fa;--ok:#1a7f37;--drift:#9a6700;--cliff:#cf222e;--inconclusive:#8250df;
@@ -54,7 +55,7 @@ def _grid(header: list[str], rows: list[list[str]]) -> str:
 def _head(data: dict[str, Any]) -> str:
     p = data["protocol"]
     return (f"<h1>What quantization changed in {escape(data['reference']['name'])}</h1><p class='soft'>Reference in {escape(data['reference']['runtime'])}; "
-            f"task {escape(p['task'])} on {escape(p['data'])}: {p['samples']:,} samples, {p['units']:,} {p['unit']}s</p>")
+            f"task {escape(p['task'])} on {escape(p['data'])}: {counts(p)}</p>")
 
 
 def _cards(data: dict[str, Any]) -> str:
