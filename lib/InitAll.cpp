@@ -5,9 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/InitAll.h"
+#include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Dialect/ONNX/IR/QuantizableModels.h"
+#include "lowbit/Interfaces/QuantizableOpInterface.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
@@ -16,10 +19,13 @@
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
+  registerLinalgQuantizableModels(registry);
+  onnx::registerQuantizableModels(registry);
 }
 
 void lowbit::registerAllPasses() {
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
+  registerLowbitConversionPasses();
   registerLowbitTransformsPasses();
 }

@@ -9,6 +9,7 @@
 #include "Failure.h"
 #include "lowbit/Runtime/Sha256.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <dlfcn.h>
@@ -148,6 +149,17 @@ static void writeAll(int fd, const char *data, size_t bytes) {
   }
 }
 
+/// A path to a descriptor that this process has not used before. The loader knows libraries by path
+/// and keeps some for ever (those linked with nodelete), whereas the system gives out the numbers
+/// of descriptors again. So the path also spells a serial number, in slashes.
+static std::string uniquePath(int fd) {
+  static std::atomic<uint64_t> serial{0};
+  std::string path = "/proc/self/fd";
+  for (uint64_t rest = ++serial; rest != 0; rest >>= 1)
+    path += rest & 1 ? "/./" : "//";
+  return path + "/" + std::to_string(fd);
+}
+
 ModelLibrary::~ModelLibrary() {
   if (handle)
     dlclose(handle);
@@ -172,8 +184,7 @@ void ModelLibrary::open(const std::string &path, const FileInfo &expected) {
   }
   file.checkHash(hash.finish(), expected);
 
-  std::string name = "/proc/self/fd/" + std::to_string(copy);
-  handle = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  handle = dlopen(uniquePath(copy).c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char *why = dlerror();
     fail(LOWBIT_INVALID, "cannot load " + inQuotes(path) + ": " + (why ? why : "unknown reason"));

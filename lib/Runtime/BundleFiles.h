@@ -53,8 +53,7 @@ public:
   void (*run)(void *const *inputs, void *results) = nullptr;
 
 private:
-  /// What is loaded is a private copy in memory. Its descriptor stays open: the loader knows
-  /// libraries by path, and the path contains the number.
+  /// What is loaded is a private copy in memory.
   int copy = -1;
   void *handle = nullptr;
 };

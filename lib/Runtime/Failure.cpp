@@ -6,8 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Failure.h"
 
-#include <algorithm>
-#include <cstring>
+#include "lowbit/Runtime/Text.h"
 
 namespace lowbit::runtime {
 
@@ -16,18 +15,10 @@ static thread_local char lastError[1024] = "no error";
 void fail(lowbit_status status, std::string message) { throw Failure{status, std::move(message)}; }
 
 void setLastError(const char *message) noexcept {
-  size_t length = std::min(std::strlen(message), sizeof lastError - 1);
-  for (size_t i = 0; i < length; ++i)
-    lastError[i] = static_cast<unsigned char>(message[i]) < 0x20 ? ' ' : message[i];
-  lastError[length] = 0;
+  copyPrintable(message, lastError, sizeof lastError);
 }
 
-std::string inQuotes(const std::string &text) {
-  std::string result = "'";
-  for (char c : text)
-    result += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-  return result + "'";
-}
+std::string inQuotes(const std::string &text) { return "'" + printable(text) + "'"; }
 
 } // namespace lowbit::runtime
 

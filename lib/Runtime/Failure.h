@@ -33,7 +33,8 @@ struct Failure {
 void setLastError(const char *message) noexcept;
 
 /// Calls `body` and returns what became of it.
-template <typename Body> lowbit_status guarded(Body &&body) noexcept {
+template <typename Body>
+lowbit_status guarded(Body &&body) noexcept {
   try {
     body();
     return LOWBIT_OK;

@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
 /// Sums of 16-bit floats are kept in f32.
@@ -183,7 +184,7 @@ static LogicalResult gemm(Lowering &l) {
   return l.replace(narrow(l, product, element));
 }
 
-void lowbit::addContractionLowerings(LoweringTable &table) {
+void lowbit::onnx::addContractionLowerings(LoweringTable &table) {
   table["Gemm"] = gemm;
   table["MatMul"] = matMul;
 }

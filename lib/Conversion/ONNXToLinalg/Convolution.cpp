@@ -16,9 +16,10 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
-Window lowbit::readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel) {
+Window lowbit::onnx::readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel) {
   Window w;
   size_t n = kernel.size();
   w.kernel = Sizes(kernel);
@@ -74,7 +75,7 @@ Window lowbit::readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel) {
   return w;
 }
 
-Value lowbit::padWindow(Lowering &l, const Window &w, Value input, Value fill) {
+Value lowbit::onnx::padWindow(Lowering &l, const Window &w, Value input, Value fill) {
   Sizes low(2, l.index(0)), high(2, l.index(0));
   low.append(w.low);
   high.append(w.high);
@@ -315,7 +316,7 @@ static LogicalResult convTranspose(Lowering &l) {
       }));
 }
 
-void lowbit::addConvolutionLowerings(LoweringTable &table) {
+void lowbit::onnx::addConvolutionLowerings(LoweringTable &table) {
   table["Conv"] = conv;
   table["ConvTranspose"] = convTranspose;
 }

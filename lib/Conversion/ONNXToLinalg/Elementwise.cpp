@@ -12,6 +12,7 @@
 #include "llvm/ADT/Sequence.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 static bool isFloat(Value value) { return isa<FloatType>(value.getType()); }
 
@@ -338,7 +339,7 @@ static LogicalResult classify(Lowering &l) {
   }));
 }
 
-void lowbit::addElementwiseLowerings(LoweringTable &table) {
+void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
   for (StringRef name :
        {"Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
         "LeakyRelu", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin",

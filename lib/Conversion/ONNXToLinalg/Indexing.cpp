@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
 /// An index of a dim of `size`: counts from the end where negative, then clamped into range.
@@ -246,7 +247,7 @@ static LogicalResult scatterND(Lowering &l) {
   return l.replace(loops.empty() ? result : nest.results[0]);
 }
 
-void lowbit::addIndexingLowerings(LoweringTable &table) {
+void lowbit::onnx::addIndexingLowerings(LoweringTable &table) {
   table["Gather"] = gather;
   table["GatherElements"] = gatherElements;
   table["GatherND"] = gatherND;

@@ -15,8 +15,9 @@
 #include "mlir/IR/BuiltinOps.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
-Type lowbit::toSignless(Type type) {
+Type lowbit::onnx::toSignless(Type type) {
   if (auto tensor = dyn_cast<RankedTensorType>(type))
     return tensor.clone(toSignless(tensor.getElementType()));
   if (type.isUnsignedInteger())

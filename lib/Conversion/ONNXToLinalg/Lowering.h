@@ -23,7 +23,7 @@
 #include "mlir/IR/OpDefinition.h"
 #include "llvm/ADT/StringMap.h"
 
-namespace lowbit {
+namespace lowbit::onnx {
 
 using Sizes = SmallVector<OpFoldResult>;
 using Dims = SmallVector<SymbolicExpr>;
@@ -177,6 +177,6 @@ Value mulScalars(OpBuilder &b, Location loc, Value x, Value y);
 Value maxScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned);
 Value minScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned);
 
-} // namespace lowbit
+} // namespace lowbit::onnx
 
 #endif // LOWBIT_LIB_CONVERSION_ONNXTOLINALG_LOWERING_H

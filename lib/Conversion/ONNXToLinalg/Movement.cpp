@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 static LogicalResult transpose(Lowering &l) {
   int64_t rank = l.rank(0);
@@ -219,7 +220,7 @@ static LogicalResult trilu(Lowering &l) {
   }));
 }
 
-void lowbit::addMovementLowerings(LoweringTable &table) {
+void lowbit::onnx::addMovementLowerings(LoweringTable &table) {
   table["Concat"] = concat;
   table["DepthToSpace"] = depthToSpace;
   table["Expand"] = expand;

@@ -9,6 +9,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 /// f32 for 16-bit floats, else the type itself.
 static Type computeType(Type element) {
@@ -189,7 +190,7 @@ static LogicalResult instanceNorm(Lowering &l) {
   }));
 }
 
-void lowbit::addNormalizationLowerings(LoweringTable &table) {
+void lowbit::onnx::addNormalizationLowerings(LoweringTable &table) {
   table["BatchNormalization"] = batchNorm;
   table["InstanceNormalization"] = instanceNorm;
   table["LayerNormalization"] = layerNorm;

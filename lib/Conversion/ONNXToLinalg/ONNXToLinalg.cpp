@@ -22,8 +22,9 @@ namespace lowbit {
 } // namespace lowbit
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
-const LoweringTable &lowbit::loweringTable() {
+const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
     addContractionLowerings(all);

@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
 /// The least value of the element type.
@@ -170,7 +171,7 @@ static LogicalResult globalPool(Lowering &l) {
                               }));
 }
 
-void lowbit::addPoolingLowerings(LoweringTable &table) {
+void lowbit::onnx::addPoolingLowerings(LoweringTable &table) {
   table["AveragePool"] = averagePool;
   table["GlobalAveragePool"] = globalPool;
   table["GlobalMaxPool"] = globalPool;

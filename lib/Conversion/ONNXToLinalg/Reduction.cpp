@@ -11,9 +11,10 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
-AffineMap lowbit::withoutAxes(Lowering &l, int64_t rank, ArrayRef<int64_t> axes) {
+AffineMap lowbit::onnx::withoutAxes(Lowering &l, int64_t rank, ArrayRef<int64_t> axes) {
   SmallVector<AffineExpr> exprs;
   for (int64_t i = 0; i < rank; ++i)
     if (!llvm::is_contained(axes, i))
@@ -21,7 +22,7 @@ AffineMap lowbit::withoutAxes(Lowering &l, int64_t rank, ArrayRef<int64_t> axes)
   return l.mapOf(rank, exprs);
 }
 
-Value lowbit::reduceOver(Lowering &l, Value input, ArrayRef<int64_t> axes, Value init,
+Value lowbit::onnx::reduceOver(Lowering &l, Value input, ArrayRef<int64_t> axes, Value init,
                          llvm::function_ref<Value(OpBuilder &, Location, Value, Value)> step) {
   Sizes own = l.sizes(input), sizes;
   int64_t rank = own.size();
@@ -39,7 +40,7 @@ Value lowbit::reduceOver(Lowering &l, Value input, ArrayRef<int64_t> axes, Value
                    });
 }
 
-Value lowbit::reducedCount(Lowering &l, Value input, ArrayRef<int64_t> axes, Type element) {
+Value lowbit::onnx::reducedCount(Lowering &l, Value input, ArrayRef<int64_t> axes, Type element) {
   OpFoldResult count = l.index(1);
   for (int64_t axis : axes)
     count = l.mul(count, l.dim(input, axis));
@@ -49,7 +50,7 @@ Value lowbit::reducedCount(Lowering &l, Value input, ArrayRef<int64_t> axes, Typ
   return arith::SIToFPOp::create(l.b, element, wide);
 }
 
-Value lowbit::extremum(Lowering &l, Type element, bool isUnsigned, bool highest) {
+Value lowbit::onnx::extremum(Lowering &l, Type element, bool isUnsigned, bool highest) {
   if (auto floating = dyn_cast<FloatType>(element))
     return l.constant(
         l.b.getFloatAttr(floating, APFloat::getInf(floating.getFloatSemantics(), !highest)));
@@ -156,7 +157,7 @@ static LogicalResult reduce(Lowering &l) {
   }));
 }
 
-void lowbit::addReductionLowerings(LoweringTable &table) {
+void lowbit::onnx::addReductionLowerings(LoweringTable &table) {
   for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
                          "ReduceProd", "ReduceSum", "ReduceSumSquare"})
     table[name] = reduce;

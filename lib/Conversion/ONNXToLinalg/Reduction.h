@@ -9,7 +9,7 @@
 
 #include "Lowering.h"
 
-namespace lowbit {
+namespace lowbit::onnx {
 
 /// `input` reduced over `axes` into a tensor without those dims. `step` gets the sum so far and the next element.
 Value reduceOver(Lowering &l, Value input, ArrayRef<int64_t> axes, Value init,
@@ -24,6 +24,6 @@ Value reducedCount(Lowering &l, Value input, ArrayRef<int64_t> axes, Type elemen
 /// The neutral element of a maximum or minimum.
 Value extremum(Lowering &l, Type element, bool isUnsigned, bool highest);
 
-} // namespace lowbit
+} // namespace lowbit::onnx
 
 #endif // LOWBIT_LIB_CONVERSION_ONNXTOLINALG_REDUCTION_H

@@ -9,6 +9,7 @@
 #include "llvm/ADT/APFloat.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 static Value number(OpBuilder &b, Location loc, Type type, double value) {
   if (auto floating = dyn_cast<FloatType>(type))
@@ -16,19 +17,19 @@ static Value number(OpBuilder &b, Location loc, Type type, double value) {
   return arith::ConstantOp::create(b, loc, b.getIntegerAttr(type, (int64_t)value));
 }
 
-Value lowbit::addScalars(OpBuilder &b, Location loc, Value x, Value y) {
+Value lowbit::onnx::addScalars(OpBuilder &b, Location loc, Value x, Value y) {
   if (isa<FloatType>(x.getType()))
     return arith::AddFOp::create(b, loc, x, y);
   return arith::AddIOp::create(b, loc, x, y);
 }
 
-Value lowbit::mulScalars(OpBuilder &b, Location loc, Value x, Value y) {
+Value lowbit::onnx::mulScalars(OpBuilder &b, Location loc, Value x, Value y) {
   if (isa<FloatType>(x.getType()))
     return arith::MulFOp::create(b, loc, x, y);
   return arith::MulIOp::create(b, loc, x, y);
 }
 
-Value lowbit::maxScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
+Value lowbit::onnx::maxScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
   if (isa<FloatType>(x.getType()))
     return arith::MaximumFOp::create(b, loc, x, y);
   if (isUnsigned || x.getType().isInteger(1))
@@ -36,7 +37,7 @@ Value lowbit::maxScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUn
   return arith::MaxSIOp::create(b, loc, x, y);
 }
 
-Value lowbit::minScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
+Value lowbit::onnx::minScalars(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
   if (isa<FloatType>(x.getType()))
     return arith::MinimumFOp::create(b, loc, x, y);
   if (isUnsigned || x.getType().isInteger(1))
@@ -70,7 +71,7 @@ static Value floatToInteger(OpBuilder &b, Location loc, Value value, Type to) {
   return arith::FPToSIOp::create(b, loc, signless, value);
 }
 
-Value lowbit::castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to) {
+Value lowbit::onnx::castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to) {
   Type target = toSignless(to);
   if (from == to)
     return value;

@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 using utils::IteratorType;
 
 /// Is x better than y: greater (or less), where a NaN never is.
@@ -191,7 +192,7 @@ static LogicalResult cumSum(Lowering &l) {
       scf::buildLoopNest(l.b, l.b.getLoc(), lower, bounds, step, init, row).results[0]);
 }
 
-void lowbit::addSelectionLowerings(LoweringTable &table) {
+void lowbit::onnx::addSelectionLowerings(LoweringTable &table) {
   table["ArgMax"] = argReduce;
   table["ArgMin"] = argReduce;
   table["CumSum"] = cumSum;

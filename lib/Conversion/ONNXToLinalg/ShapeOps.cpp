@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 /// The sizes that a Reshape asks for, where the analysis does not know them: 0 copies, -1 is what is left.
 static Sizes requestedSizes(Lowering &l) {
@@ -149,7 +150,7 @@ static LogicalResult range(Lowering &l) {
   }));
 }
 
-void lowbit::addShapeLowerings(LoweringTable &table) {
+void lowbit::onnx::addShapeLowerings(LoweringTable &table) {
   table["ConstantOfShape"] = constantOfShape;
   table["Flatten"] = regroup;
   table["Range"] = range;

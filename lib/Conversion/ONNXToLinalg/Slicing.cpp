@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace lowbit;
+using namespace lowbit::onnx;
 
 /// A bound that may count from the end, brought into [low, high].
 static OpFoldResult clampBound(Lowering &l, OpFoldResult bound, OpFoldResult size, OpFoldResult low,
@@ -122,7 +123,7 @@ static LogicalResult split(Lowering &l) {
   return success();
 }
 
-void lowbit::addSlicingLowerings(LoweringTable &table) {
+void lowbit::onnx::addSlicingLowerings(LoweringTable &table) {
   table["Slice"] = slice;
   table["Split"] = split;
 }

@@ -9,7 +9,7 @@
 
 #include "Lowering.h"
 
-namespace lowbit {
+namespace lowbit::onnx {
 
 /// The geometry of a convolution or pool, one entry per spatial dim. Padding is what the windows need in fact: with
 /// ceil_mode more than the node says, without it possibly less.
@@ -26,6 +26,6 @@ Window readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel);
 /// `input` with the window's padding around its last dims, filled with `fill`.
 Value padWindow(Lowering &l, const Window &window, Value input, Value fill);
 
-} // namespace lowbit
+} // namespace lowbit::onnx
 
 #endif // LOWBIT_LIB_CONVERSION_ONNXTOLINALG_WINDOW_H

@@ -41,9 +41,7 @@ static Value loadGlobal(ModuleOp module, OpBuilder &builder, Location loc, Strin
                         Type type) {
   LLVM::GlobalOp global = getModelGlobal(module, builder, name, type);
   Value address = LLVM::AddressOfOp::create(builder, loc, global);
-  // Written once before any run: the optimizer may keep it in a register.
-  return LLVM::LoadOp::create(builder, loc, type, address, /*alignment=*/0, /*isVolatile=*/false,
-                              /*isNonTemporal=*/false, /*isInvariant=*/true);
+  return LLVM::LoadOp::create(builder, loc, type, address);
 }
 
 Value lowbit::callRuntime(ModuleOp module, OpBuilder &builder, Location loc, Callback callback,

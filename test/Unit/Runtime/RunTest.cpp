@@ -43,7 +43,7 @@ namespace {
 class Run : public testing::Test {
 protected:
   void SetUp() override {
-    path = testing::TempDir() + "lowbit-run-test.lowbit";
+    path = temporaryFolder() + "lowbit-run-test.lowbit";
     ASSERT_EQ(writeTestBundle(path), "");
     open(3);
   }

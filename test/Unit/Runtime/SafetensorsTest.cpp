@@ -16,6 +16,7 @@
 
 using namespace lowbit;
 using lowbit::test::readFile;
+using lowbit::test::temporaryFolder;
 
 static std::string file(const std::string &header, size_t dataBytes) {
   uint64_t length = header.size();
@@ -28,7 +29,7 @@ static std::optional<SafetensorsHeader> parse(const std::string &text, std::stri
 }
 
 TEST(Safetensors, RoundTrip) {
-  std::string path = testing::TempDir() + "lowbit-test.safetensors", error;
+  std::string path = temporaryFolder() + "lowbit-test.safetensors", error;
   float a[3] = {1, 2, 3};
   int8_t b[2][2] = {{1, 2}, {3, 4}};
   int64_t count = 7;
@@ -56,7 +57,7 @@ TEST(Safetensors, RoundTrip) {
 }
 
 TEST(Safetensors, WriterRefuses) {
-  std::string path = testing::TempDir() + "lowbit-refused.safetensors", error;
+  std::string path = temporaryFolder() + "lowbit-refused.safetensors", error;
   float a[2] = {};
   SafetensorsWriter twice;
   twice.add("a", "F32", {2}, a, 8);
@@ -67,7 +68,7 @@ TEST(Safetensors, WriterRefuses) {
   EXPECT_FALSE(size.write(path, error));
   SafetensorsWriter ok;
   ok.add("a", "F32", {2}, a, 8);
-  EXPECT_FALSE(ok.write(testing::TempDir() + "no/such/folder/x", error));
+  EXPECT_FALSE(ok.write(temporaryFolder() + "no/such/folder/x", error));
   EXPECT_EQ(readFile(path), "");
 }
 

@@ -9,11 +9,31 @@
 #include "lowbit/Runtime/Safetensors.h"
 #include "lowbit/Runtime/Sha256.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <sys/stat.h>
 
 namespace lowbit::test {
+
+const std::string &temporaryFolder() {
+  struct Folder {
+    Folder() {
+      path = (std::filesystem::temp_directory_path() / "lowbit-test-XXXXXX").string();
+      if (!mkdtemp(path.data()))
+        path = "no-temporary-folder";
+      path += '/';
+    }
+    ~Folder() {
+      std::error_code ignored;
+      std::filesystem::remove_all(path, ignored);
+    }
+    std::string path;
+  };
+  static Folder folder;
+  return folder.path;
+}
 
 std::string readFile(const std::string &path) {
   std::ifstream file(path, std::ios::binary);

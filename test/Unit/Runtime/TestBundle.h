@@ -32,6 +32,9 @@ enum Mode : int64_t {
 /// The weights of TestModel.c.
 inline constexpr float weights[4] = {1.0f, 2.0f, -3.0f, 0.5f};
 
+/// A folder of this process, with a final slash; removed when the process ends.
+const std::string &temporaryFolder();
+
 /// Writes the bundle to the folder `path`, which it creates. The variants are "avx2" and "future",
 /// which no processor has. An empty string, or what went wrong.
 std::string writeTestBundle(const std::string &path);

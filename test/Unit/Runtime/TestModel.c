@@ -139,7 +139,7 @@ EXPORT void lowbit_model_run(void *const *in, void *out) {
     results->z = results->y;
   }
   if (mode == CONSTANT_RESULT) {
-    scalar constant = {(void *)weights, (void *)weights, 3};
+    scalar constant = {(void *)(uintptr_t)weights, (void *)(uintptr_t)weights, 3};
     results->total = constant;
   }
   if (mode == STRIDED_RESULT) {
