@@ -36,6 +36,7 @@ def ConvertONNXToLinalg : Pass<"lowbit-convert-onnx-to-linalg", "::mlir::ModuleO
     "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect", "::lowbit::rt::LowbitRTDialect"
   ];
   let statistics = [Statistic<"numConverted", "converted", "onnx ops converted">];
+}
 
 def LowbitToLinalg : Pass<"lowbit-to-linalg", "::mlir::ModuleOp"> {
   let summary = "Decomposes every lowbit op into linalg and arith";

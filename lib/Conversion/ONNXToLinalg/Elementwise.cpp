@@ -10,6 +10,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/StringSet.h"
 
 using namespace lowbit;
 using namespace lowbit::onnx;
@@ -57,7 +58,7 @@ static Value floatOnly(OpBuilder &b, Location loc, Value x) {
   return FloatOp::create(b, loc, x);
 }
 
-/// The value of a unary op; null where the element type has no such op.
+/// The value of a unary op. Only those of the names above the last check take integers.
 static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
   StringRef op = l.name();
   Type type = x.getType();
@@ -91,8 +92,6 @@ static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
         b, loc, positive, one,
         arith::SelectOp::create(b, loc, negative, number(b, loc, type, -1), x));
   }
-  if (!isFloat(x))
-    return {};
   static const llvm::StringMap<Value (*)(OpBuilder &, Location, Value)> direct = {
       {"Abs", floatOnly<math::AbsFOp>},   {"Ceil", floatOnly<math::CeilOp>},
       {"Cos", floatOnly<math::CosOp>},    {"Erf", floatOnly<math::ErfOp>},
@@ -127,36 +126,28 @@ static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
     Value gate = clampTo(b, loc, line, 0, 1);
     return swish ? arith::MulFOp::create(b, loc, x, gate).getResult() : gate;
   }
-  if (op == "Gelu") {
-    Value half = number(b, loc, type, 0.5);
-    Value inner;
-    if (onnx::getString(l.op, "approximate", "none") == "tanh") {
-      Value cube = arith::MulFOp::create(b, loc, x, arith::MulFOp::create(b, loc, x, x));
-      cube = arith::MulFOp::create(b, loc, cube, number(b, loc, type, 0.044715));
-      cube = arith::AddFOp::create(b, loc, x, cube);
-      cube = arith::MulFOp::create(b, loc, cube, number(b, loc, type, 0.7978845608028654));
-      inner = math::TanhOp::create(b, loc, cube);
-    } else {
-      Value scaled = arith::MulFOp::create(b, loc, x, number(b, loc, type, 0.7071067811865476));
-      inner = math::ErfOp::create(b, loc, scaled);
-    }
-    return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, half, x),
-                                 arith::AddFOp::create(b, loc, one, inner));
+  // Gelu.
+  Value half = number(b, loc, type, 0.5);
+  Value inner;
+  if (onnx::getString(l.op, "approximate", "none") == "tanh") {
+    Value cube = arith::MulFOp::create(b, loc, x, arith::MulFOp::create(b, loc, x, x));
+    cube = arith::MulFOp::create(b, loc, cube, number(b, loc, type, 0.044715));
+    cube = arith::AddFOp::create(b, loc, x, cube);
+    cube = arith::MulFOp::create(b, loc, cube, number(b, loc, type, 0.7978845608028654));
+    inner = math::TanhOp::create(b, loc, cube);
+  } else {
+    Value scaled = arith::MulFOp::create(b, loc, x, number(b, loc, type, 0.7071067811865476));
+    inner = math::ErfOp::create(b, loc, scaled);
   }
-  return {};
+  return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, half, x),
+                               arith::AddFOp::create(b, loc, one, inner));
 }
 
 static LogicalResult unary(Lowering &l) {
   Type type = toSignless(l.element(0));
-  {
-    // Does the element type have the op? Tried on a scalar that is thrown away.
-    OpBuilder::InsertionGuard guard(l.b);
-    Block scratch;
-    OpBuilder trial = OpBuilder::atBlockEnd(&scratch);
-    Value x = scratch.addArgument(type, l.op->getLoc());
-    if (!unaryScalar(l, trial, l.op->getLoc(), x))
-      return l.unsupported("elements cannot be of this type");
-  }
+  static const llvm::StringSet<> onIntegers = {"Abs", "Identity", "Neg", "Not", "Relu", "Sign"};
+  if (!isa<FloatType>(type) && !onIntegers.contains(l.name()))
+    return l.unsupported("elements cannot be of this type");
   return l.replace(l.elementwise({0}, type, [&](OpBuilder &b, Location loc, ValueRange v) {
     return unaryScalar(l, b, loc, v[0]);
   }));

@@ -66,10 +66,13 @@ static std::optional<Grouping> groupDims(ShapeAnalysis &shapes, const Dims &from
     groups.to.back().push_back(j);
   }
   // One unknown dim at most in a run: its size then follows from the others.
-  for (auto [sides, dims] : {std::pair(&groups.from, &from), {&groups.to, &to}})
-    for (const ReassociationIndices &run : *sides)
-      if (llvm::count_if(run, [&](int64_t d) { return !(*dims)[d].constant(); }) > 1)
-        return std::nullopt;
+  auto tooVague = [](ArrayRef<ReassociationIndices> runs, const Dims &dims) {
+    return llvm::any_of(runs, [&](const ReassociationIndices &run) {
+      return llvm::count_if(run, [&](int64_t d) { return !dims[d].constant(); }) > 1;
+    });
+  };
+  if (tooVague(groups.from, from) || tooVague(groups.to, to))
+    return std::nullopt;
   return groups;
 }
 
