@@ -8,10 +8,13 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Target/CUDA/Emit.h"
+#include "lowbit/Target/CUDA/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
+  cuda::registerTranslations(registry);
   rt::registerBufferizableOpInterfaceExternalModels(registry);
 }
 
-void lowbit::registerAllPasses() {}
+void lowbit::registerAllPasses() { registerLowbitCUDAPasses(); }
