@@ -8,13 +8,26 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Dialect/ONNX/IR/QuantizableModels.h"
+#include "lowbit/Interfaces/QuantizableOpInterface.h"
+#include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
+#include "lowbit/Target/LLVM/Passes.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
+  registerHostPipelineDialects(registry);
   cuda::registerTranslations(registry);
-  rt::registerBufferizableOpInterfaceExternalModels(registry);
+  registerLinalgQuantizableModels(registry);
+  onnx::registerQuantizableModels(registry);
 }
 
-void lowbit::registerAllPasses() { registerLowbitCUDAPasses(); }
+void lowbit::registerAllPasses() {
+  registerLowbitTargetLLVMPasses();
+  registerLowbitTargetCPUPasses();
+  registerLowbitTargetCUDAPasses();
+  registerLowbitTransformsPasses();
+}

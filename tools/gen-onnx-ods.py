@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Writes the ODS of the `onnx` dialect's operators from the schemas of the installed onnx package.
 
-Usage: gen-onnx-ods.py OPERATORS.txt OUT.td
+Usage: gen-onnx-ods.py OPERATORS.txt OUT.td OUT.inc
 
 Only the newest version of each operator has an op; the importer upgrades older nodes. Operand and attribute names are
-ONNX's, so the textual form is the one that onnx-mlir prints where both have the op.
+ONNX's, so the textual form is the one that onnx-mlir prints where both have the op. OUT.inc has one
+LOWBIT_ONNX_OPERATOR row per operator: what the importer must know of it to build the op from a node.
 """
 import re
 import sys
@@ -69,12 +70,27 @@ def ONNX{name}Op : ONNX_Op<"{name}", [Pure]> {{
 """
 
 
-def main(operators, out):
+def row(name):
+    """The operator's table row: name, version, operands (last one variadic?), required operands as bits, results."""
+    schema = onnx.defs.get_schema(name)
+    inputs, outputs = list(schema.inputs), list(schema.outputs)
+    variadic = [bool(f) and f[-1].option.name == "Variadic" for f in (inputs, outputs)]
+    required = sum(1 << n for n, i in enumerate(inputs) if i.option.name == "Single")
+    cells = [f'"{name}"', str(schema.since_version), str(len(inputs)), str(variadic[0]).lower(), str(required),
+             str(len(outputs)), str(variadic[1]).lower()]
+    return f"LOWBIT_ONNX_OPERATOR({', '.join(cells)})\n"
+
+
+def main(operators, out, table):
     names = [w for line in open(operators) if not line.startswith("#") for w in line.split()]
     text = [f"// Generated from the schemas of onnx {onnx.__version__}, opset {onnx.defs.onnx_opset_version()}.\n"]
     text += [op(n) for n in sorted(names)]
     with open(out, "w") as f:
         f.write("".join(text))
+    with open(table, "w") as f:
+        f.write(f"// Generated from the schemas of onnx {onnx.__version__}.\n")
+        f.write(f"LOWBIT_ONNX_NEWEST_OPSET({onnx.defs.onnx_opset_version()})\n")
+        f.write("".join(row(n) for n in sorted(names)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@
 #include <string>
 
 namespace lowbit {
-/// The stable name of a layer, key of recipe, calibration file and report: `onnx_node_name`, `layer` or
-/// `lowbit.layer`; for an op with none of these its mnemonic, '#' and its position among such ops of its function.
+/// The stable name of a layer, key of recipe, calibration file and report: `onnx_node_name`,
+/// `layer` or `lowbit.layer`; for an op with none of these its mnemonic, '#' and its position among
+/// such ops of its function.
 std::string getLayerName(Operation *op);
 } // namespace lowbit
 

@@ -8,3 +8,167 @@
 // description with an example taken from its test, and a statistic.
 
 include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// Quantization
+//===----------------------------------------------------------------------===//
+
+def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
+  let summary = "Watches the activations that a recipe wants quantized";
+  let description = [{
+    float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
+    activations. Its name, the layer's name and `:input`, is the key in the calibration file.
+
+    ```mlir
+    %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>
+    lowbit.observe %y "fc:input" : tensor<1x4xf32>
+    %z = "onnx.MatMul"(%y, %w) {onnx_node_name = "fc"} : (tensor<1x4xf32>, tensor<4x2xf32>) -> tensor<1x2xf32>
+    ```
+  }];
+  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let statistics = [Statistic<"numObservers", "num-observers", "Number of observers inserted">];
+  let dependentDialects = ["::lowbit::LowbitDialect"];
+}
+
+def LoadCalibration : Pass<"lowbit-load-calibration", "::mlir::ModuleOp"> {
+  let summary = "Writes what calibration saw into the observers";
+  let description = [{
+    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name. A file of
+    another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of another way of calibrating is an
+    error; so is a file that lacks an observer.
+
+    ```mlir
+    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<1x4xf32>
+    ```
+  }];
+  let options = [
+    Option<"file", "file", "std::string", "", "The calibration file">,
+    Option<"recipe", "recipe", "std::string", "", "Where given, the file must have been made by this recipe's calibration">,
+  ];
+  let statistics = [Statistic<"numLoaded", "num-loaded", "Number of observers that got statistics">];
+  let dependentDialects = ["::lowbit::LowbitDialect"];
+}
+
+def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
+  let summary = "Makes every decision of a recipe visible as quantize and dequantize ops";
+  let description = [{
+    float or observed form → qdq form. Of each layer that a rule takes, the weights become a quantized constant and a
+    `lowbit.dequantize`; where the rule quantizes activations too, the input goes through `lowbit.quantize` and
+    `lowbit.dequantize` with parameters from the observer's statistics, and the bias becomes 32-bit integers with the
+    scale of the accumulator. Observers are erased. What was decided about a layer, and why one was left in float, is
+    in its attribute `lowbit.decision`.
+
+    ```mlir
+    %0 = lowbit.quantize %x scale(%s) zero(%z) : (tensor<1x4xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x4xui8>
+    %1 = lowbit.dequantize %0 scale(%s) zero(%z) : (tensor<1x4xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x4xf32>
+    %2 = lowbit.dequantize %w scale(%ws) zero(%wz) {axis = 1 : i64}
+       : (tensor<4x2xi8>, tensor<2xf32>, tensor<2xi8>) -> tensor<4x2xf32>
+    %3 = "onnx.MatMul"(%1, %2) {lowbit.decision = {weights = "i8", …}} : (tensor<1x4xf32>, tensor<4x2xf32>) -> tensor<1x2xf32>
+    ```
+  }];
+  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let statistics = [
+    Statistic<"numQuantized", "num-quantized", "Number of layers whose weights were quantized">,
+    Statistic<"numInteger", "num-integer", "Number of layers whose activations were quantized too">,
+    Statistic<"numFloat", "num-left-in-float", "Number of layers left in float">,
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect",
+                           "::lowbit::onnx::ONNXDialect"];
+}
+
+def FuseQDQ : Pass<"lowbit-fuse-qdq", "::mlir::ModuleOp"> {
+  let summary = "Turns float ops between dequantize and quantize into quantized ops";
+  let description = [{
+    qdq form → quantized form. A Conv, MatMul, Gemm or Gather (or a linalg named op) on dequantized weights becomes
+    `lowbit.conv`, `linear` or `gather`; a bias that is added, a Relu and a `lowbit.quantize` that are the only users go
+    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one. A layer that does not fuse
+    gets a remark with the reason.
+
+    ```mlir
+    %3 = lowbit.linear %q, %w scale(%ws) input_scale(%s) input_zero(%z) {layer = "fc"}
+       : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<2xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"numInteger", "num-fused-integer", "Number of layers that became integer ops">,
+    Statistic<"numWeightOnly", "num-fused-weight-only", "Number of layers that became ops on float activations">,
+    Statistic<"numLeft", "num-left", "Number of layers with quantized weights that did not fuse">,
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::lowbit::onnx::ONNXDialect"];
+}
+
+def VerifyForm : Pass<"lowbit-verify-form", "::mlir::ModuleOp"> {
+  let summary = "Checks that the module is in one of the named forms";
+  let description = [{
+    The forms of docs/architecture.md: `float`, `observed`, `qdq`, `quantized`, `scheduled`, `llvm`. Each op that does not
+    belong is an error.
+
+    ```mlir
+    // lowbit-verify-form{form=float}
+    %0 = lowbit.dequantize …   // error: does not belong in the float form
+    ```
+  }];
+  let options = [Option<"form", "form", "std::string", "", "float, observed, qdq, quantized, scheduled or llvm">];
+  let statistics = [Statistic<"numChecked", "num-checked", "Number of ops checked">];
+}
+
+//===----------------------------------------------------------------------===//
+// onnx
+//===----------------------------------------------------------------------===//
+
+def InferShapes : Pass<"lowbit-infer-shapes", "::mlir::ModuleOp"> {
+  let summary = "Gives every onnx value its shape";
+  let description = [{
+    Types that the importer left unranked become ranked, with `?` for what only the run will tell. i64 arithmetic on shapes
+    (Shape, Gather, Concat, Slice, ...) is followed by value, so a Reshape to a computed shape gets static dims where it
+    can. Operands that do not fit together are an error that names the node, what was found and what was expected.
+
+    ```mlir
+    %0 = "onnx.Flatten"(%x) {axis = 1 : si64} : (tensor<?x4x8xf32>) -> tensor<*xf32>
+    // becomes
+    %0 = "onnx.Flatten"(%x) {axis = 1 : si64} : (tensor<?x4x8xf32>) -> tensor<?x32xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"numStatic", "static", "results with a static shape">,
+    Statistic<"numDynamic", "dynamic", "results with a dim that only the run will tell">
+  ];
+}
+
+def FoldConstants : Pass<"lowbit-fold-constants", "::mlir::ModuleOp"> {
+  let summary = "Evaluates onnx ops whose operands are constants";
+  let description = [{
+    Data movement, integer arithmetic and f32 elementwise ops on constants become constants; so do Shape and what follows
+    from it where the dims are static (run `lowbit-infer-shapes` first). Identity goes away, and a Reshape, Expand, Slice
+    or Cast that changes nothing.
+
+    ```mlir
+    %0 = "onnx.Transpose"(%w) {perm = [1, 0]} : (tensor<2x3xf32>) -> tensor<3x2xf32>   // %w a constant
+    // becomes
+    %0 = "onnx.Constant"() {value = dense<[[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]]> : tensor<3x2xf32>} : () -> tensor<3x2xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFolded", "folded", "ops replaced by constants">,
+    Statistic<"numForwarded", "forwarded", "ops that changed nothing">
+  ];
+}
+
+def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
+  let summary = "Multiplies batch normalization into the layer before it";
+  let description = [{
+    BatchNormalization whose input is a Conv, ConvTranspose or Gemm with constant weights, used by nothing else, scales
+    that layer's weights and bias and goes away. Computed in f64. What cannot be folded gets a remark that says why.
+
+    ```mlir
+    %0 = "onnx.Conv"(%x, %w, %none) : (...) -> tensor<?x8x16x16xf32>
+    %1 = "onnx.BatchNormalization"(%0, %scale, %b, %mean, %var) : (...) -> tensor<?x8x16x16xf32>
+    // becomes
+    %1 = "onnx.Conv"(%x, %w_scaled, %b_folded) : (...) -> tensor<?x8x16x16xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"numFolded", "folded", "batch normalizations folded">,
+    Statistic<"numLeft", "left", "batch normalizations left as they are">
+  ];
+}

@@ -20,6 +20,7 @@
 #include "llvm/IR/Module.h"
 #include "llvm/IR/ReplaceConstant.h"
 #include "llvm/Support/Regex.h"
+#include "llvm/TargetParser/Host.h"
 #include <cstddef>
 
 using namespace lowbit;
@@ -295,6 +296,9 @@ LogicalResult Rewriter::run() {
                                    llvm::ConstantPointerNull::get(b.getPtrTy()), "lowbit_emu_table");
   new llvm::GlobalVariable(module, b.getInt64Ty(), /*isConstant=*/true, llvm::GlobalValue::WeakAnyLinkage,
                            b.getInt64(LOWBIT_EMU_ABI), "lowbit_emu_abi");
+  llvm::Triple host(llvm::sys::getDefaultTargetTriple());
+  module.setTargetTriple(host);
+  module.setDataLayout(host.computeDataLayout());
   SmallVector<llvm::Function *> kernels;
   for (llvm::Function &function : module) {
     if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel)

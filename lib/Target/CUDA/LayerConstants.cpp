@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "LayerConstants.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/IR/Diagnostics.h"
 
@@ -90,10 +91,9 @@ IntegerParameters LayerConstants::integerParameters() const {
       sum += static_cast<uint32_t>(int32_t(weights[column * k + i]));
     uint32_t bias = integerBias.empty() ? 0 : static_cast<uint32_t>(integerBias[column]);
     p.biases.push_back(static_cast<int32_t>(bias - static_cast<uint32_t>(inputZero) * sum));
-    double multiplier = double(*inputScale) * double(scales[scales.size() == 1 ? 0 : column]);
-    if (outputScale)
-      multiplier /= double(*outputScale);
-    p.multipliers.push_back(static_cast<float>(multiplier));
+    float scale = scales[scales.size() == 1 ? 0 : column];
+    p.multipliers.push_back(outputScale ? requantMultiplier(*inputScale, scale, *outputScale)
+                                        : static_cast<float>(double(*inputScale) * scale));
   }
   return p;
 }

@@ -137,6 +137,14 @@ StringRef ScheduleCUDA::kernelFor(const Schedule &schedule, Location loc) {
   return kernelNames[key] = name.getValue();
 }
 
+/// ui8 to the signless i8 of kernels and linalg, and back; cancels once everything is signless.
+static Value castElement(OpBuilder &b, Location loc, Value value, Type element) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getElementType() == element)
+    return value;
+  return UnrealizedConversionCastOp::create(b, loc, type.clone(element), value).getResult(0);
+}
+
 /// [batch, axis 1, …] with its axes permuted.
 static Value transpose(OpBuilder &b, Location loc, Value input, ArrayRef<int64_t> permutation) {
   auto type = cast<RankedTensorType>(input.getType());
@@ -154,8 +162,11 @@ static Value transpose(OpBuilder &b, Location loc, Value input, ArrayRef<int64_t
 void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Schedule &s) {
   OpBuilder b(op);
   Location loc = op->getLoc();
-  Value input = op->getOperand(0);
   auto output = cast<RankedTensorType>(op->getResult(0).getType());
+  Type element = s.output == Element::F32 ? b.getF32Type() : Type(b.getI8Type());
+  Value input = op->getOperand(0);
+  if (s.input != Element::F32)
+    input = castElement(b, loc, input, b.getI8Type());
   int64_t rank = output.getRank();
   // Channels last and back. Float convolutions read channels first: their weight groups run along that order.
   SmallVector<int64_t> toLast = {0}, toFirst = {0, rank - 1};
@@ -195,11 +206,12 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
       last.push_back(shape[axis]);
     shape = last;
   }
-  Value empty = tensor::EmptyOp::create(b, loc, shape, output.getElementType(), dynamic);
+  Value empty = tensor::EmptyOp::create(b, loc, shape, element, dynamic);
   auto launch = rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
   Value result = launch.getResult(0);
   if (isConv)
     result = transpose(b, loc, result, toFirst);
+  result = castElement(b, loc, result, output.getElementType());
   if (result.getType() != output)
     result = tensor::CastOp::create(b, loc, output, result);
   op->getResult(0).replaceAllUsesWith(result);

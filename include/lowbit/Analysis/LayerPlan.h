@@ -1,0 +1,57 @@
+//===- LayerPlan.h - the layers of a model and what a recipe says of them ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_ANALYSIS_LAYERPLAN_H
+#define LOWBIT_ANALYSIS_LAYERPLAN_H
+
+#include "lowbit/Interfaces/QuantizableOpInterface.h"
+#include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Support/LLVM.h"
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lowbit {
+
+/// One op that implements QuantizableOpInterface.
+struct PlannedLayer {
+  Operation *op = nullptr;
+  LayerKey key;
+  /// Nothing where it cannot be quantized, for the reason in `whyNot`.
+  std::optional<QuantizableLayer> layer;
+  std::string whyNot;
+  /// Index of the recipe's rule for it; nothing where none matches: it stays in float.
+  std::optional<size_t> rule;
+};
+
+struct LayerPlan {
+  Recipe recipe;
+  std::vector<PlannedLayer> layers; ///< In program order.
+  /// The rule of a layer, or null.
+  const Rule *ruleOf(const PlannedLayer &layer) const {
+    return layer.rule ? &recipe.rules[*layer.rule] : nullptr;
+  }
+};
+
+/// Loads a recipe (see Recipe::load) and finds the rule of each layer of `module`. Nothing, after
+/// an error at the module, for a recipe that is wrong, asks for what is not supported, or has a
+/// rule that matches nothing.
+std::optional<LayerPlan> planLayers(ModuleOp module, StringRef recipe);
+
+/// All layers without rules: what could be quantized and why not.
+std::vector<PlannedLayer> findLayers(ModuleOp module);
+
+/// The bias of a layer: its own operand, or that of an onnx.Add of a constant with one value per
+/// channel that is the only user of its result; `end` becomes the op whose result has the bias in
+/// it. Null where there is none.
+OpOperand *findBias(Operation *op, const QuantizableLayer &layer, Operation *&end);
+
+/// "Conv" for onnx.Conv, the full name for ops of other dialects.
+std::string getLayerOpName(Operation *op);
+
+} // namespace lowbit
+
+#endif // LOWBIT_ANALYSIS_LAYERPLAN_H

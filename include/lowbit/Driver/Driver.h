@@ -1,0 +1,77 @@
+//===- Driver.h - compile, calibrate, inspect: what the tools call ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_DRIVER_DRIVER_H
+#define LOWBIT_DRIVER_DRIVER_H
+
+#include "lowbit-c/Runtime.h"
+#include "llvm/Support/Error.h"
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lowbit {
+
+/// A failure with the exit code of the interface: 2 usage or input, 3 unsupported, 4 memory or disk, 5 internal, 6 a tool is missing.
+class DriverError : public llvm::ErrorInfo<DriverError> {
+public:
+  static char ID;
+  DriverError(int code, std::string message) : code(code), message(std::move(message)) {}
+  void log(llvm::raw_ostream &stream) const override;
+  std::error_code convertToErrorCode() const override { return llvm::inconvertibleErrorCode(); }
+
+  int code;
+  std::string message;
+};
+
+struct CompileOptions {
+  std::string model;                  ///< Path of an .onnx file.
+  std::string recipe = "fp32";        ///< A name, NAME:key=value,… or a file.
+  std::string calibration;            ///< Calibration file; empty where the recipe needs none.
+  std::string target = "cpu";         ///< cpu | cuda.
+  std::string arch = "x86-64-v3";     ///< cpu: x86-64-v3, x86-64-v4, host; cuda: sm_80,sm_90a,…
+  std::map<std::string, int64_t> dims; ///< Sizes for dynamic dimensions, by symbol.
+  bool force = false;                 ///< Replace what is at the output path.
+};
+
+/// Writes the bundle folder `output`, whole or not at all, and returns report.json's text.
+llvm::Expected<std::string> compileBundle(const CompileOptions &options, const std::string &output);
+
+/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); for CUDA also ptx and cubin.
+llvm::Expected<std::string> emitForm(const CompileOptions &options, const std::string &form);
+
+/// Inputs, outputs, operators, layers with sizes, and which can be quantized: JSON text.
+llvm::Expected<std::string> inspectModel(const std::string &model);
+
+/// Which rule of a recipe takes which layer: JSON text.
+llvm::Expected<std::string> explainRecipe(const std::string &model, const std::string &recipe);
+
+/// Collects the statistics that a recipe needs by running the observed float model.
+class Calibrator {
+public:
+  static llvm::Expected<std::unique_ptr<Calibrator>> create(const std::string &model,
+                                                            const std::string &recipe);
+  ~Calibrator();
+
+  /// The observed model; its inputs are what feed() takes.
+  lowbit_bundle *bundle() const;
+  /// Names of what is observed; empty where the recipe needs no calibration.
+  const std::vector<std::string> &observers() const;
+  /// Runs one feed, in the order of the model's inputs. NaN or infinity in an observed value is an error.
+  llvm::Error feed(const std::vector<lowbit_tensor> &inputs);
+  /// Writes the calibration file; an error where nothing was fed or the file exists.
+  llvm::Error finish(const std::string &path, bool force);
+
+private:
+  Calibrator();
+  struct State;
+  std::unique_ptr<State> state;
+};
+
+} // namespace lowbit
+
+#endif // LOWBIT_DRIVER_DRIVER_H

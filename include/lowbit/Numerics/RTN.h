@@ -1,0 +1,65 @@
+//===- lowbit/Numerics/RTN.h - weights rounded to the nearest ---------------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_NUMERICS_RTN_H
+#define LOWBIT_NUMERICS_RTN_H
+
+#include "lowbit/Numerics/Scheme.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace lowbit {
+
+/// A quantized matrix [rows, cols], row-major, cols = the reduction axis K.
+struct QuantizedWeights {
+  Scheme scheme;
+  int64_t rows = 0, cols = 0;
+  /// Scales per row: 1 for Tensor and Channel, ceil(cols / scheme.group) for Group.
+  int64_t groups = 1;
+  /// One value per byte [rows, cols]; of unsigned types the raw byte. See value().
+  std::vector<int8_t> q;
+  /// Tensor: [1]; Channel: [rows]; Group: [rows, groups].
+  std::vector<float> scales;
+  /// As scales. Symmetric schemes have them too (0, or 2^(bits-1) for unsigned types).
+  std::vector<int32_t> zeros;
+  /// Of |w - dequantized w| over all elements.
+  double maxError = 0, meanError = 0;
+  /// ‖w - dequantized w‖₂ / ‖w‖₂; 0 for an all-zero matrix.
+  double relativeError = 0;
+
+  /// The quantized value at [row, col].
+  int32_t value(int64_t row, int64_t col) const {
+    int8_t byte = q[row * cols + col];
+    return isSigned(scheme.type) ? byte : uint8_t(byte);
+  }
+  /// Index into scales and zeros of element [row, col].
+  int64_t scaleIndex(int64_t row, int64_t col) const {
+    switch (scheme.granularity) {
+    case Scheme::Granularity::Tensor:
+      return 0;
+    case Scheme::Granularity::Channel:
+      return row;
+    case Scheme::Granularity::Group:
+      return row * groups + col / scheme.group;
+    }
+    return 0;
+  }
+  /// The real value that [row, col] stands for.
+  float real(int64_t row, int64_t col) const;
+};
+
+/// Rounds `w` [rows, cols] to the nearest values of `scheme` (types of up to 8 bits), with the
+/// parameters of chooseParams over each range. Nothing, with the reason in `error`, where a weight
+/// is not finite or the scheme cannot apply.
+std::optional<QuantizedWeights> rtn(const float *w, int64_t rows, int64_t cols,
+                                    const Scheme &scheme, std::string &error);
+
+} // namespace lowbit
+
+#endif // LOWBIT_NUMERICS_RTN_H

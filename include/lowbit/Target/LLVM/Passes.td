@@ -1,0 +1,86 @@
+//===- Passes.td - passes of lib/Target/LLVM ---------------*- tablegen -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// Host code that every target needs: weights, runtime calls, the model's entry points.
+
+include "mlir/Pass/PassBase.td"
+
+def PlaceWeights : Pass<"lowbit-place-weights", "::mlir::ModuleOp"> {
+  let summary = "Gives every constant buffer its place in the weights file";
+  let description = [{
+    Constant `memref.global`s, in the order of the module, get `lowbit_rt.offset`, a multiple of 64; equal types and bytes
+    share one place. Each `memref.get_global` of one becomes a `lowbit_rt.weight`. Driver writes the file from the globals
+    and drops them.
+
+    ```mlir
+    memref.global "private" constant @w : memref<2xf32> = dense<[1.0, 2.0]>
+    %0 = memref.get_global @w : memref<2xf32>
+    // becomes
+    memref.global "private" constant @w : memref<2xf32> = dense<[1.0, 2.0]> {lowbit_rt.offset = 0 : i64}
+    %0 = lowbit_rt.weight 0 : memref<2xf32>
+    ```
+  }];
+  let dependentDialects = ["::lowbit::rt::LowbitRTDialect"];
+  let statistics = [Statistic<"numBytes", "num-bytes", "Bytes of weights, padding included">,
+                    Statistic<"numShared", "num-shared", "Constants that share the place of an equal one">];
+}
+
+def ExpandCopies : Pass<"lowbit-expand-copies", "::mlir::ModuleOp"> {
+  let summary = "Copies between strided buffers become loops";
+  let description = [{
+    A `memref.copy` that is not one contiguous block would call a library that a bundle does not have; it becomes a
+    `linalg.generic`. Contiguous ones stay: they are a memcpy.
+
+    ```mlir
+    memref.copy %a, %b : memref<4x4xf32, strided<[8, 1]>> to memref<4x4xf32>   // linalg.generic
+    memref.copy %c, %d : memref<4x4xf32> to memref<4x4xf32>                    // stays
+    ```
+  }];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect"];
+  let statistics = [Statistic<"numExpanded", "num-expanded", "Strided copies that became loops">];
+}
+
+def ConvertRTToLLVM : Pass<"lowbit-convert-rt-to-llvm", "::mlir::ModuleOp"> {
+  let summary = "Runtime ops become calls through the callback table";
+  let description = [{
+    `lowbit_rt.parallel`, `weight`, `isa`, `observe` and `assert` become loads of the model's three globals (callback table,
+    weights, variant) and indirect calls, per `include/lowbit-c/Model.h`.
+
+    ```mlir
+    lowbit_rt.parallel @body[%tasks](%x) : memref<?xf32>
+    // packs %x into a struct on the stack and calls table->parallel_for(tasks, @body.task, struct)
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+  let statistics = [Statistic<"numCalls", "num-calls", "Calls of the runtime">];
+}
+
+def AddModelABI : Pass<"lowbit-add-model-abi", "::mlir::ModuleOp"> {
+  let summary = "Adds the three entry points of a model";
+  let description = [{
+    After the conversion to the LLVM dialect: `lowbit_model_abi`, `lowbit_model_init`, `lowbit_model_run` around the C wrapper of
+    @main_graph, and the allocation functions that memref's lowering calls, all per `include/lowbit-c/Model.h`.
+
+    ```mlir
+    llvm.func @lowbit_model_run(%inputs: !llvm.ptr, %results: !llvm.ptr)   // calls @_mlir_ciface_main_graph
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+  let statistics = [Statistic<"numInputs", "num-inputs", "Inputs of the model">];
+}
+
+def PrepareEntry : Pass<"lowbit-prepare-entry", "::mlir::ModuleOp"> {
+  let summary = "Marks @main_graph as the model's entry point";
+  let description = [{
+    Before bufferization: the function gets a C wrapper, its arguments are read-only (they are the caller's memory), and the
+    module remembers how many inputs there are.
+
+    ```mlir
+    func.func @main_graph(%x: tensor<4xf32> {bufferization.writable = false}) -> tensor<4xf32> attributes {llvm.emit_c_interface}
+    ```
+  }];
+  let statistics = [Statistic<"numArguments", "num-arguments", "Read-only arguments">];
+}

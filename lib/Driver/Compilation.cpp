@@ -1,0 +1,341 @@
+//===- Compilation.cpp - one compilation: a module on its way through the forms ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Compilation.h"
+#include "lowbit/Conversion/Passes.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Import/ONNX/ImportONNX.h"
+#include "lowbit/InitAll.h"
+#include "lowbit/Pipelines/Pipelines.h"
+#include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/AsmState.h"
+#include "mlir/Pass/PassManager.h"
+#include "llvm/Support/raw_ostream.h"
+#include "llvm/TargetParser/Host.h"
+
+using namespace lowbit;
+
+char DriverError::ID = 0;
+void DriverError::log(llvm::raw_ostream &stream) const { stream << message; }
+
+llvm::Error lowbit::driverError(int code, const llvm::Twine &message) {
+  return llvm::make_error<DriverError>(code, message.str());
+}
+
+static DialectRegistry makeRegistry() {
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  return registry;
+}
+
+/// The ONNX node (or file) that a location stands for; empty where unknown.
+static std::string nodeName(Location location) {
+  std::string name;
+  location->walk([&](Location inner) {
+    if (auto named = dyn_cast<NameLoc>(inner)) {
+      name = named.getName().str();
+      return WalkResult::interrupt();
+    }
+    return WalkResult::advance();
+  });
+  return name;
+}
+
+static std::string describe(Diagnostic &diagnostic) {
+  std::string text, name = nodeName(diagnostic.getLocation());
+  llvm::raw_string_ostream stream(text);
+  if (!name.empty())
+    stream << name << ": ";
+  stream << diagnostic;
+  for (Diagnostic &note : diagnostic.getNotes())
+    stream << "; " << note;
+  return text;
+}
+
+Compilation::Compilation(const CompileOptions &options)
+    : options(options), context(makeRegistry(), MLIRContext::Threading::DISABLED),
+      handler(&context, [this](Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+          errors.push_back(describe(diagnostic));
+        else
+          remarks.push_back(describe(diagnostic));
+        return success();
+      }) {
+  context.loadAllAvailableDialects();
+}
+
+llvm::Error Compilation::failure(int code, llvm::StringRef stage) {
+  if (errors.empty())
+    return driverError(5, options.model + ": " + stage + " failed without saying why");
+  // The first is the cause; what follows is usually its echo.
+  return driverError(code, errors.front());
+}
+
+llvm::Error Compilation::run(int code, llvm::StringRef stage,
+                             llvm::function_ref<void(OpPassManager &)> build) {
+  PassManager manager(&context, ModuleOp::getOperationName());
+  build(manager);
+  errors.clear();
+  if (failed(manager.run(*root)))
+    return failure(code, stage);
+  return llvm::Error::success();
+}
+
+static llvm::Expected<std::string> dtypeName(Type type) {
+  for (auto [name, signless, isUnsigned, width] :
+       {std::tuple("u8", false, true, 8), {"i8", true, false, 8}, {"u16", false, true, 16},
+        {"i16", true, false, 16}, {"i32", true, false, 32}, {"i64", true, false, 64},
+        {"u32", false, true, 32}, {"u64", false, true, 64}, {"bool", true, false, 1}})
+    if (auto integer = dyn_cast<IntegerType>(type))
+      if ((int)integer.getWidth() == width && integer.isUnsigned() == isUnsigned &&
+          integer.isSignless() == signless)
+        return name;
+  if (type.isF32())
+    return "f32";
+  if (type.isF64())
+    return "f64";
+  if (type.isF16())
+    return "f16";
+  if (type.isBF16())
+    return "bf16";
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return driverError(3, "inputs and outputs of type " + text + " are not supported");
+}
+
+/// "0:N,2:seq" to names by dimension.
+static std::vector<std::string> readSymbols(Attribute attr, int64_t rank) {
+  std::vector<std::string> symbols(rank);
+  if (auto text = dyn_cast_or_null<StringAttr>(attr)) {
+    llvm::SmallVector<StringRef> parts;
+    text.getValue().split(parts, ',');
+    // A symbol may hold commas itself ("Min(256, s53)"): a part without "digits:" continues the one before.
+    std::string *last = nullptr;
+    for (StringRef part : parts) {
+      auto [number, name] = part.split(':');
+      int64_t dim;
+      if (!number.getAsInteger(10, dim) && dim >= 0 && dim < rank && part.contains(':')) {
+        symbols[dim] = name.str();
+        last = &symbols[dim];
+      } else if (last) {
+        *last += "," + part.str();
+      }
+    }
+  }
+  return symbols;
+}
+
+llvm::Error Compilation::readPorts() {
+  auto entry = root->lookupSymbol<func::FuncOp>("main_graph");
+  if (!entry)
+    return driverError(5, options.model + ": the importer made no @main_graph");
+  auto read = [&](Type type, DictionaryAttr attrs, bool input,
+                  std::vector<PortInfo> &ports) -> llvm::Error {
+    PortInfo port;
+    auto name = attrs ? attrs.getAs<StringAttr>("onnx.name") : StringAttr();
+    port.name = name ? name.str() : (input ? "input" : "output") + std::to_string(ports.size());
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    if (!tensor)
+      return driverError(3, port.name + ": the rank of this " + (input ? "input" : "output") + " is not known");
+    auto dtype = dtypeName(tensor.getElementType());
+    if (!dtype)
+      return dtype.takeError();
+    port.dtype = *dtype;
+    for (int64_t extent : tensor.getShape())
+      port.dims.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
+    port.symbols = readSymbols(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
+    for (auto [extent, symbol] : llvm::zip(port.dims, port.symbols))
+      if (extent >= 0)
+        symbol.clear();
+    ports.push_back(std::move(port));
+    return llvm::Error::success();
+  };
+  inputs.clear();
+  outputs.clear();
+  for (unsigned i = 0; i < entry.getNumArguments(); ++i)
+    if (llvm::Error error = read(entry.getArgumentTypes()[i], entry.getArgAttrDict(i), true, inputs))
+      return error;
+  for (unsigned i = 0; i < entry.getNumResults(); ++i)
+    if (llvm::Error error = read(entry.getResultTypes()[i], entry.getResultAttrDict(i), false, outputs))
+      return error;
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::specializeDims() {
+  if (options.dims.empty())
+    return llvm::Error::success();
+  auto entry = root->lookupSymbol<func::FuncOp>("main_graph");
+  std::map<std::string, bool> used;
+  for (auto &[name, size] : options.dims)
+    if (size < 1)
+      return driverError(2, "--dim " + name + "=" + llvm::Twine(size) + ": a size is at least 1");
+  llvm::SmallVector<Type> types(entry.getArgumentTypes());
+  std::string known;
+  for (unsigned i = 0; i < types.size(); ++i) {
+    auto tensor = dyn_cast<RankedTensorType>(types[i]);
+    if (!tensor)
+      continue;
+    llvm::SmallVector<int64_t> shape(tensor.getShape());
+    auto symbols = readSymbols(entry.getArgAttr(i, "onnx.dim_params"), tensor.getRank());
+    for (auto [extent, symbol] : llvm::zip(shape, symbols)) {
+      if (!symbol.empty())
+        known += (known.empty() ? "" : ", ") + symbol;
+      if (auto found = options.dims.find(symbol); found != options.dims.end()) {
+        extent = found->second;
+        used[symbol] = true;
+      }
+    }
+    types[i] = RankedTensorType::get(shape, tensor.getElementType());
+    entry.getArgument(i).setType(types[i]);
+  }
+  entry.setFunctionType(FunctionType::get(&context, types, entry.getResultTypes()));
+  for (auto &[name, size] : options.dims)
+    if (!used[name])
+      return driverError(2, "--dim " + name + ": the model has no dynamic dimension of this name (it has: " +
+                                (known.empty() ? "none" : known) + ")");
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::import() {
+  errors.clear();
+  root = importONNX(options.model, context);
+  if (!root)
+    return failure(2, "reading the model");
+  if (llvm::Error error = specializeDims())
+    return error;
+  RecipeError why;
+  std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
+  if (!recipe)
+    return driverError(why.exitCode, why.message);
+  std::vector<std::string> missing = recipe->unsupported();
+  if (!missing.empty())
+    return driverError(3, llvm::join(missing, "; "));
+  recipeText = recipe->print();
+  recipeName = recipe->name;
+  recipeHash = recipe->sha256();
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::toFloat() {
+  errors.clear();
+  if (failed(reportUnsupported(*root)))
+    return failure(3, "checking operators");
+  if (llvm::Error error = run(2, "inferring shapes", buildToFloatPipeline))
+    return error;
+  return readPorts();
+}
+
+llvm::Error Compilation::toObserved() {
+  if (llvm::Error error = run(2, "inserting observers", [&](OpPassManager &manager) {
+        buildToObservedPipeline(manager, options.recipe);
+      }))
+    return error;
+  root->walk([&](ObserveOp op) { observers.push_back(op.getName().str()); });
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::toQDQ() {
+  ToQDQOptions qdq;
+  qdq.recipe = options.recipe;
+  qdq.calibration = options.calibration;
+  if (llvm::Error error = run(2, "applying the recipe", [&](OpPassManager &manager) {
+        buildToQDQPipeline(manager, qdq);
+      }))
+    return error;
+  recordDecisions();
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::toQuantized() {
+  return run(5, "fusing quantized layers", buildToQuantizedPipeline);
+}
+
+llvm::Error Compilation::toScheduled() {
+  ToScheduledOptions scheduled;
+  if (llvm::Error error = run(3, "scheduling", [&](OpPassManager &manager) {
+        buildToScheduledPipeline(manager, scheduled);
+      }))
+    return error;
+  recordKernels();
+  return llvm::Error::success();
+}
+
+llvm::Error Compilation::toExecutable() {
+  processor = options.arch;
+  isa = {"avx2", "avx512vnni"};
+  if (options.arch == "host")
+    processor = llvm::sys::getHostCPUName().str();
+  else if (options.arch != "x86-64-v3" && options.arch != "x86-64-v4")
+    return driverError(3, "--arch " + options.arch + ": the CPU target knows host, x86-64-v3 and x86-64-v4");
+  if (llvm::Error error = run(5, "bufferizing", buildBufferizePipeline))
+    return error;
+  takeWeights();
+  ToExecutableOptions executable;
+  executable.isa = isa;
+  return run(5, "generating code",
+             [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
+}
+
+/// Constants go to the weights file, not into model.so.
+void Compilation::takeWeights() {
+  for (auto global : llvm::make_early_inc_range(root->getOps<memref::GlobalOp>()))
+    if (auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset")) {
+      if (weights.empty() || place.getInt() > weights.back().offset) // Else it shares an earlier place.
+        weights.push_back({global.getSymName().str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
+      global.erase();
+    }
+}
+
+std::string Compilation::print() {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  OpPrintingFlags flags;
+  flags.enableDebugInfo(false).elideLargeElementsAttrs(64).elideLargeResourceString(64);
+  root->print(stream, flags);
+  return text + "\n";
+}
+
+static llvm::json::Value toJSON(Attribute attr) {
+  if (auto text = dyn_cast<StringAttr>(attr))
+    return text.str();
+  if (auto flag = dyn_cast<BoolAttr>(attr))
+    return flag.getValue();
+  if (auto number = dyn_cast<IntegerAttr>(attr))
+    return number.getInt();
+  if (auto number = dyn_cast<FloatAttr>(attr))
+    return number.getValueAsDouble();
+  return nullptr;
+}
+
+/// One entry per layer that could be quantized, from what apply-recipe noted on it.
+void Compilation::recordDecisions() {
+  root->walk([&](Operation *op) {
+    auto decision = op->getAttrOfType<DictionaryAttr>("lowbit.decision");
+    if (!decision)
+      return;
+    llvm::json::Object layer;
+    for (NamedAttribute entry : decision)
+      layer[entry.getName().getValue()] = toJSON(entry.getValue());
+    layers.push_back(std::move(layer));
+  });
+}
+
+/// Which kernel family each layer got: a launch names its layer.
+void Compilation::recordKernels() {
+  llvm::StringMap<std::string> generators, kernels;
+  for (auto kernel : root->getOps<rt::KernelOp>())
+    generators[kernel.getSymName()] = kernel.getGenerator().str();
+  root->walk([&](rt::LaunchOp launch) { kernels[launch.getLayer()] = generators[launch.getKernel()]; });
+  for (llvm::json::Value &value : layers) {
+    llvm::json::Object &layer = *value.getAsObject();
+    auto found = kernels.find(layer.getString("name").value_or(""));
+    layer["kernel"] = found == kernels.end() ? "linalg" : found->second;
+  }
+}

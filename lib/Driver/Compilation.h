@@ -1,0 +1,87 @@
+//===- Compilation.h - one compilation: a module on its way through the forms ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_LIB_DRIVER_COMPILATION_H
+#define LOWBIT_LIB_DRIVER_COMPILATION_H
+
+#include "lowbit/Driver/Driver.h"
+#include "lowbit/Support/LLVM.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include "llvm/Support/JSON.h"
+
+namespace lowbit {
+
+llvm::Error driverError(int code, const llvm::Twine &message);
+
+/// One input or output as the manifest has it.
+struct PortInfo {
+  std::string name, dtype;
+  std::vector<int64_t> dims;
+  std::vector<std::string> symbols;
+};
+
+/// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the way.
+class Compilation {
+public:
+  explicit Compilation(const CompileOptions &options);
+
+  llvm::Error import();
+  llvm::Error toFloat();
+  llvm::Error toObserved();
+  llvm::Error toQDQ();
+  llvm::Error toQuantized();
+  llvm::Error toScheduled();
+  llvm::Error toExecutable();
+
+  ModuleOp module() { return *root; }
+  std::string print();
+  /// What the diagnostics since the last step said, as an error.
+  llvm::Error takeError(int code, llvm::StringRef stage) { return failure(code, stage); }
+
+  CompileOptions options;
+  std::vector<PortInfo> inputs, outputs;
+  std::vector<std::string> observers;
+  std::vector<std::string> remarks;
+  std::string recipeText, recipeName, recipeHash;
+  std::vector<std::string> isa;
+  std::string processor; ///< LLVM's name.
+  llvm::json::Array layers;
+  /// Constants with their places in the weights file, in order.
+  struct Weight {
+    std::string name;
+    int64_t offset;
+    ElementsAttr value;
+  };
+  std::vector<Weight> weights;
+
+private:
+  llvm::Error run(int code, llvm::StringRef stage, llvm::function_ref<void(OpPassManager &)> build);
+  llvm::Error failure(int code, llvm::StringRef stage);
+  llvm::Error specializeDims();
+  llvm::Error readPorts();
+  void recordDecisions();
+  void recordKernels();
+  void takeWeights();
+
+  MLIRContext context;
+  OwningOpRef<ModuleOp> root;
+  ScopedDiagnosticHandler handler;
+  std::vector<std::string> errors;
+};
+
+/// The module is in the LLVM dialect with placed weights: writes model.so, weights.safetensors, recipe.yaml, report.json and
+/// manifest.json into the folder. Returns the report.
+llvm::Expected<std::string> writeBundle(Compilation &compilation, const std::string &folder);
+
+/// Object code or assembly of the module.
+llvm::Expected<llvm::SmallVector<char, 0>> generateCode(Compilation &compilation, bool assembly);
+
+} // namespace lowbit
+
+#endif // LOWBIT_LIB_DRIVER_COMPILATION_H

@@ -1,0 +1,239 @@
+//===- Adapters.cpp - older opsets become the newest one --------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// One row per operator and version at which its meaning or form changed. Changes
+// that only add element types or optional attributes need no row.
+//
+//===----------------------------------------------------------------------===//
+#include "NodeImporter.h"
+#include "lowbit/Support/ConstantData.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace lowbit;
+using namespace lowbit::onnx;
+
+namespace {
+struct Upgrade {
+  PendingNode &node;
+  OpBuilder &builder;
+  SmallVectorImpl<Value> &results;
+
+  SmallVector<int64_t> takeInts(StringRef name) {
+    SmallVector<int64_t> values;
+    if (auto array = dyn_cast_or_null<ArrayAttr>(node.attrs.erase(name)))
+      for (Attribute value : array)
+        if (auto integer = dyn_cast<IntegerAttr>(value))
+          values.push_back(integer.getInt());
+    return values;
+  }
+  int64_t takeInt(StringRef name, int64_t otherwise) {
+    auto value = dyn_cast_or_null<IntegerAttr>(node.attrs.erase(name));
+    return value ? value.getInt() : otherwise;
+  }
+  void setInput(size_t i, Value value) {
+    if (node.operands.size() <= i)
+      node.operands.resize(i + 1);
+    node.operands[i] = value;
+  }
+  Value ints(ArrayRef<int64_t> values) { return makeInts(builder, node.loc, values); }
+  Type element() {
+    auto type = node.operand(0) ? dyn_cast<ShapedType>(node.operand(0).getType()) : ShapedType();
+    return type ? type.getElementType() : builder.getF32Type();
+  }
+  /// A helper op before the node; it carries the node's name and a suffix.
+  Value helper(StringRef op, ValueRange operands, Type element, StringRef suffix,
+               ArrayRef<NamedAttribute> attrs = {}) {
+    OperationState state(node.loc, ("onnx." + op).str(), operands,
+                         UnrankedTensorType::get(element), attrs);
+    state.addAttribute("onnx_node_name", builder.getStringAttr(node.name + "/" + suffix));
+    return builder.create(state)->getResult(0);
+  }
+  NamedAttribute intAttr(StringRef name, int64_t value) {
+    return builder.getNamedAttr(
+        name, builder.getIntegerAttr(builder.getIntegerType(64, true), value));
+  }
+};
+} // namespace
+
+/// An attribute with integers became input `position`.
+template <int position>
+static void axesToInput(Upgrade &u) {
+  if (u.node.attrs.get("axes"))
+    u.setInput(position, u.ints(u.takeInts("axes")));
+}
+
+static void splitToInput(Upgrade &u) {
+  if (u.node.attrs.get("split"))
+    u.setInput(1, u.ints(u.takeInts("split")));
+}
+
+/// Before 18 no sizes meant equal parts; now the number of parts must be said.
+static void splitCount(Upgrade &u) {
+  if (!u.node.operand(1))
+    u.node.attrs.set("num_outputs", u.intAttr("", u.node.used.size()).getValue());
+}
+
+static void clipToInputs(Upgrade &u) {
+  for (auto [position, name] : {std::pair<int, StringRef>(1, "min"), {2, "max"}})
+    if (auto value = dyn_cast_or_null<FloatAttr>(u.node.attrs.erase(name)))
+      u.setInput(position,
+                 makeScalar(u.builder, u.node.loc, u.element(), value.getValueAsDouble()));
+}
+
+static void padToInputs(Upgrade &u) {
+  u.setInput(1, u.ints(u.takeInts("pads")));
+  if (auto value = dyn_cast_or_null<FloatAttr>(u.node.attrs.erase("value")))
+    u.setInput(2, makeScalar(u.builder, u.node.loc, u.element(), value.getValueAsDouble()));
+}
+
+static void sliceToInputs(Upgrade &u) {
+  u.setInput(1, u.ints(u.takeInts("starts")));
+  u.setInput(2, u.ints(u.takeInts("ends")));
+  if (u.node.attrs.get("axes"))
+    u.setInput(3, u.ints(u.takeInts("axes")));
+}
+
+static void topKToInput(Upgrade &u) { u.setInput(1, u.ints({u.takeInt("k", 1)})); }
+
+/// Before 13 Softmax, LogSoftmax and Hardmax flattened their input to 2-D at `axis` (1 where not given).
+static void flattenSoftmax(Upgrade &u) {
+  Value input = u.node.operand(0);
+  if (!input)
+    return;
+  int64_t axis = u.takeInt("axis", 1);
+  auto ranked = dyn_cast<RankedTensorType>(input.getType());
+  if (axis == -1 || (ranked && axis == ranked.getRank() - 1)) {
+    u.node.attrs.set("axis", u.intAttr("", -1).getValue());
+    return;
+  }
+  Value shape = u.helper("Shape", input, u.builder.getI64Type(), "shape");
+  Value flat = u.helper("Flatten", input, u.element(), "flatten", u.intAttr("axis", axis));
+  OperationState state(u.node.loc, "onnx." + u.node.opType, flat,
+                       UnrankedTensorType::get(u.element()), u.intAttr("axis", -1));
+  state.addAttribute("onnx_node_name", u.builder.getStringAttr(u.node.name));
+  Value soft = u.builder.create(state)->getResult(0);
+  u.results.push_back(u.helper("Reshape", {soft, shape}, u.element(), "reshape"));
+}
+
+static void batchNormSpatial(Upgrade &u) {
+  if (u.takeInt("spatial", 1) != 1)
+    u.node.unsupported = "statistics per element (spatial = 0) are not supported";
+}
+
+static void batchNormInference(Upgrade &u) {
+  auto mode = dyn_cast_or_null<IntegerAttr>(u.node.attrs.get("training_mode"));
+  bool extra = false;
+  for (size_t i = 1; i < u.node.used.size(); ++i)
+    extra |= u.node.used[i];
+  if (extra || (mode && mode.getInt()))
+    u.node.unsupported = "training mode is not supported";
+  else
+    u.node.used.resize(1), u.node.declared.resize(1);
+}
+
+/// At inference Dropout is the identity.
+static void dropToIdentity(Upgrade &u) {
+  bool training = false;
+  if (Value mode = u.node.operand(2)) {
+    std::optional<ConstantData> data = ConstantData::get(mode);
+    training = !data || data->toInts() != std::vector<int64_t>{0};
+  }
+  if (training || u.node.usesOutput(1)) {
+    u.node.unsupported = training ? "training mode is not supported" : "the mask is not supported";
+    return;
+  }
+  u.node.opType = "Identity";
+  u.node.operands.resize(1);
+  u.node.attrs = {};
+  u.node.used.resize(1), u.node.declared.resize(1);
+}
+
+static void setResizeDefaults(Upgrade &u) {
+  u.node.opType = "Resize";
+  u.node.attrs.set("coordinate_transformation_mode", u.builder.getStringAttr("asymmetric"));
+  u.node.attrs.set("nearest_mode", u.builder.getStringAttr("floor"));
+}
+
+/// Resize-10 is (X, scales) and has one coordinate mode.
+static void resizeFrom10(Upgrade &u) {
+  Value scales = u.node.operand(1);
+  u.node.operands = {u.node.operand(0), Value(), scales};
+  setResizeDefaults(u);
+}
+
+static void upsampleScales(Upgrade &u) {
+  auto array = dyn_cast_or_null<ArrayAttr>(u.node.attrs.erase("scales"));
+  std::vector<float> scales;
+  for (Attribute value : array ? array.getValue() : ArrayRef<Attribute>())
+    if (auto number = dyn_cast<FloatAttr>(value))
+      scales.push_back(number.getValueAsDouble());
+  auto type = RankedTensorType::get(scales.size(), u.builder.getF32Type());
+  OperationState state(u.node.loc, "onnx.Constant", {}, type, {});
+  state.addAttribute("value", DenseElementsAttr::get(type, ArrayRef<float>(scales)));
+  u.setInput(1, u.builder.create(state)->getResult(0));
+}
+
+/// onnxruntime's name, in ONNX's own domain, for what is RMSNormalization since 23.
+static void simplifiedNorm(Upgrade &u) {
+  if (u.node.usesOutput(1)) {
+    u.node.unsupported = "the second output is not supported";
+    return;
+  }
+  u.node.opType = "RMSNormalization";
+  u.node.used.resize(1), u.node.declared.resize(1);
+}
+
+namespace {
+struct Row {
+  StringRef op;
+  int64_t before; ///< Applies to models of an opset below this.
+  void (*apply)(Upgrade &);
+};
+constexpr int64_t always = INT64_MAX;
+} // namespace
+
+// In the order of application: a node may need several.
+static const Row rows[] = {
+    {"Upsample", 9, upsampleScales},
+    {"Upsample", always, resizeFrom10},
+    {"Resize", 11, resizeFrom10},
+    {"Squeeze", 13, axesToInput<1>},
+    {"Unsqueeze", 13, axesToInput<1>},
+    {"ReduceSum", 13, axesToInput<1>},
+    {"ReduceMean", 18, axesToInput<1>},
+    {"ReduceMax", 18, axesToInput<1>},
+    {"ReduceMin", 18, axesToInput<1>},
+    {"ReduceProd", 18, axesToInput<1>},
+    {"ReduceL1", 18, axesToInput<1>},
+    {"ReduceL2", 18, axesToInput<1>},
+    {"ReduceLogSumExp", 18, axesToInput<1>},
+    {"ReduceSumSquare", 18, axesToInput<1>},
+    {"Split", 13, splitToInput},
+    {"Split", 18, splitCount},
+    {"Clip", 11, clipToInputs},
+    {"Pad", 11, padToInputs},
+    {"Slice", 10, sliceToInputs},
+    {"TopK", 10, topKToInput},
+    {"Softmax", 13, flattenSoftmax},
+    {"LogSoftmax", 13, flattenSoftmax},
+    {"BatchNormalization", 9, batchNormSpatial},
+    {"BatchNormalization", always, batchNormInference},
+    {"Dropout", always, dropToIdentity},
+    {"SimplifiedLayerNormalization", always, simplifiedNorm},
+};
+
+void lowbit::onnx::upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results) {
+  if (!node.domain.empty())
+    return;
+  Upgrade upgrade{node, builder, results};
+  std::string op = node.opType;
+  for (const Row &row : rows)
+    if (row.op == op && node.opset < row.before && results.empty())
+      row.apply(upgrade);
+}

@@ -1,0 +1,88 @@
+//===- ImportONNX.cpp - ONNX files become the float form --------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Import/ONNX/ImportONNX.h"
+#include "GraphImporter.h"
+#include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SHA256.h"
+
+using namespace lowbit;
+
+/// Messages within messages: real models need about ten.
+static constexpr int maxNesting = 64;
+
+static bool parse(ArrayRef<char> bytes, ::onnx::ModelProto &model) {
+  google::protobuf::io::ArrayInputStream array(bytes.data(), bytes.size());
+  google::protobuf::io::CodedInputStream stream(&array);
+  stream.SetRecursionLimit(maxNesting);
+  stream.SetTotalBytesLimit(INT_MAX);
+  return model.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
+}
+
+OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, StringRef directory,
+                                         MLIRContext &context, const ImportOptions &options) {
+  context.loadDialect<lowbit::onnx::ONNXDialect, func::FuncDialect>();
+  OpBuilder builder(&context);
+  Location loc = NameLoc::get(builder.getStringAttr(name));
+  if (bytes.empty())
+    return emitError(loc) << "'" << name << "' is empty: not an ONNX model", nullptr;
+  if (bytes.size() > INT_MAX)
+    return emitError(loc) << "'" << name << "' is over 2 GiB: save its weights as external data",
+           nullptr;
+  ::onnx::ModelProto model;
+  if (!parse(bytes, model))
+    return emitError(loc) << "'" << name << "' is not an ONNX model or is damaged", nullptr;
+  if (!model.has_graph())
+    return emitError(loc) << "'" << name << "' has no graph: not an ONNX model or damaged", nullptr;
+
+  lowbit::onnx::NodeList nodes;
+  if (failed(lowbit::onnx::listNodes(model, loc, nodes)))
+    return nullptr;
+  OwningOpRef<ModuleOp> module(ModuleOp::create(builder, loc));
+  builder.setInsertionPointToStart(module->getBody());
+  lowbit::onnx::TensorReader tensors(&context, directory);
+  lowbit::onnx::GraphImporter importer(model.graph(), nodes, tensors, builder, loc);
+  if (failed(importer.run(options.functionName)))
+    return nullptr;
+
+  llvm::SHA256 hash;
+  auto update = [&](StringRef data) { hash.update(data); };
+  update(StringRef(bytes.data(), bytes.size()));
+  for (const auto &file : tensors.mappedFiles())
+    update(file->getBuffer());
+  (*module)->setAttr("onnx.opset", builder.getI64IntegerAttr(nodes.opsets.front().lookup("")));
+  (*module)->setAttr("onnx.model_sha256",
+                     builder.getStringAttr(llvm::toHex(hash.final(), /*LowerCase=*/true)));
+  if (failed(verify(*module)))
+    return nullptr;
+  return module;
+}
+
+OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
+                                         const ImportOptions &options) {
+  Location loc = NameLoc::get(StringAttr::get(&context, path));
+  llvm::sys::fs::file_status status;
+  std::error_code error = llvm::sys::fs::status(path, status);
+  if (!error && llvm::sys::fs::is_directory(status))
+    error = std::make_error_code(std::errc::is_a_directory);
+  auto buffer = error ? llvm::ErrorOr<std::unique_ptr<llvm::MemoryBuffer>>(error)
+                      : llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                                    /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return emitError(loc) << "cannot read '" << path << "': " << buffer.getError().message(),
+           nullptr;
+  StringRef directory = llvm::sys::path::parent_path(path);
+  return importONNX(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), path,
+                    directory.empty() ? "." : directory, context, options);
+}

@@ -1,0 +1,103 @@
+//===- Pipelines.cpp - one builder per form ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Pipelines/Pipelines.h"
+#include "lowbit/Conversion/Passes.h"
+#include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace lowbit;
+
+void lowbit::buildToFloatPipeline(OpPassManager &manager) {
+  // Twice: a shape computed from constants is a constant only once they are folded.
+  for (int round = 0; round < 2; ++round) {
+    manager.addPass(createInferShapes());
+    manager.addPass(createFoldConstants());
+    manager.addPass(createCSEPass());
+  }
+  manager.addPass(createInferShapes());
+}
+
+void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
+  // Observed values are those of the graph that will be quantized: without batch norms.
+  manager.addPass(createFoldBatchNorm());
+  InsertObserversOptions observers;
+  observers.recipe = recipe.str();
+  manager.addPass(createInsertObservers(observers));
+}
+
+void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options) {
+  if (options.calibration.empty()) {
+    manager.addPass(createFoldBatchNorm());
+  } else {
+    buildToObservedPipeline(manager, options.recipe);
+    LoadCalibrationOptions load;
+    load.file = options.calibration;
+    load.recipe = options.recipe;
+    manager.addPass(createLoadCalibration(load));
+  }
+  ApplyRecipeOptions apply;
+  apply.recipe = options.recipe;
+  manager.addPass(createApplyRecipe(apply));
+  // Layers that read the same value now quantize it once.
+  manager.addPass(createCSEPass());
+}
+
+void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
+  manager.addPass(createFuseQDQ());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+}
+
+void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options) {
+  manager.addPass(createScheduleCPU());
+  manager.addPass(createLowbitToLinalg());
+  manager.addPass(createConvertONNXToLinalg());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  // Transposes around kernels become index maps of the elementwise ops beside them.
+  manager.addPass(createLinalgGeneralizeNamedOpsPass());
+  manager.addPass(createLinalgElementwiseOpFusionPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+}
+
+void lowbit::buildToExecutablePipeline(OpPassManager &manager, const ToExecutableOptions &options) {
+  GenerateCPUKernelsOptions kernels;
+  kernels.isa.assign(options.isa.begin(), options.isa.end());
+  if (kernels.isa.empty())
+    kernels.isa = {"avx2", "avx512vnni"};
+  manager.addPass(createGenerateCPUKernels(kernels));
+  buildHostToLLVMPipeline(manager);
+}
+
+void lowbit::registerPipelines() {
+  PassPipelineRegistration<>("lowbit-to-float", "onnx as imported to the float form",
+                             [](OpPassManager &manager) { buildToFloatPipeline(manager); });
+  PassPipelineRegistration<ToQDQOptions>("lowbit-to-observed", "float form to observed form",
+                                         [](OpPassManager &manager, const ToQDQOptions &options) {
+                                           buildToObservedPipeline(manager, options.recipe);
+                                         });
+  PassPipelineRegistration<ToQDQOptions>("lowbit-to-qdq", "float form to qdq form",
+                                         buildToQDQPipeline);
+  PassPipelineRegistration<>("lowbit-to-quantized", "qdq form to quantized form",
+                             [](OpPassManager &manager) { buildToQuantizedPipeline(manager); });
+  PassPipelineRegistration<ToScheduledOptions>("lowbit-to-scheduled", "quantized form to scheduled form",
+                                               buildToScheduledPipeline);
+  PassPipelineRegistration<ToExecutableOptions>(
+      "lowbit-to-executable", "scheduled form to LLVM dialect",
+      [](OpPassManager &manager, const ToExecutableOptions &options) {
+        buildBufferizePipeline(manager);
+        buildToExecutablePipeline(manager, options);
+      });
+}

@@ -1,0 +1,296 @@
+//===- Recipe.cpp - loading, matching, what is supported ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Recipe/Recipe.h"
+#include "YamlTree.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/GlobPattern.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Regex.h"
+#include <algorithm>
+#include <set>
+
+using namespace lowbit;
+
+bool NamePattern::matches(StringRef name) const {
+  StringRef pattern(text);
+  if (pattern.consume_front("re:"))
+    return llvm::Regex(("^(" + pattern + ")$").str()).match(name);
+  llvm::Expected<llvm::GlobPattern> glob = llvm::GlobPattern::create(pattern);
+  if (glob)
+    return glob->match(name);
+  llvm::consumeError(glob.takeError());
+  return false;
+}
+
+static bool matchesAny(ArrayRef<NamePattern> patterns, StringRef name) {
+  return patterns.empty() ||
+         llvm::any_of(patterns, [&](const NamePattern &p) { return p.matches(name); });
+}
+
+bool Rule::matches(const LayerKey &layer) const {
+  if (position == Position::First && !layer.first)
+    return false;
+  if (position == Position::Last && !layer.last)
+    return false;
+  return matchesAny(names, layer.name) && matchesAny(weightNames, layer.weight) &&
+         matchesAny(ops, layer.op);
+}
+
+std::optional<size_t> Recipe::match(const LayerKey &layer) const {
+  for (size_t i = 0; i < rules.size(); ++i)
+    if (rules[i].matches(layer))
+      return i;
+  return std::nullopt;
+}
+
+/// Up to three of `known` that are nearest to a pattern, as "; nearest: a, b, c".
+static std::string nearest(const NamePattern &pattern, const std::set<std::string> &known) {
+  std::string literal;
+  for (char c : StringRef(pattern.text).starts_with("re:") ? pattern.text.substr(3) : pattern.text)
+    if (c != '*' && c != '?' && c != '^' && c != '$')
+      literal += c;
+  std::vector<std::pair<unsigned, std::string>> ranked;
+  for (const std::string &name : known)
+    ranked.emplace_back(StringRef(literal).edit_distance_insensitive(name), name);
+  llvm::sort(ranked);
+  std::string text;
+  for (size_t i = 0; i < std::min<size_t>(3, ranked.size()); ++i)
+    text += (i ? ", " : "; nearest: ") + ranked[i].second;
+  return text;
+}
+
+std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) const {
+  for (const Rule &rule : rules) {
+    if (rule.optional ||
+        llvm::any_of(layers, [&](const LayerKey &layer) { return rule.matches(layer); }))
+      continue;
+    std::set<std::string> names, ops, weights;
+    for (const LayerKey &layer : layers) {
+      names.insert(layer.name);
+      ops.insert(layer.op);
+      if (!layer.weight.empty())
+        weights.insert(layer.weight);
+    }
+    std::string message =
+        rule.origin + ": the rule for " + rule.describeMatch() + " matches no layer of this model";
+    if (!rule.names.empty())
+      message += nearest(rule.names.front(), names);
+    else if (!rule.weightNames.empty())
+      message += nearest(rule.weightNames.front(), weights);
+    else if (!rule.ops.empty())
+      message += nearest(rule.ops.front(), ops);
+    return RecipeError{2, message};
+  }
+  return std::nullopt;
+}
+
+std::vector<std::string> Recipe::unsupported() const {
+  std::vector<std::string> reasons;
+  auto add = [&](const Twine &reason) {
+    std::string text = (reason + " is not supported yet").str();
+    if (!llvm::is_contained(reasons, text))
+      reasons.push_back(text);
+  };
+  for (const GraphTransform &transform : transforms)
+    if (transform.name != "fold-bn")
+      add("the transform " + transform.name);
+  if (calibrationMethod != "minmax")
+    add("calibration by " + calibrationMethod);
+  static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
+  for (const Rule &rule : rules) {
+    std::string at = rule.origin + ": ";
+    if (rule.keep == Rule::Keep::Half)
+      add(at + "keep: fp16");
+    if (!rule.weights)
+      continue;
+    const Scheme &scheme = rule.weights->scheme;
+    if (bitWidth(scheme.type) == 3)
+      add(at + "weights of type " + lowbit::name(scheme.type));
+    if (rule.weights->algorithm != WeightAlgorithm::RTN)
+      add(at + "rounding weights by " + algorithms[size_t(rule.weights->algorithm)]);
+    if (!rule.activations)
+      continue;
+    if (!rule.activations->dynamic.empty())
+      add(at + "a range of activations per " + rule.activations->dynamic + " (dynamic)");
+    if (scheme.type != IntType::I8 || !scheme.symmetric ||
+        scheme.granularity == Scheme::Granularity::Group)
+      add(at +
+          "quantizing activations beside weights other than symmetric i8 per tensor or channel");
+  }
+  return reasons;
+}
+
+//===----------------------------------------------------------------------===//
+// NAME:key=value,…
+//===----------------------------------------------------------------------===//
+
+static constexpr StringRef weightTypes[] = {"i8", "u8", "i4", "u4", "i3", "u3"};
+
+static bool parseWeightType(StringRef value, IntType &type, std::string &error) {
+  if (!llvm::is_contained(weightTypes, value)) {
+    error = ("expected a weight type (i8, u8, i4, u4, i3 or u3), found '" + value + "'").str();
+    return false;
+  }
+  type = *parseIntType(value.str());
+  return true;
+}
+
+/// The rule for `head` or `embeddings`: the one of the recipe that `is` describes, changed to
+/// `value`.
+static bool overrideExtraRule(std::vector<Rule> &rules, size_t main, StringRef value,
+                              function_ref<bool(const Rule &)> is, const Rule &fresh,
+                              std::string &error) {
+  Rule rule = fresh;
+  if (value == "float") {
+    rule.keep = Rule::Keep::Float;
+  } else if (value != "same") {
+    IntType type;
+    if (!parseWeightType(value, type, error))
+      return false;
+    rule.weights = rules[main].weights;
+    rule.weights->scheme.type = type;
+    if (bitWidth(type) == 8)
+      rule.weights = WeightRule{{type, Scheme::Granularity::Channel, 0, isSigned(type)}};
+    if (type == IntType::I8)
+      rule.activations = rules[main].activations;
+  }
+  rules.erase(llvm::remove_if(rules, is), rules.end());
+  if (value != "same")
+    rules.insert(rules.begin(), rule);
+  return true;
+}
+
+bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
+  static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
+                                       "algorithm",   "head",   "embeddings", "activations",
+                                       "calibration", "samples"};
+  if (!llvm::is_contained(keys, key)) {
+    error = ("unknown key '" + key + "'" + suggest(key, keys) +
+             " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
+                .str();
+    return false;
+  }
+  auto fail = [&](const Twine &expected) {
+    error = ("expected " + key + "=" + expected + ", found '" + value + "'").str();
+    return false;
+  };
+  if (key == "calibration") {
+    if (!llvm::is_contained({"minmax", "percentile", "entropy", "mse"}, value))
+      return fail("minmax, percentile, entropy or mse");
+    calibrationMethod = value.str();
+    return true;
+  }
+  int64_t number = 0;
+  bool isPositive = !value.getAsInteger(10, number) && number > 0 && number <= INT32_MAX;
+  if (key == "samples") {
+    calibrationSamples = number;
+    return isPositive || fail("a positive integer");
+  }
+  // What is left changes the rule that takes every layer that no other rule takes.
+  if (rules.empty() || !rules.back().weights) {
+    error = ("'" + key + "' does not apply: this recipe quantizes nothing").str();
+    return false;
+  }
+  if (key == "head") {
+    Rule fresh;
+    fresh.position = Rule::Position::Last;
+    fresh.optional = true;
+    fresh.origin = name;
+    return overrideExtraRule(
+        rules, rules.size() - 1, value,
+        [](const Rule &rule) { return rule.position == Rule::Position::Last; }, fresh, error);
+  }
+  if (key == "embeddings") {
+    Rule fresh;
+    fresh.ops = {{"Gather"}};
+    fresh.optional = true;
+    fresh.origin = name;
+    return overrideExtraRule(
+        rules, rules.size() - 1, value,
+        [](const Rule &rule) { return rule.ops.size() == 1 && rule.ops[0].text == "Gather"; },
+        fresh, error);
+  }
+  Rule &rule = rules.back();
+  Scheme &scheme = rule.weights->scheme;
+  if (key == "type") {
+    if (!parseWeightType(value, scheme.type, error))
+      return false;
+    scheme.symmetric = isSigned(scheme.type);
+  } else if (key == "per") {
+    if (value != "tensor" && value != "channel")
+      return fail("tensor or channel");
+    scheme.granularity =
+        value == "tensor" ? Scheme::Granularity::Tensor : Scheme::Granularity::Channel;
+    scheme.group = 0;
+  } else if (key == "group") {
+    if (!isPositive)
+      return fail("a positive integer");
+    scheme.granularity = Scheme::Granularity::Group;
+    scheme.group = number;
+  } else if (key == "symmetric") {
+    if (value != "true" && value != "false")
+      return fail("true or false");
+    scheme.symmetric = value == "true";
+  } else if (key == "algorithm") {
+    static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
+    auto found = llvm::find(algorithms, value);
+    if (found == std::end(algorithms))
+      return fail("rtn, mse, gptq, awq or hqq");
+    rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
+  } else {
+    rule.activations.reset();
+    if (value == "u8" || value == "i8")
+      rule.activations = ActivationRule{value == "u8" ? IntType::U8 : IntType::I8, false, ""};
+    else if (value != "float")
+      return fail("float, u8 or i8");
+  }
+  return true;
+}
+
+std::optional<Recipe> Recipe::load(StringRef specification, RecipeError &error) {
+  error = {};
+  if (specification.contains('\n'))
+    return parse(specification, "recipe", error);
+  auto [stem, overrides] = specification.split(':');
+  StringRef text = namedRecipeText(stem);
+  if (!text.empty()) {
+    std::optional<Recipe> recipe = parse(text, stem, error);
+    if (!recipe)
+      return recipe;
+    recipe->name = specification.str();
+    SmallVector<StringRef> parts;
+    overrides.split(parts, ',', -1, /*KeepEmpty=*/false);
+    for (StringRef part : parts) {
+      auto [key, value] = part.split('=');
+      std::string why;
+      if (!recipe->applyOverride(key.trim(), value.trim(), why)) {
+        error = {2, ("recipe '" + specification + "': " + why).str()};
+        return std::nullopt;
+      }
+    }
+    return recipe;
+  }
+  if (!llvm::sys::fs::exists(specification)) {
+    error.message = ("no recipe '" + specification + "': neither a file nor one of " +
+                     llvm::join(namedRecipes(), ", ") + suggest(stem, namedRecipes()))
+                        .str();
+    return std::nullopt;
+  }
+  auto buffer = llvm::MemoryBuffer::getFile(specification, /*IsText=*/true);
+  if (!buffer) {
+    error.message =
+        ("cannot read the recipe '" + specification + "': " + buffer.getError().message()).str();
+    return std::nullopt;
+  }
+  std::optional<Recipe> recipe = parse((*buffer)->getBuffer(), specification, error);
+  if (recipe)
+    recipe->name = llvm::sys::path::stem(specification).str();
+  return recipe;
+}

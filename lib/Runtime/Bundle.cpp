@@ -1,0 +1,153 @@
+//===- Bundle.cpp - an open bundle, and the C functions ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Bundle.h"
+
+#include "Failure.h"
+#include "Processor.h"
+
+#include <cstring>
+
+using namespace lowbit::runtime;
+
+namespace lowbit::runtime {
+
+static constexpr int64_t maxManifestBytes = int64_t(64) << 20;
+static constexpr int maxThreads = 1024;
+
+ValueTable::ValueTable(const std::vector<ValueInfo> &values) {
+  symbols.reserve(values.size());
+  for (const ValueInfo &value : values) {
+    std::vector<const char *> names;
+    for (const std::string &symbol : value.symbols)
+      names.push_back(symbol.c_str());
+    symbols.push_back(std::move(names));
+    infos.push_back({value.name.c_str(), value.dtype, int32_t(value.dims.size()), value.dims.data(),
+                     symbols.back().data()});
+  }
+}
+
+} // namespace lowbit::runtime
+
+lowbit_bundle::lowbit_bundle(const std::string &path, int threads, const char *forcedIsa)
+    : text(readText(path + "/manifest.json", maxManifestBytes)), manifest(parseManifest(text)),
+      inputs(manifest.inputs), outputs(manifest.outputs),
+      isa(chooseIsa(manifest.arch, manifest.isa, forcedIsa)), pool(threads), initialization(pool) {
+  weights.open(path + "/weights.safetensors", manifest.weights, manifest.weightsOffset);
+  model.open(path + "/model.so", manifest.model);
+  callModel(
+      initialization,
+      [](void *argument) {
+        auto &bundle = *static_cast<lowbit_bundle *>(argument);
+        bundle.model.init(&callbacks(), bundle.weights.data(), int64_t(bundle.isa));
+      },
+      this);
+  if (initialization.failure != LOWBIT_OK)
+    fail(initialization.failure,
+         std::string("the model cannot be initialized: ") + initialization.message);
+}
+
+std::unique_ptr<RunContext> lowbit_bundle::takeContext() {
+  {
+    std::lock_guard<std::mutex> lock(contextsMutex);
+    if (!contexts.empty()) {
+      std::unique_ptr<RunContext> context = std::move(contexts.back());
+      contexts.pop_back();
+      return context;
+    }
+  }
+  return std::make_unique<RunContext>(pool);
+}
+
+void lowbit_bundle::returnContext(std::unique_ptr<RunContext> context) noexcept {
+  context->endRun();
+  std::lock_guard<std::mutex> lock(contextsMutex);
+  try {
+    contexts.push_back(std::move(context));
+  } catch (const std::bad_alloc &) {
+    // It is not kept, that is all.
+  }
+}
+
+extern "C" {
+
+uint32_t lowbit_runtime_version(void) { return LOWBIT_RUNTIME_VERSION; }
+
+lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *options,
+                                 lowbit_bundle **out) {
+  return guarded([&] {
+    if (!out)
+      fail(LOWBIT_INVALID, "lowbit_bundle_open: out is NULL");
+    *out = nullptr;
+    if (!path)
+      fail(LOWBIT_INVALID, "lowbit_bundle_open: path is NULL");
+    if (options && options->size != sizeof(lowbit_open_options))
+      fail(LOWBIT_UNSUPPORTED, "lowbit_bundle_open: options have " + std::to_string(options->size) +
+                                   " bytes, this runtime knows options of " +
+                                   std::to_string(sizeof(lowbit_open_options)));
+    int threads = options ? options->threads : 0;
+    if (threads < 0 || threads > maxThreads)
+      fail(LOWBIT_INVALID, "lowbit_bundle_open: threads is " + std::to_string(threads) +
+                               ", expected 0 to " + std::to_string(maxThreads));
+    if (threads == 0)
+      threads = std::min(availableProcessors(), maxThreads);
+    *out = new lowbit_bundle(path, threads, options ? options->isa : nullptr);
+  });
+}
+
+void lowbit_bundle_close(lowbit_bundle *bundle) { delete bundle; }
+
+size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle) {
+  return bundle ? bundle->inputs.size() : 0;
+}
+size_t lowbit_bundle_num_outputs(const lowbit_bundle *bundle) {
+  return bundle ? bundle->outputs.size() : 0;
+}
+const lowbit_value_info *lowbit_bundle_input(const lowbit_bundle *bundle, size_t index) {
+  return bundle ? bundle->inputs.at(index) : nullptr;
+}
+const lowbit_value_info *lowbit_bundle_output(const lowbit_bundle *bundle, size_t index) {
+  return bundle ? bundle->outputs.at(index) : nullptr;
+}
+const char *lowbit_bundle_manifest(const lowbit_bundle *bundle) {
+  return bundle ? bundle->text.c_str() : "";
+}
+const char *lowbit_bundle_isa(const lowbit_bundle *bundle) {
+  return bundle ? bundle->manifest.isa[bundle->isa].c_str() : "";
+}
+
+lowbit_status lowbit_bundle_set_observer(lowbit_bundle *bundle, lowbit_observer observer,
+                                         void *user) {
+  return guarded([&] {
+    if (!bundle)
+      fail(LOWBIT_INVALID, "lowbit_bundle_set_observer: bundle is NULL");
+    bundle->observer = observer;
+    bundle->observerUser = user;
+  });
+}
+
+lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                size_t num_inputs, lowbit_tensor *outputs, size_t num_outputs) {
+  return guarded([&] {
+    if (!bundle || (!inputs && num_inputs) || (!outputs && num_outputs))
+      fail(LOWBIT_INVALID, "lowbit_bundle_run: a pointer is NULL");
+    // Also on failure no output is owned whose memory was to be allocated.
+    for (size_t i = 0; i < num_outputs; ++i)
+      if (!outputs[i].data)
+        outputs[i].owned = 0;
+    runBundle(*bundle, inputs, num_inputs, outputs, num_outputs);
+  });
+}
+
+void lowbit_tensor_release(lowbit_tensor *tensor) {
+  if (!tensor || !tensor->owned)
+    return;
+  RunMemory::release(tensor->data);
+  tensor->data = nullptr;
+  tensor->owned = 0;
+}
+
+} // extern "C"

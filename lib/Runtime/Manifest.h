@@ -1,0 +1,45 @@
+//===- Manifest.h - what a bundle says about itself -------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_LIB_RUNTIME_MANIFEST_H
+#define LOWBIT_LIB_RUNTIME_MANIFEST_H
+
+#include "lowbit-c/Runtime.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lowbit::runtime {
+
+struct ValueInfo {
+  std::string name;
+  lowbit_dtype dtype;
+  std::vector<int64_t> dims;
+  std::vector<std::string> symbols;
+};
+
+struct FileInfo {
+  std::string sha256;
+  int64_t bytes;
+};
+
+/// The fields of manifest.json that running needs; the others are for readers of the text.
+struct Manifest {
+  std::string arch;
+  std::vector<std::string> isa;
+  FileInfo model, weights;
+  int64_t weightsOffset;
+  std::vector<ValueInfo> inputs, outputs;
+};
+
+/// Checks every field that it reads. Throws Failure: LOWBIT_INVALID for damage, LOWBIT_UNSUPPORTED
+/// for a bundle made for something else than this runtime.
+Manifest parseManifest(const std::string &text);
+
+} // namespace lowbit::runtime
+
+#endif // LOWBIT_LIB_RUNTIME_MANIFEST_H

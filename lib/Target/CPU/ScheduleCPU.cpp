@@ -1,0 +1,485 @@
+//===- ScheduleCPU.cpp - pivot ops become launches of CPU kernels ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "KernelBuilder.h"
+#include "PackWeights.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Numerics/Quantize.h"
+#include "lowbit/Support/ConstantData.h"
+#include "lowbit/Target/CPU/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/PatternMatch.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_SCHEDULECPU
+#include "lowbit/Target/CPU/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+
+namespace {
+
+/// Kernels of the module by what they do, so that equal layers share one.
+class KernelTable {
+public:
+  explicit KernelTable(ModuleOp module) : module(module) {}
+  FlatSymbolRefAttr get(OpBuilder &builder, Location loc, StringRef generator,
+                        ArrayRef<std::pair<StringRef, int64_t>> schedule) {
+    SmallVector<NamedAttribute> entries;
+    for (auto [key, value] : schedule)
+      entries.push_back(builder.getNamedAttr(key, builder.getI64IntegerAttr(value)));
+    DictionaryAttr dictionary = builder.getDictionaryAttr(entries);
+    StringAttr &name = names[{builder.getStringAttr(generator), dictionary}];
+    if (!name) {
+      std::string text = (generator.split('.').second + "_" + Twine(names.size() - 1)).str();
+      name = builder.getStringAttr(text);
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPointToStart(module.getBody());
+      rt::KernelOp::create(builder, loc, name, builder.getStringAttr(generator), dictionary);
+    }
+    return FlatSymbolRefAttr::get(name);
+  }
+
+private:
+  ModuleOp module;
+  llvm::DenseMap<std::pair<Attribute, Attribute>, StringAttr> names;
+};
+
+/// What the int8 kernels need beside the activations, read off a lowbit.linear or lowbit.conv in integer mode.
+struct IntegerParameters {
+  std::vector<int8_t> weights; // Row-major, as in the op.
+  std::vector<int32_t> bias;   // Per channel, the input's zero point folded in.
+  std::vector<float> multiplier;
+  int32_t inputZero = 0; // Of the unsigned input.
+  bool flipInput = false; // The input is signed: the kernel reads it + 128.
+  Type outputElement;     // i8 or f32.
+  int64_t outputZero = 0, outputMin = 0, outputMax = 0;
+};
+
+struct ScheduleCPU : public lowbit::impl::ScheduleCPUBase<ScheduleCPU> {
+  void runOnOperation() override;
+
+private:
+  LogicalResult schedule(LinearOp op);
+  LogicalResult schedule(ConvOp op);
+  LogicalResult scheduleInteger(LinearOp op);
+  LogicalResult scheduleWeightOnly(LinearOp op);
+  template <typename OpTy>
+  FailureOr<IntegerParameters> readInteger(OpTy op, std::string &why);
+  Value constant(OpBuilder &b, Location loc, ElementsAttr value) {
+    return arith::ConstantOp::create(b, loc, value);
+  }
+  template <typename T>
+  Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &values, Type element,
+                       StringRef name) {
+    auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
+    return constant(b, loc, makeConstant(type, values, name));
+  }
+  LogicalResult leave(Operation *op, const Twine &why) {
+    op->emitRemark() << "no CPU kernel: " << why << "; runs as its decomposition";
+    op->setAttr("lowbit.fallback", StringAttr::get(&getContext(), why));
+    ++numLeft;
+    return success();
+  }
+
+  std::optional<KernelTable> kernels;
+};
+} // namespace
+
+//===----------------------------------------------------------------------===//
+// Tensors on the way to a kernel
+//===----------------------------------------------------------------------===//
+
+static RankedTensorType withElement(RankedTensorType type, Type element) {
+  return RankedTensorType::get(type.getShape(), element);
+}
+
+/// ui8 to the signless i8 of kernels and linalg, and back; cancels once everything is signless.
+static Value castElement(OpBuilder &b, Location loc, Value value, Type element) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getElementType() == element)
+    return value;
+  return UnrealizedConversionCastOp::create(b, loc, withElement(type, element), value).getResult(0);
+}
+
+static Value emptyLike(OpBuilder &b, Location loc, ArrayRef<OpFoldResult> sizes, Type element) {
+  return tensor::EmptyOp::create(b, loc, sizes, element);
+}
+
+/// x xor 0x80: a signed byte plus 128, as an unsigned one.
+static Value flipSign(OpBuilder &b, Location loc, Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  Value init = emptyLike(b, loc, tensor::getMixedSizes(b, loc, value), type.getElementType());
+  AffineMap id = b.getMultiDimIdentityMap(type.getRank());
+  SmallVector<utils::IteratorType> loops(type.getRank(), utils::IteratorType::parallel);
+  return linalg::GenericOp::create(
+             b, loc, type, value, init, ArrayRef<AffineMap>{id, id}, loops,
+             [](OpBuilder &nested, Location l, ValueRange args) {
+               Value bit = arith::ConstantIntOp::create(nested, l, -128, 8);
+               Value flipped = arith::XOrIOp::create(nested, l, args[0], bit);
+               linalg::YieldOp::create(nested, l, flipped);
+             })
+      .getResult(0);
+}
+
+static Value transpose(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> permutation) {
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, value), permuted;
+  for (int64_t d : permutation)
+    permuted.push_back(sizes[d]);
+  Value init = emptyLike(b, loc, permuted, cast<RankedTensorType>(value.getType()).getElementType());
+  return linalg::TransposeOp::create(b, loc, value, init, permutation)->getResult(0);
+}
+
+static Value pad(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> low,
+                 ArrayRef<int64_t> high, int8_t fill) {
+  if (llvm::all_of(low, [](int64_t p) { return p == 0; }) &&
+      llvm::all_of(high, [](int64_t p) { return p == 0; }))
+    return value;
+  SmallVector<OpFoldResult> lows, highs;
+  for (int64_t p : low)
+    lows.push_back(b.getIndexAttr(p));
+  for (int64_t p : high)
+    highs.push_back(b.getIndexAttr(p));
+  Value filler = arith::ConstantIntOp::create(b, loc, fill, 8);
+  return tensor::PadOp::create(b, loc, Type(), value, lows, highs, filler).getResult();
+}
+
+//===----------------------------------------------------------------------===//
+// Integer mode
+//===----------------------------------------------------------------------===//
+
+template <typename OpTy>
+FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why) {
+  IntegerParameters result;
+  auto read = [&](Value value, const char *what) {
+    auto data = ConstantData::get(value);
+    if (!data)
+      why = std::string(what) + " is not a constant";
+    return data;
+  };
+  auto weights = read(op.getWeight(), "the weight"), scale = read(op.getWeightScale(), "its scale");
+  auto inputScale = read(op.getInputScale(), "the input scale");
+  auto inputZero = read(op.getInputZero(), "the input zero point");
+  if (!weights || !scale || !inputScale || !inputZero)
+    return failure();
+  if (!weights->getType().getElementType().isSignlessInteger(8)) {
+    why = "weights are not i8";
+    return failure();
+  }
+  Type input = cast<RankedTensorType>(op.getInput().getType()).getElementType();
+  if (input.getIntOrFloatBitWidth() != 8) {
+    why = "activations are not 8 bits wide";
+    return failure();
+  }
+  result.flipInput = !input.isUnsignedInteger();
+  result.inputZero = inputZero->toInts()[0] + (result.flipInput ? 128 : 0);
+  result.weights.assign(weights->template as<int8_t>().begin(), weights->template as<int8_t>().end());
+
+  int64_t channels = weights->getType().getDimSize(0), k = result.weights.size() / channels;
+  std::vector<float> scales = scale->toFloats();
+  float xs = inputScale->toFloats()[0];
+  std::optional<float> outputScale;
+  result.outputElement = Float32Type::get(&getContext());
+  if (op.getOutputScale()) {
+    auto os = read(op.getOutputScale(), "the output scale");
+    auto oz = read(op.getOutputZero(), "the output zero point");
+    if (!os || !oz)
+      return failure();
+    Type output = cast<RankedTensorType>(op.getOutput().getType()).getElementType();
+    if (output.getIntOrFloatBitWidth() != 8) {
+      why = "results are not 8 bits wide";
+      return failure();
+    }
+    bool isUnsigned = output.isUnsignedInteger();
+    result.outputElement = IntegerType::get(&getContext(), 8);
+    result.outputMin = isUnsigned ? 0 : -128;
+    result.outputMax = isUnsigned ? 255 : 127;
+    result.outputZero = oz->toInts()[0];
+    outputScale = os->toFloats()[0];
+  }
+  std::vector<int64_t> bias(channels, 0);
+  if (op.getBias()) {
+    auto values = read(op.getBias(), "the bias");
+    if (!values)
+      return failure();
+    bias = values->toInts();
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < k; ++i)
+      sum += result.weights[c * k + i];
+    // Σ (x − z) w = Σ x w − z Σ w, modulo 2³² as the accumulator.
+    result.bias.push_back(static_cast<int32_t>(
+        static_cast<uint32_t>(bias[c]) - static_cast<uint32_t>(result.inputZero * sum)));
+    float ws = scales[scales.size() == 1 ? 0 : c];
+    result.multiplier.push_back(outputScale ? requantMultiplier(xs, ws, *outputScale)
+                                            : static_cast<float>(double(xs) * ws));
+  }
+  return result;
+}
+
+/// Vectors of 16 columns per block: wide enough for all columns, at most four.
+static int64_t pickVectors(int64_t n, bool even) {
+  int64_t vectors = std::min<int64_t>(4, (n + 15) / 16);
+  if (vectors == 3)
+    vectors = (n + 15) / 16 == 3 ? 2 : 4;
+  return even ? std::max<int64_t>(vectors == 1 ? 2 : vectors, 2) : vectors;
+}
+
+/// Rows per tile: what 32 registers hold beside the weights, preferring one that divides `rows`.
+static int64_t pickRows(int64_t vectors, int64_t rows) {
+  int64_t most = vectors == 4 ? 6 : vectors == 2 ? 12 : 16;
+  if (!ShapedType::isDynamic(rows))
+    for (int64_t mr = most; mr >= most / 2; --mr)
+      if (rows % mr == 0)
+        return mr;
+  return most;
+}
+
+static constexpr int64_t kChunk = 96; // A multiple of 6, 8, 12 and 16: full tiles in every chunk but the last.
+
+LogicalResult ScheduleCPU::schedule(LinearOp op) {
+  if (isa<FloatType>(cast<RankedTensorType>(op.getInput().getType()).getElementType()))
+    return scheduleWeightOnly(op);
+  return scheduleInteger(op);
+}
+
+/// [..., K] to [rows, K].
+static Value collapseRows(OpBuilder &b, Location loc, Value value) {
+  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
+  if (rank == 2)
+    return value;
+  if (rank == 1) {
+    auto type = cast<RankedTensorType>(value.getType());
+    auto wide = RankedTensorType::get({1, type.getDimSize(0)}, type.getElementType());
+    return tensor::ExpandShapeOp::create(b, loc, wide, value, ArrayRef<ReassociationIndices>{{0, 1}});
+  }
+  ReassociationIndices rows;
+  for (int64_t d = 0; d + 1 < rank; ++d)
+    rows.push_back(d);
+  return tensor::CollapseShapeOp::create(b, loc, value, ArrayRef<ReassociationIndices>{rows, {rank - 1}});
+}
+
+/// [rows, N] to the leading dimensions of `like`.
+static Value expandRows(OpBuilder &b, Location loc, Value value, Value like) {
+  auto likeType = cast<RankedTensorType>(like.getType()), type = cast<RankedTensorType>(value.getType());
+  int64_t rank = likeType.getRank();
+  if (rank == 2)
+    return value;
+  if (rank == 1)
+    return tensor::CollapseShapeOp::create(b, loc, value, ArrayRef<ReassociationIndices>{{0, 1}});
+  ReassociationIndices rows;
+  SmallVector<int64_t> shape(likeType.getShape().drop_back());
+  for (int64_t d = 0; d + 1 < rank; ++d)
+    rows.push_back(d);
+  shape.push_back(type.getDimSize(1));
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, like);
+  sizes.back() = b.getIndexAttr(type.getDimSize(1));
+  return tensor::ExpandShapeOp::create(b, loc, RankedTensorType::get(shape, type.getElementType()), value,
+                                       ArrayRef<ReassociationIndices>{rows, {rank - 1}}, sizes);
+}
+
+LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
+  std::string why;
+  FailureOr<IntegerParameters> parameters = readInteger(op, why);
+  if (failed(parameters))
+    return leave(op, why);
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  auto weightType = cast<RankedTensorType>(op.getWeight().getType());
+  int64_t n = weightType.getDimSize(0), k = weightType.getDimSize(1);
+  int64_t vectors = pickVectors(n, /*even=*/false);
+
+  Value input = castElement(b, loc, op.getInput(), b.getI8Type());
+  if (parameters->flipInput)
+    input = flipSign(b, loc, input);
+  Value rows = collapseRows(b, loc, input);
+  rows = pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, 0); // Reads go by four bytes.
+  int64_t count = cast<RankedTensorType>(rows.getType()).getDimSize(0);
+
+  FlatSymbolRefAttr kernel = kernels->get(
+      b, loc, "cpu.qgemm",
+      {{"conv", 0}, {"n", n}, {"length", k}, {"runs_h", 1}, {"runs_w", 1}, {"nr", vectors},
+       {"mr", pickRows(vectors, count)}, {"chunk", kChunk}, {"relu", op.getRelu()},
+       {"output_zero", parameters->outputZero}, {"output_min", parameters->outputMin},
+       {"output_max", parameters->outputMax}});
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
+  sizes[1] = b.getIndexAttr(n);
+  Value init = emptyLike(b, loc, sizes, parameters->outputElement);
+  SmallVector<Value> inputs = {
+      rows,
+      vectorConstant(b, loc, cpu::packQGemm(parameters->weights, n, 1, k, vectors), b.getI8Type(), "w"),
+      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0), b.getI32Type(), "b"),
+      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0), b.getF32Type(), "m")};
+  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+  Value result = expandRows(b, loc, launch.getResult(0), op.getInput());
+  result = castElement(b, loc, result, cast<RankedTensorType>(op.getType()).getElementType());
+  op.replaceAllUsesWith(result);
+  op.erase();
+  ++numScheduled;
+  return success();
+}
+
+LogicalResult ScheduleCPU::schedule(ConvOp op) {
+  auto inputType = cast<RankedTensorType>(op.getInput().getType());
+  if (isa<FloatType>(inputType.getElementType()))
+    return leave(op, "a convolution of float activations with quantized weights");
+  if (inputType.getRank() != 4)
+    return leave(op, "a convolution that is not two-dimensional");
+  if (op.getGroups() != 1)
+    return leave(op, "a grouped or depthwise convolution");
+  if (inputType.isDynamicDim(1))
+    return leave(op, "the number of channels is dynamic");
+  std::string why;
+  FailureOr<IntegerParameters> parameters = readInteger(op, why);
+  if (failed(parameters))
+    return leave(op, why);
+
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(op.getWeight().getType()).getShape();
+  int64_t n = shape[0], channels = shape[1], kh = shape[2], kw = shape[3];
+  ArrayRef<int64_t> pads = op.getPads(), strides = op.getStrides(), dilations = op.getDilations();
+
+  // OIHW to [n, kh, kw, channels]: the order of a run in an NHWC row.
+  std::vector<int8_t> ordered(parameters->weights.size());
+  for (int64_t o = 0; o < n; ++o)
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t y = 0; y < kh; ++y)
+        for (int64_t x = 0; x < kw; ++x)
+          ordered[((o * kh + y) * kw + x) * channels + c] =
+              parameters->weights[((o * channels + c) * kh + y) * kw + x];
+  bool dilated = dilations[1] != 1 && kw > 1;
+  int64_t runsW = dilated ? kw : 1, length = dilated ? channels : kw * channels;
+  int64_t vectors = pickVectors(n, /*even=*/false);
+
+  Value input = castElement(b, loc, op.getInput(), b.getI8Type());
+  if (parameters->flipInput)
+    input = flipSign(b, loc, input);
+  input = transpose(b, loc, input, {0, 2, 3, 1});
+  // Padding stands for the real value 0. One row more where reads by four bytes pass the end of a run.
+  input = pad(b, loc, input, {0, pads[0], pads[1], 0},
+              {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0},
+              static_cast<int8_t>(parameters->inputZero));
+
+  // The result's sizes, from the op's result type or the padded input.
+  auto outputType = cast<RankedTensorType>(op.getType());
+  SmallVector<OpFoldResult> padded = tensor::getMixedSizes(b, loc, input);
+  SmallVector<OpFoldResult> sizes = {padded[0], {}, {}, b.getIndexAttr(n)};
+  for (int64_t d : {0, 1}) {
+    int64_t extent = outputType.getDimSize(2 + d), kernel = (shape[2 + d] - 1) * dilations[d] + 1;
+    if (!ShapedType::isDynamic(extent)) {
+      sizes[1 + d] = b.getIndexAttr(extent);
+      continue;
+    }
+    Value size = tensor::DimOp::create(b, loc, op.getInput(), 2 + d);
+    Value span = arith::ConstantIndexOp::create(b, loc, pads[d] + pads[2 + d] - kernel);
+    size = arith::AddIOp::create(b, loc, size, span);
+    size = arith::DivUIOp::create(b, loc, size, arith::ConstantIndexOp::create(b, loc, strides[d]));
+    sizes[1 + d] =
+        Value(arith::AddIOp::create(b, loc, size, arith::ConstantIndexOp::create(b, loc, 1)));
+  }
+  Value init = emptyLike(b, loc, sizes, parameters->outputElement);
+  FlatSymbolRefAttr kernel = kernels->get(
+      b, loc, "cpu.qgemm",
+      {{"conv", 1}, {"n", n}, {"length", length}, {"runs_h", kh}, {"runs_w", runsW}, {"nr", vectors},
+       {"mr", pickRows(vectors, outputType.getDimSize(3))}, {"relu", op.getRelu()},
+       {"stride_h", strides[0]}, {"stride_w", strides[1]}, {"dilation_h", dilations[0]},
+       {"dilation_w", dilations[1]}, {"output_zero", parameters->outputZero},
+       {"output_min", parameters->outputMin}, {"output_max", parameters->outputMax}});
+  SmallVector<Value> inputs = {
+      input,
+      vectorConstant(b, loc, cpu::packQGemm(ordered, n, kh * runsW, length, vectors), b.getI8Type(), "w"),
+      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0), b.getI32Type(), "b"),
+      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0), b.getF32Type(), "m")};
+  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+  Value result = transpose(b, loc, launch.getResult(0), {0, 3, 1, 2});
+  auto resultType = cast<RankedTensorType>(result.getType());
+  auto wanted = withElement(outputType, resultType.getElementType());
+  if (resultType != wanted)
+    result = tensor::CastOp::create(b, loc, wanted, result);
+  result = castElement(b, loc, result, outputType.getElementType());
+  op.replaceAllUsesWith(result);
+  op.erase();
+  ++numScheduled;
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Weight-only mode
+//===----------------------------------------------------------------------===//
+
+LogicalResult ScheduleCPU::scheduleWeightOnly(LinearOp op) {
+  auto weights = ConstantData::get(op.getWeight()), scale = ConstantData::get(op.getWeightScale());
+  auto bias = op.getBias() ? ConstantData::get(op.getBias()) : std::nullopt;
+  auto zero = op.getWeightZero() ? ConstantData::get(op.getWeightZero()) : std::nullopt;
+  if (!weights || !scale || (op.getBias() && !bias) || (op.getWeightZero() && !zero))
+    return leave(op, "the weight or its parameters are not constants");
+  if (!cast<RankedTensorType>(op.getInput().getType()).getElementType().isF32())
+    return leave(op, "activations are not f32");
+  Type element = weights->getType().getElementType();
+  int64_t bits = element.getIntOrFloatBitWidth();
+  if (bits != 4 && bits != 8)
+    return leave(op, "weights are not 4 or 8 bits wide");
+
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  int64_t n = weights->getType().getDimSize(0), k = weights->getType().getDimSize(1);
+  int64_t group = op.getGroup() ? op.getGroup() : k, groups = (k + group - 1) / group;
+  int64_t vectors = pickVectors(n, /*even=*/true);
+  bool isSigned = !element.isUnsignedInteger();
+  int8_t offset = bits == 4 && isSigned ? 8 : 0;
+
+  // One scale and one zero point per channel and group, whatever the granularity.
+  std::vector<float> scales = scale->toFloats();
+  std::vector<int64_t> zeros = zero ? zero->toInts() : std::vector<int64_t>(scales.size(), 0);
+  std::vector<float> allScales(n * groups);
+  std::vector<int8_t> allZeros(n * groups);
+  for (int64_t i = 0; i < n * groups; ++i) {
+    size_t at = scales.size() == 1 ? 0 : op.getGroup() ? i : i / groups;
+    allScales[i] = scales[at];
+    allZeros[i] = static_cast<int8_t>(zeros[at] + offset);
+  }
+  std::vector<float> biases = bias ? bias->toFloats() : std::vector<float>(n, 0.0f);
+
+  Value rows = collapseRows(b, loc, op.getInput());
+  FlatSymbolRefAttr kernel = kernels->get(
+      b, loc, "cpu.wgemm",
+      {{"n", n}, {"k", k}, {"nr", vectors}, {"mr", vectors == 4 ? 6 : 12}, {"bits", bits}, {"signed", isSigned},
+       {"group", group}, {"relu", op.getRelu()}, {"chunk", kChunk}});
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
+  sizes[1] = b.getIndexAttr(n);
+  Value init = emptyLike(b, loc, sizes, b.getF32Type());
+  SmallVector<Value> inputs = {
+      rows,
+      vectorConstant(b, loc, cpu::packWGemm(weights->as<int8_t>(), n, k, vectors, bits, offset), b.getI8Type(), "w"),
+      vectorConstant(b, loc, cpu::packParameters<float>(allScales, n, groups, vectors, 0), b.getF32Type(), "s"),
+      vectorConstant(b, loc, cpu::packParameters<int8_t>(allZeros, n, groups, vectors, 0), b.getI8Type(), "z"),
+      vectorConstant(b, loc, cpu::packParameters<float>(biases, n, 1, vectors, 0), b.getF32Type(), "b")};
+  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+  op.replaceAllUsesWith(expandRows(b, loc, launch.getResult(0), op.getInput()));
+  op.erase();
+  ++numScheduled;
+  return success();
+}
+
+void ScheduleCPU::runOnOperation() {
+  kernels.emplace(getOperation());
+  SmallVector<Operation *> ops;
+  getOperation().walk([&](Operation *op) {
+    if (isa<LinearOp, ConvOp>(op))
+      ops.push_back(op);
+  });
+  for (Operation *op : ops) {
+    LogicalResult result = isa<LinearOp>(op) ? schedule(cast<LinearOp>(op)) : schedule(cast<ConvOp>(op));
+    if (failed(result))
+      return signalPassFailure();
+  }
+}

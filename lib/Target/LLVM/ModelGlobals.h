@@ -1,0 +1,32 @@
+//===- ModelGlobals.h - the three globals of a model ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_LIB_TARGET_LLVM_MODELGLOBALS_H
+#define LOWBIT_LIB_TARGET_LLVM_MODELGLOBALS_H
+
+#include "lowbit/Support/LLVM.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+
+namespace lowbit {
+
+/// Set once by lowbit_model_init; see include/lowbit-c/Model.h.
+inline constexpr StringLiteral kTableGlobal = "lowbit_table";
+inline constexpr StringLiteral kWeightsGlobal = "lowbit_weights";
+inline constexpr StringLiteral kISAGlobal = "lowbit_isa";
+
+/// Fields of lowbit_callbacks, in its order.
+enum class Callback { Alloc, Free, ParallelFor, Observe, Fail };
+
+/// Finds or makes the global `name` of `type`.
+LLVM::GlobalOp getModelGlobal(ModuleOp module, OpBuilder &builder, StringRef name, Type type);
+
+/// Calls an entry of the callback table; the value is null for those that return nothing.
+Value callRuntime(ModuleOp module, OpBuilder &builder, Location loc, Callback callback,
+                  ValueRange args);
+
+} // namespace lowbit
+
+#endif // LOWBIT_LIB_TARGET_LLVM_MODELGLOBALS_H

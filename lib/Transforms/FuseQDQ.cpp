@@ -1,0 +1,278 @@
+//===- FuseQDQ.cpp - float ops between dequantize and quantize become quantized ops ---*- C++
+//-*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "LayerConstants.h"
+#include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Analysis/LayerPlan.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Transforms/Passes.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_FUSEQDQ
+#include "lowbit/Transforms/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+
+namespace {
+/// Constant weights as a pivot op takes them: rows are output channels.
+struct PivotWeights {
+  Type element;
+  SmallVector<int64_t> shape, scaleShape;
+  std::vector<char> q, scale, zero; ///< As in ConstantData.
+  int64_t group = 0;
+  bool symmetric = false; ///< All zero points are 0.
+};
+
+struct FuseQDQ : public lowbit::impl::FuseQDQBase<FuseQDQ> {
+  using FuseQDQBase::FuseQDQBase;
+  void runOnOperation() override;
+
+private:
+  LogicalResult fuse(QuantizableOpInterface op, DequantizeOp weights, std::string &whyNot);
+};
+} // namespace
+
+/// The dequantize op behind a weight operand, through a reshape.
+static DequantizeOp dequantizeOf(Value weight) {
+  if (auto reshape = weight.getDefiningOp<tensor::ExpandShapeOp>())
+    weight = reshape.getSrc();
+  auto op = weight.getDefiningOp<DequantizeOp>();
+  return op && ConstantData::get(op.getInput()) ? op : DequantizeOp();
+}
+
+static std::vector<char> copy(ArrayRef<char> bytes) { return {bytes.begin(), bytes.end()}; }
+
+static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, DequantizeOp op,
+                                                std::string &whyNot) {
+  std::optional<ConstantData> q = ConstantData::get(op.getInput()),
+                              scale = ConstantData::get(op.getScale()),
+                              zero = ConstantData::get(op.getZero());
+  if (!q || !scale || !zero) {
+    whyNot = "the parameters of its weights are not constant";
+    return std::nullopt;
+  }
+  PivotWeights weights;
+  weights.element = q->getType().getElementType();
+  weights.shape = llvm::to_vector(cast<RankedTensorType>(layer.weight->get().getType()).getShape());
+  weights.scaleShape = llvm::to_vector(scale->getType().getShape());
+  weights.q = copy(q->bytes());
+  weights.scale = copy(scale->bytes());
+  weights.zero = copy(zero->bytes());
+  weights.group = op.getGroup();
+  weights.symmetric = llvm::all_of(weights.zero, [](char byte) { return byte == 0; });
+
+  int64_t channelAxis = layer.channelAxis(), rank = weights.shape.size();
+  int64_t qRank = q->getType().getRank();
+  if (op.getAxis()) {
+    // Of a matrix, groups run along the other axis; of filters only along the flattened matrix.
+    bool isMatrix = qRank == 2;
+    int64_t expected = weights.group == 0 ? channelAxis : 1 - channelAxis;
+    if (int64_t(*op.getAxis()) != expected || (weights.group && !isMatrix)) {
+      whyNot = "the scales of its weights run along axis " + std::to_string(*op.getAxis());
+      return std::nullopt;
+    }
+  }
+  if (channelAxis == 1) {
+    weights.q = transposeBytes(weights.q, weights.shape[0], weights.shape[1]);
+    std::swap(weights.shape[0], weights.shape[1]);
+    if (weights.group) {
+      weights.scale = transposeBytes(weights.scale, weights.scaleShape[0], weights.scaleShape[1]);
+      weights.zero = transposeBytes(weights.zero, weights.scaleShape[0], weights.scaleShape[1]);
+      std::swap(weights.scaleShape[0], weights.scaleShape[1]);
+    }
+  }
+  // A depthwise op of linalg has one filter per channel and no dimension for it.
+  if (layer.kind == LayerKind::Conv && rank == int64_t(layer.conv.strides.size()) + 1)
+    weights.shape.insert(weights.shape.begin() + 1, 1);
+  return weights;
+}
+
+/// The i32 bias behind `bias`, where it is dequantized with the scales of the accumulator of an
+/// integer layer.
+static std::optional<ConstantData> integerBias(Value bias, float inputScale,
+                                               const PivotWeights &weights, int64_t channels) {
+  auto op = bias.getDefiningOp<DequantizeOp>();
+  if (!op || !cast<ShapedType>(op.getInput().getType()).getElementType().isSignlessInteger(32))
+    return std::nullopt;
+  std::optional<ConstantData> q = ConstantData::get(op.getInput()),
+                              scale = ConstantData::get(op.getScale()),
+                              zero = ConstantData::get(op.getZero());
+  if (!q || !scale || !zero || !llvm::all_of(zero->toInts(), [](int64_t z) { return z == 0; }))
+    return std::nullopt;
+  std::vector<float> biasScales = scale->toFloats();
+  ArrayRef<float> weightScales(reinterpret_cast<const float *>(weights.scale.data()),
+                               weights.scale.size() / sizeof(float));
+  for (int64_t n = 0; n < channels; ++n) {
+    float expected =
+        float(double(inputScale) * double(weightScales[weightScales.size() == 1 ? 0 : n]));
+    if (biasScales[biasScales.size() == 1 ? 0 : n] != expected)
+      return std::nullopt;
+  }
+  return q;
+}
+
+static bool isPerTensor(Value scale) { return cast<ShapedType>(scale.getType()).getRank() == 0; }
+
+LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
+                            std::string &whyNot) {
+  std::optional<QuantizableLayer> layer = op.getQuantizableLayer(whyNot);
+  if (!layer)
+    return failure();
+  if (layer->weightFactor != 1 || layer->biasFactor != 1) {
+    whyNot = "its factors alpha and beta are not 1";
+    return failure();
+  }
+  std::optional<PivotWeights> weights = pivotWeights(*layer, dequantize, whyNot);
+  if (!weights)
+    return failure();
+  int64_t channels = weights->shape[0];
+  Operation *end = op;
+  OpOperand *biasUse = findBias(op, *layer, end);
+
+  // The integer form needs a per-tensor input, symmetric i8 weights and a bias in the accumulator's
+  // scale.
+  DequantizeOp input;
+  std::optional<ConstantData> accumulatorBias;
+  if (layer->kind != LayerKind::Gather)
+    input = layer->input->get().getDefiningOp<DequantizeOp>();
+  if (input) {
+    Type element = cast<ShapedType>(input.getInput().getType()).getElementType();
+    std::optional<ConstantData> scale = ConstantData::get(input.getScale());
+    bool integer = isPerTensor(input.getScale()) && scale && element.isInteger(8) &&
+                   weights->symmetric && weights->group == 0 &&
+                   weights->element.isSignlessInteger(8);
+    if (integer && biasUse) {
+      accumulatorBias = integerBias(biasUse->get(), scale->toFloats()[0], *weights, channels);
+      integer = accumulatorBias.has_value();
+    }
+    if (!integer)
+      input = {};
+  }
+
+  // Swallow a Relu and a quantize that are the only users.
+  SmallVector<Operation *> swallowed{op};
+  if (end != op)
+    swallowed.push_back(end);
+  bool relu = false;
+  QuantizeOp output;
+  Value result = end->getResult(0);
+  if (layer->kind != LayerKind::Gather) {
+    if (result.hasOneUse())
+      if (auto next = dyn_cast<onnx::ONNXReluOp>(*result.user_begin())) {
+        relu = true;
+        swallowed.push_back(end = next);
+        result = next->getResult(0);
+      }
+    if (input && result.hasOneUse())
+      if (auto next = dyn_cast<QuantizeOp>(*result.user_begin()))
+        if (isPerTensor(next.getScale()) &&
+            cast<ShapedType>(next.getOutput().getType()).getElementType().isInteger(8)) {
+          output = next;
+          swallowed.push_back(end = next);
+          result = next.getOutput();
+        }
+  }
+  auto resultType = dyn_cast<RankedTensorType>(result.getType());
+  if (!resultType) {
+    whyNot = "the shape of its result is unknown";
+    return failure();
+  }
+
+  OpBuilder builder(end);
+  Location loc = op->getLoc();
+  std::string layerName = getLayerName(op), name = layerName + ".weight";
+  if (auto given = dequantize.getInput().getDefiningOp()->getAttrOfType<StringAttr>("onnx_name"))
+    name = given.str();
+  Value w =
+      createConstant(builder, op, weights->element, weights->shape, ArrayRef(weights->q), name);
+  Value weightScale = createConstant(builder, op, builder.getF32Type(), weights->scaleShape,
+                                     ArrayRef(weights->scale), name + ".scale");
+  Value weightZero;
+  if (!weights->symmetric)
+    weightZero = createConstant(builder, op, weights->element, weights->scaleShape,
+                                ArrayRef(weights->zero), name + ".zero");
+  Value bias;
+  if (accumulatorBias) {
+    bias = createConstant(builder, op, builder.getI32Type(), {channels}, accumulatorBias->bytes(),
+                          layerName + ".bias");
+  } else if (biasUse) {
+    bias = biasUse->get();
+    if (cast<RankedTensorType>(bias.getType()).getRank() != 1) {
+      std::optional<ConstantData> data = ConstantData::get(bias);
+      if (!data) {
+        whyNot = "its bias is neither of rank 1 nor constant";
+        return failure();
+      }
+      bias = createConstant(builder, op, builder.getF32Type(), {channels},
+                            ArrayRef(data->toFloats()), layerName + ".bias");
+    }
+  }
+  Value x = input ? input.getInput() : layer->input->get();
+  Value xScale = input ? input.getScale() : Value(), xZero = input ? input.getZero() : Value();
+  Value outScale = output ? output.getScale() : Value(),
+        outZero = output ? output.getZero() : Value();
+  Operation *fused;
+  switch (layer->kind) {
+  case LayerKind::Linear:
+    fused = LinearOp::create(builder, loc, resultType, x, w, weightScale, weightZero, bias, xScale,
+                             xZero, outScale, outZero, weights->group, relu, layerName);
+    break;
+  case LayerKind::Conv:
+    fused =
+        ConvOp::create(builder, loc, resultType, x, w, weightScale, weightZero, bias, xScale, xZero,
+                       outScale, outZero, layer->conv.strides, layer->conv.pads,
+                       layer->conv.dilations, layer->conv.groups, weights->group, relu, layerName);
+    break;
+  case LayerKind::Gather:
+    fused = GatherOp::create(builder, loc, resultType, w, x, weightScale, weightZero,
+                             weights->group, layerName);
+    break;
+  }
+  if (Attribute decision = op->getAttr("lowbit.decision"))
+    fused->setAttr("lowbit.decision", decision);
+  result.replaceAllUsesWith(fused->getResult(0));
+  for (Operation *dead : llvm::reverse(swallowed))
+    dead->erase();
+  ++(input ? numInteger : numWeightOnly);
+  return success();
+}
+
+void FuseQDQ::runOnOperation() {
+  SmallVector<std::pair<QuantizableOpInterface, DequantizeOp>> candidates;
+  getOperation()->walk([&](QuantizableOpInterface op) {
+    for (Value operand : op->getOperands())
+      if (DequantizeOp weights = dequantizeOf(operand)) {
+        std::string ignored;
+        std::optional<QuantizableLayer> layer = op.getQuantizableLayer(ignored);
+        if (layer && layer->weight->get() != operand)
+          continue; // A dequantized bias.
+        candidates.emplace_back(op, weights);
+        break;
+      }
+  });
+  for (auto &[op, weights] : candidates) {
+    std::string whyNot;
+    if (succeeded(fuse(op, weights, whyNot)))
+      continue;
+    op->emitRemark("layer '") << getLayerName(op)
+                              << "' computes in float on dequantized weights: " << whyNot;
+    ++numLeft;
+  }
+  // What only served the float ops.
+  SmallVector<Operation *> maybeDead;
+  getOperation()->walk([&](Operation *op) {
+    if (isa<DequantizeOp, QuantizeOp, tensor::ExpandShapeOp, onnx::ONNXConstantOp,
+            arith::ConstantOp>(op))
+      maybeDead.push_back(op);
+  });
+  for (Operation *op : llvm::reverse(maybeDead))
+    if (op->use_empty())
+      op->erase();
+}

@@ -1,0 +1,256 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The commands. Each takes the parsed options and returns the exit code."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..bench import bench as run_bench
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit
+from ..data import open_data
+from ..errors import InvalidInput, Unavailable
+from ..eval import evaluate
+from ..eval.table import print_report
+from ..feeds import Feeder
+from ..output import check_free, whole, write_bytes
+from ..runtime import Bundle
+from .console import Log, size
+
+
+def _plain_json(log: Log, data: Any) -> None:
+    log.result(data, lambda console: console.print_json(data=data))
+
+
+def inspect(options: Namespace) -> int:
+    """ops, layers, shapes, bytes per precision."""
+    log = Log(options)
+    if not Path(options.model).exists():
+        raise InvalidInput(f"{options.model}: no such file")
+    with compiler_errors() as compiler, log.busy("reading the model"):
+        data = json.loads(compiler.inspect(options.model))
+    log.result(data, lambda console: _show_model(console, options.model, data))
+    return 0
+
+
+def _show_model(console: Console, name: str, data: dict[str, Any]) -> None:
+    console.print(f"[bold]{Path(name).name}[/]")
+    for kind in ("inputs", "outputs"):
+        for value in data.get(kind, []):
+            dims = [s or ("?" if d < 0 else str(d)) for d, s in zip(value["dims"], value.get("symbols") or [""] * len(value["dims"]))]
+            console.print(f"  {kind[:-1]}  {value['name']}: {value['dtype']} \\[{', '.join(dims)}]")
+    operators = data.get("ops", {})
+    console.print("  " + ", ".join(f"{name} ×{count}" for name, count in sorted(operators.items(), key=lambda item: (-item[1], item[0]))))
+    table = Table(box=None, header_style="bold")
+    for column, justify in (("layer", "left"), ("operator", "left"), ("weights", "left"), ("parameters", "right"), ("quantizable", "left")):
+        table.add_column(column, justify=justify)
+    for layer in data.get("layers", []):
+        shape = "×".join(str(d) for d in layer.get("shape", []))
+        why = "yes" if layer.get("quantizable") else f"no: {layer.get('reason') or 'not said'}"
+        table.add_row(layer["name"], layer["op"], shape, f"{layer.get('parameters', 0):,}", why)
+    console.print(table)
+    if isinstance(data.get("bytes"), dict):
+        console.print("  " + ", ".join(f"{precision} {size(count)}" for precision, count in data["bytes"].items()))
+
+
+def recipe(options: Namespace) -> int:
+    """show | explain | schema."""
+    log = Log(options)
+    with compiler_errors() as compiler:
+        if options.what == "show":
+            text = compiler.recipe_show(options.name)
+        elif options.what == "schema":
+            text = compiler.recipe_schema()
+        else:
+            if not Path(options.model).exists():
+                raise InvalidInput(f"{options.model}: no such file")
+            data = json.loads(compiler.recipe_explain(options.model, options.recipe))
+            log.result(data, lambda console: _show_rules(console, data))
+            return 0
+    text = text if text.endswith("\n") else text + "\n"
+    if options.out:
+        write_bytes(options.out, text.encode(), force=options.force)
+        log.say(f"wrote {options.out}")
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _show_rules(console: Console, data: dict[str, Any]) -> None:
+    layers = data.get("layers") if isinstance(data, dict) else data
+    if not layers:
+        console.print_json(data=data)
+        return
+    keys = list(dict.fromkeys(key for layer in layers for key in layer))
+    table = Table(*keys, box=None, header_style="bold")
+    for layer in layers:
+        table.add_row(*("" if layer.get(key) is None else str(layer[key]) for key in keys))
+    console.print(table)
+
+
+def calibrate(options: Namespace) -> int:
+    log = Log(options)
+    check_free(options.out, options.force)
+    with log.progress("calibrating") as progress:
+        samples = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, progress=progress)
+    log.say(f"wrote {options.out}: {samples} samples, recipe {options.recipe}")
+    if options.json:
+        print(json.dumps({"calibration": options.out, "samples": samples, "recipe": options.recipe}))
+    return 0
+
+
+def compile(options: Namespace) -> int:
+    log = Log(options)
+    if not options.emit and not options.out:
+        raise InvalidInput("name the bundle with -o OUT.lowbit (or print a form with --emit)")
+    if options.calibration and options.data:
+        raise InvalidInput("give --calibration or --data, not both")
+    if options.out:
+        check_free(options.out, options.force)
+    if options.recipe == "fp32":
+        log.say("recipe fp32: nothing is quantized; --recipe int8 or int4 does")
+    with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
+        calibration = options.calibration
+        if options.data:
+            calibration = os.path.join(scratch, "calibration.lbcal")
+            with log.progress("calibrating") as progress:
+                samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
+            log.say(f"calibrated with {samples} samples")
+        arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
+        if options.emit:
+            return _emit(options, log, arguments)
+        with log.busy(f"compiling {Path(options.model).name}"):
+            report = compile_bundle(options.model, options.out, **arguments, force=options.force)
+    bundle_bytes = sum(f.stat().st_size for f in Path(options.out).rglob("*") if f.is_file())
+    summary = report.get("summary", {})
+    said = f"wrote {options.out}: {size(bundle_bytes)}"
+    if "quantizable" in summary:
+        said += f", {summary.get('quantized', 0)} of {summary['quantizable']} layers quantized"
+    log.say(said)
+    for layer in summary.get("left_in_float", []):
+        log.detail(f"left in float: {layer['name']} ({layer['op']}): {layer['reason']}")
+    if options.json:
+        print(json.dumps(report, indent=1))
+    return 0
+
+
+def _emit(options: Namespace, log: Log, arguments: dict[str, Any]) -> int:
+    content = emit(options.model, options.emit, **arguments)
+    if options.out:
+        write_bytes(options.out, content, force=options.force)
+        log.say(f"wrote {options.out}: {size(len(content))}")
+    elif options.emit == "cubin" and sys.stdout.isatty():
+        raise InvalidInput("a cubin is not text: name a file with -o")
+    else:
+        sys.stdout.buffer.write(content)
+    return 0
+
+
+def run(options: Namespace) -> int:
+    log = Log(options)
+    check_free(options.out, options.force)
+    bundle = Bundle(options.bundle, threads=options.threads)
+    _check_device(options.device, bundle)
+    data = open_data(options.inputs)
+    feeds = None
+    if data.stacked is not None:
+        exact = {value.name: data.stacked[value.name] for value in bundle.inputs if value.name in data.stacked}
+        if len(exact) == len(bundle.inputs) and all(value.fits(exact[value.name].shape) for value in bundle.inputs):
+            feeds = [exact]
+    collected: dict[str, list[np.ndarray]] = {}
+    if feeds is None:
+        feeder = Feeder(data, bundle.inputs, bundle.outputs, batch=32)
+        feeds = (feed.inputs for feed in feeder)
+    with log.progress("running") as progress:
+        for count, feed in enumerate(feeds, 1):
+            for name, array in bundle.run(feed).items():
+                collected.setdefault(name, []).append(array)
+            progress(count, None)
+    outputs = {}
+    for name, parts in collected.items():
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise InvalidInput(f"output '{name}' has another shape for each sample ({list(parts[0].shape)}, …), so they cannot be stacked; run the samples one by one with [a:b]")
+        outputs[name] = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts[0].ndim else np.stack(parts)
+    with whole(options.out, force=options.force) as temporary:
+        with open(temporary, "wb") as file:
+            np.savez(file, **outputs)
+    shapes = {name: {"dtype": str(array.dtype), "shape": list(array.shape)} for name, array in outputs.items()}
+    log.say(f"wrote {options.out}: " + ", ".join(f"{name} {s['dtype']} {s['shape']}" for name, s in shapes.items()))
+    if options.json:
+        print(json.dumps({"outputs": shapes, "isa": bundle.isa}))
+    return 0
+
+
+def _check_device(device: str, bundle: Bundle) -> None:
+    kind = device.partition(":")[0]
+    target = bundle.manifest.get("target", "cpu")
+    if kind not in ("cpu", "cuda", "emulator"):
+        raise InvalidInput(f"unknown device '{device}' (there is cpu, cuda:0, emulator)")
+    if kind == "cpu" and target != "cpu":
+        raise InvalidInput(f"{bundle.path} was compiled for {target}; run it with --device {target}:0 or emulator, or compile it for cpu")
+    if kind != "cpu" and target != "cuda":
+        raise InvalidInput(f"{bundle.path} was compiled for {target}; run it with --device cpu, or compile it with --target cuda")
+    if kind == "cuda":
+        raise Unavailable("this runtime runs CUDA bundles in the emulator only: --device emulator")
+
+
+def bench(options: Namespace) -> int:
+    log = Log(options)
+    with log.progress("timing") as progress:
+        data = run_bench(options.models, inputs=options.inputs, repeat=options.repeat, dims=dict(options.dim), batch=max(1, options.batch),
+                         seed=options.seed, threads=options.threads, progress=progress)
+    log.result(data, lambda console: _show_bench(console, data))
+    return 0
+
+
+def _show_bench(console: Console, data: dict[str, Any]) -> None:
+    protocol = data["protocol"]
+    shapes = ", ".join(f"{name} {shape}" for name, shape in protocol["shapes"].items())
+    console.print(f"inputs: {protocol['inputs']} ({shapes}); {protocol['rounds']} rounds, interleaved; threads: {protocol['threads']}", markup=False)
+    table = Table(box=None, header_style="bold")
+    for column in ("model", "runtime"):
+        table.add_column(column)
+    for column in ("median ms", "p10", "p90", "speed", "bytes", "peak memory"):
+        table.add_column(column, justify="right")
+    for subject in data["subjects"]:
+        ms = subject["ms"]
+        table.add_row(subject["name"], subject["runtime"], *(f"{ms[key]:.4g}" for key in ("median", "p10", "p90")),
+                      f"{subject['speed']:.2f}×", size(subject["bytes"]), size(subject["peak_memory_bytes"]))
+    console.print(table)
+    console.print(f"peak memory: {protocol['peak_memory']}", markup=False)
+
+
+def eval(options: Namespace) -> int:
+    log = Log(options)
+    for path in (options.out, options.html, options.junit):
+        if path:
+            check_free(path, options.force)
+    with log.progress("evaluating") as progress:
+        report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
+                          output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
+                          stride=options.stride, seed=options.seed, threads=options.threads, progress=progress)
+    log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
+    for candidate in report.data["candidates"]:
+        log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
+    log.result(report.data, lambda console: print_report(console, report))
+    if options.html:
+        report.to_html(options.html, force=options.force)
+        log.say(f"wrote {options.html}")
+    if options.junit:
+        report.to_junit(options.junit, force=options.force)
+        log.say(f"wrote {options.junit}")
+    if report.gate_error:
+        raise report.gate_error
+    for entry in report.data["gates"]:
+        if not entry["holds"]:
+            print(f"lowbit eval: gate failed: {entry['gate']}: {entry['candidate']} has {entry['value']}", file=sys.stderr)
+    return 0 if report.data["passed"] else 1

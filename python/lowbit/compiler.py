@@ -1,0 +1,140 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Compiles and calibrates. All decisions are the compiler's (C++); here are paths, data and errors."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import _native
+from .data import open_data
+from .errors import InvalidInput, from_code
+from .feeds import Feeder
+from .output import check_free, whole
+from .runtime import Bundle
+from .signature import Value
+
+Progress = Callable[[int, "int | None"], None]
+
+
+@contextlib.contextmanager
+def compiler_errors() -> Iterator[Any]:
+    """The compiler module; its errors become lowbit.Error."""
+    module = _native.compiler()
+    try:
+        yield module
+    except module.Error as error:
+        raise from_code(getattr(error, "code", 5), str(error)) from None
+
+
+def _existing(model: str) -> str:
+    path = Path(model)
+    if not path.exists():
+        raise InvalidInput(f"{path}: no such file")
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder, not an .onnx file")
+    return str(path)
+
+
+def compile_bundle(model: str, out: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cpu",
+                   arch: str | None = None, dims: Mapping[str, int] | None = None, force: bool = False) -> dict[str, Any]:
+    """Compiles the .onnx file into the folder `out` and returns the report. arch None is the target's default."""
+    check_free(out, force)
+    with compiler_errors() as module:
+        report = module.compile(_existing(model), out, **_options(recipe, calibration, target, arch, dims), force=force)
+    return json.loads(report)
+
+
+def emit(model: str, form: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cpu",
+         arch: str | None = None, dims: Mapping[str, int] | None = None) -> bytes:
+    """The module in a form on the way to code: onnx, qdq, quantized, scheduled, llvm, asm, ptx or cubin."""
+    with compiler_errors() as module:
+        return bytes(module.emit(_existing(model), form, **_options(recipe, calibration, target, arch, dims)))
+
+
+def _options(recipe: str, calibration: str | None, target: str, arch: str | None, dims: Mapping[str, int] | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"recipe": recipe, "calibration": calibration, "target": target, "dims": dict(dims or {})}
+    if arch is not None:
+        options["arch"] = arch
+    elif target == "cuda":
+        options["arch"] = "sm_80,sm_90a"
+    return options
+
+
+def calibrate_to(model: str, recipe: str, data: Any, out: str | os.PathLike[str], *, force: bool = False,
+                 progress: Progress | None = None) -> int:
+    """Feeds the data, one sample at a time and in order, to what the recipe observes; returns how many samples."""
+    opened = open_data(data)
+    with compiler_errors() as module:
+        calibrator = module.Calibrator(_existing(model), recipe)
+        inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in calibrator.inputs]
+        feeder = Feeder(opened, inputs, [], batch=1)
+        samples = 0
+        with whole(out, force=force) as temporary:
+            for feed in feeder:
+                calibrator.feed(feed.inputs)
+                samples += feed.count
+                if progress:
+                    progress(samples, feeder.count)
+            calibrator.finish(str(temporary))
+    return samples
+
+
+@contextlib.contextmanager
+def model_file(model: Any) -> Iterator[str]:
+    """A path to the model, which may be a path, bytes or an onnx.ModelProto."""
+    if hasattr(model, "SerializeToString"):
+        model = model.SerializeToString()
+    if isinstance(model, bytes):
+        with tempfile.TemporaryDirectory(prefix="lowbit-") as folder:
+            path = os.path.join(folder, "model.onnx")
+            Path(path).write_bytes(model)
+            yield path
+    elif isinstance(model, (str, os.PathLike)):
+        yield os.fspath(model)
+    else:
+        raise InvalidInput(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
+
+
+def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: str, force: bool = False) -> int:
+    """Writes what `recipe` needs to know about activations to `output`; returns the number of samples.
+
+    model: path, bytes or onnx.ModelProto. data: a path as for `--data`, a dict of stacked arrays, an
+    iterable of dicts, or onnxruntime's CalibrationDataReader.
+    """
+    with model_file(model) as path:
+        return calibrate_to(path, recipe, data, output, force=force)
+
+
+def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, calibration: str | os.PathLike[str] | None = None,
+            target: str = "cpu", arch: str | None = None, dims: Mapping[str, int] | None = None,
+            output: str | os.PathLike[str] | None = None, force: bool = False, threads: int = 0) -> Bundle:
+    """Compiles a model (path, bytes or onnx.ModelProto) and opens the bundle.
+
+    recipe: a name, NAME:key=value,… or a file. calibration_data: as for `calibrate`; calibration: a
+    file that `calibrate` wrote; at most one of them. dims: sizes for dynamic dimensions, by symbol.
+    output: where the bundle is to stay; without it, it lives in a temporary folder as long as the
+    returned object.
+    """
+    if calibration is not None and calibration_data is not None:
+        raise InvalidInput("give calibration or calibration_data, not both")
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(model_file(model))
+        folder = None
+        if output is None:
+            folder = tempfile.TemporaryDirectory(prefix="lowbit-")
+            output = os.path.join(folder.name, "model.lowbit")
+        if calibration_data is not None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
+            calibration = os.path.join(scratch, "calibration.lbcal")
+            calibrate_to(path, recipe, calibration_data, calibration)
+        compile_bundle(path, os.fspath(output), recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
+                       target=target, arch=arch, dims=dims, force=force)
+        bundle = Bundle(output, threads=threads)
+        bundle._folder = folder  # removed with the bundle
+        return bundle

@@ -1,0 +1,280 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What an evaluation measures per sample: classify, lm, regress, drift, or a function of the user's.
+
+A task turns one feed's outputs into columns of float64 or int64, one entry per unit. A unit is a
+sample, or for `lm` a scored position. Columns of the reference are computed once per feed.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..data import load_function
+from ..errors import Error, InvalidInput, nearest, one_line
+from ..feeds import Feed
+from . import metrics
+
+Columns = dict[str, np.ndarray]
+Outputs = Mapping[str, np.ndarray]
+
+NAMES = ("classify", "lm", "regress", "drift")
+
+
+class Task:
+    """Base: distances of the task's output alone, no labels.
+
+    metric: name of the task value, None where there is none. column: whose mean it is, after
+    `value_of`. higher_is_better: None where unknown.
+    """
+
+    name = "drift"
+    metric: str | None = None
+    column = ""
+    higher_is_better: bool | None = None
+    worst_by = "relative_error"
+    needs_label = False
+    unit = "sample"
+
+    def __init__(self, label_key: str = "label", output: str | None = None) -> None:
+        self.label_key, self.output = label_key, output
+        self.protocol: dict[str, Any] = {}
+
+    def value_of(self, mean: Any) -> Any:
+        """The task value for a mean of `column` (a number or an array of resampled ones)."""
+        return mean
+
+    def choose_output(self, names: list[str]) -> str:
+        """The output the task looks at: --output, the only one, or one called logits."""
+        if self.output is not None:
+            if self.output not in names:
+                raise InvalidInput(f"the model has no output '{self.output}'{nearest(self.output, names)}")
+            return self.output
+        if len(names) == 1 or self.name == "drift":
+            return names[0]
+        if "logits" in names:
+            return "logits"
+        raise InvalidInput(f"the model has {len(names)} outputs; choose one with --output: {', '.join(names)}")
+
+    def reference(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        """Columns of the reference for one feed; also keeps what `candidate` compares with."""
+        self._rows = rows(outputs[name], name, feed)
+        return {}
+
+    def candidate(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        """Columns of a candidate for the feed that `reference` saw last."""
+        return metrics.row_distances(self._rows, rows(outputs[name], name, feed))
+
+
+def rows(output: np.ndarray, name: str, feed: Feed) -> np.ndarray:
+    """[samples, …] of an output; a feed of one sample may lack the sample axis."""
+    if output.ndim and output.shape[0] == feed.count:
+        return output
+    if feed.count == 1:
+        return output[None]
+    raise InvalidInput(f"{feed.origin}: output '{name}' has shape {list(output.shape)} for {feed.count} samples: "
+                       "its first axis does not count samples; use --batch 1")
+
+
+def label_of(feed: Feed, key: str) -> np.ndarray:
+    """Labels with first axis = the feed's samples."""
+    if key not in feed.extras:
+        raise InvalidInput(f"{feed.origin}: no label '{key}'{nearest(key, feed.extras)}; name it with --label-key, or use --task drift")
+    label = np.asarray(feed.extras[key])
+    label = label if label.ndim and len(label) == feed.count else label[None]
+    if len(label) != feed.count:
+        raise InvalidInput(f"{feed.origin}: '{key}' has {len(label)} entries for {feed.count} samples")
+    return label
+
+
+class _Distribution(Task):
+    """Shared by classify and lm: an output that is a distribution over classes."""
+
+    worst_by = "kl"
+    _probabilities: bool | None = None
+
+    def _logs(self, values: np.ndarray) -> np.ndarray:
+        if self._probabilities is None:
+            self._probabilities = metrics.looks_like_probabilities(values)
+            self.protocol["output_is"] = "probabilities" if self._probabilities else "logits"
+        return metrics.log_probabilities(values) if self._probabilities else metrics.log_softmax(values)
+
+    def _reference(self, values: np.ndarray, target: np.ndarray) -> Columns:
+        """values [n, C], target [n] → columns of n."""
+        if not np.isfinite(values).all():
+            raise InvalidInput("the reference's output holds NaN or infinity; nothing can be compared with it")
+        self._values, self._logp, self._target = values, self._logs(values), target
+        self.classes = values.shape[-1]
+        if target.size and (target.min() < 0 or target.max() >= self.classes):
+            wrong = target.min() if target.min() < 0 else target.max()
+            raise InvalidInput(f"class {wrong} is outside the model's {self.classes} classes")
+        top = np.argmax(values, -1)
+        two = np.partition(self._logp, -2, -1)[:, -2:] if self.classes > 1 else np.zeros((len(values), 2))
+        return {"target": target, "top1": top, "correct": (top == target).astype(np.float64), "nll": self._nll(self._logp),
+                "confidence": np.exp(self._logp.max(-1)), "margin": two[:, 1] - two[:, 0]}
+
+    def _nll(self, logp: np.ndarray) -> np.ndarray:
+        return -np.take_along_axis(logp, self._target[:, None], -1)[:, 0]
+
+    def _candidate(self, values: np.ndarray) -> Columns:
+        finite = np.isfinite(values).all(-1)
+        logp = self._logs(np.where(finite[:, None], values, 0))
+        top = np.where(finite, np.argmax(values, -1), -1)
+        columns = {
+            "top1": top, "correct": (top == self._target).astype(np.float64),
+            "nll": np.where(finite, self._nll(logp), np.nan),
+            "kl": np.where(finite, metrics.kl_divergence(self._logp, logp), np.nan),
+        }
+        columns.update(metrics.row_distances(self._values, values))
+        return columns
+
+
+class Classify(_Distribution):
+    name, metric, column, higher_is_better, needs_label = "classify", "accuracy", "correct", True, True
+
+    def _matrix(self, outputs: Outputs, name: str, feed: Feed) -> np.ndarray:
+        values = rows(outputs[name], name, feed)
+        if values.ndim < 2 or values.size != values.shape[0] * values.shape[1]:
+            raise InvalidInput(f"classify needs an output [N, classes]; '{name}' is {list(outputs[name].shape)}; choose another with --output")
+        return values.reshape(values.shape[:2])
+
+    def reference(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        label = label_of(feed, self.label_key)
+        if label.size != feed.count:
+            raise InvalidInput(f"{feed.origin}: '{self.label_key}' must hold one class number per sample, not {list(label.shape[1:])}")
+        label = label.reshape(-1)
+        if label.dtype.kind not in "iub" and not (label.dtype.kind == "f" and np.array_equal(label, np.trunc(label))):
+            raise InvalidInput(f"{feed.origin}: '{self.label_key}' must hold class numbers, not {label.dtype}")
+        return self._reference(self._matrix(outputs, name, feed), label.astype(np.int64))
+
+    def candidate(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        return self._candidate(self._matrix(outputs, name, feed))
+
+
+class LanguageModel(_Distribution):
+    name, metric, column, higher_is_better, unit = "lm", "perplexity", "nll", False, "position"
+
+    def value_of(self, mean: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return np.exp(mean)
+
+    def _scored(self, outputs: Outputs, name: str, feed: Feed) -> np.ndarray:
+        """Logits [count · scored, vocabulary] that predict positions first_scored … length − 1."""
+        if feed.tokens is None:
+            raise InvalidInput(f"{feed.origin}: task lm needs 'tokens', integers [sequences, length]")
+        values = outputs[name]
+        count, length = feed.tokens.shape
+        if values.ndim != 3 or values.shape[:2] != (count, length):
+            raise InvalidInput(f"lm needs an output [batch, length, vocabulary]; '{name}' is {list(values.shape)}; choose another with --output")
+        return values[:, feed.first_scored - 1 : length - 1].reshape(-1, values.shape[-1])
+
+    def reference(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        values = self._scored(outputs, name, feed)
+        count, length = feed.tokens.shape
+        columns = self._reference(values, feed.tokens[:, feed.first_scored :].reshape(-1))
+        columns["position"] = np.tile(np.arange(feed.first_scored, length) + feed.offset, count)
+        columns["sample"] = np.repeat(np.arange(feed.start, feed.start + count), length - feed.first_scored)
+        return columns
+
+    def candidate(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        return self._candidate(self._scored(outputs, name, feed))
+
+
+class Regress(Task):
+    name, metric, column, higher_is_better, needs_label = "regress", "rmse", "squared_error", False, True
+
+    def value_of(self, mean: Any) -> Any:
+        return np.sqrt(mean)
+
+    def reference(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        super().reference(outputs, name, feed)
+        label = np.asarray(label_of(feed, self.label_key), np.float64)
+        if label.size != self._rows.size:
+            raise InvalidInput(f"{feed.origin}: '{self.label_key}' has shape {list(label.shape)}, the output '{name}' {list(self._rows.shape)}")
+        self._label = label.reshape(feed.count, -1)
+        if not np.isfinite(self._rows).all():
+            raise InvalidInput("the reference's output holds NaN or infinity; nothing can be compared with it")
+        return {"squared_error": self._squares(self._rows), "label": self._label.mean(1), "label_square": (self._label**2).mean(1)}
+
+    def _squares(self, values: np.ndarray) -> np.ndarray:
+        return ((np.asarray(values, np.float64).reshape(len(values), -1) - self._label) ** 2).mean(1)
+
+    def candidate(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        columns = super().candidate(outputs, name, feed)
+        columns["squared_error"] = self._squares(rows(outputs[name], name, feed))
+        return columns
+
+
+class Function(Task):
+    """FILE.py:FUNC. FUNC(outputs, sample) → float or dict of floats for one sample.
+
+    `outputs` and `sample` hold numpy arrays by name, with a first axis of 1 where data are stacked.
+    A dict's first entry is the task value. The file may define `reduce(list of results)`, which
+    replaces the mean, and `higher_is_better` (True or False).
+    """
+
+    column = "value"
+
+    def __init__(self, text: str, label_key: str = "label", output: str | None = None) -> None:
+        super().__init__(label_key, output)
+        self._function: Callable[..., Any] = load_function(text)
+        home = getattr(self._function, "__globals__", {})
+        self.reduce: Callable[[list[Any]], Any] | None = home.get("reduce")
+        self.higher_is_better = home.get("higher_is_better")
+        self.name = text
+        self.metric = text.rpartition(":")[2]
+        self.results: dict[int, list[Any]] = {}
+
+    def _call(self, outputs: Outputs, feed: Feed, subject: int) -> np.ndarray:
+        values = []
+        for i in range(feed.count):
+            part = slice(i, i + 1)
+            cut = (lambda a: a[part] if a.ndim and len(a) == feed.count else a)
+            sample = {key: cut(a) for key, a in {**feed.inputs, **feed.extras}.items()}
+            try:
+                result = self._function({key: cut(a) for key, a in outputs.items()}, sample)
+                first = next(iter(result.values())) if isinstance(result, Mapping) else result
+                values.append(float(first) if self.reduce is None else math.nan)
+            except Error:
+                raise
+            except Exception as error:
+                raise InvalidInput(f"{self.name} raised {type(error).__name__} on sample {feed.start + i}: {one_line(error)}") from error
+            self.results.setdefault(subject, []).append(result)
+        return np.asarray(values)
+
+    def reference(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        super().reference(outputs, name, feed)
+        self._subject = 0
+        return {"value": self._call(outputs, feed, 0)}
+
+    def candidate(self, outputs: Outputs, name: str, feed: Feed) -> Columns:
+        columns = super().candidate(outputs, name, feed)
+        self._subject += 1
+        columns["value"] = self._call(outputs, feed, self._subject)
+        return columns
+
+    def extra_values(self, subject: int) -> dict[str, float]:
+        """Means of all entries where FUNC returns dicts, or what `reduce` returns; the first is the task value."""
+        results = self.results.get(subject, [])
+        if self.reduce is not None:
+            try:
+                reduced = self.reduce(results)
+            except Exception as error:
+                raise InvalidInput(f"reduce of {self.name} raised {type(error).__name__}: {one_line(error)}") from error
+            return {k: float(v) for k, v in reduced.items()} if isinstance(reduced, Mapping) else {self.metric: float(reduced)}
+        if results and isinstance(results[0], Mapping):
+            return {key: float(np.mean([r[key] for r in results])) for key in results[0]}
+        return {}
+
+
+def make_task(text: str, label_key: str = "label", output: str | None = None) -> Task:
+    """The task that --task names."""
+    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task}
+    if text in kinds:
+        return kinds[text](label_key, output)
+    if ".py:" in text:
+        return Function(text, label_key, output)
+    raise InvalidInput(f"unknown task '{text}'{nearest(text, NAMES)}; or FILE.py:FUNC")

@@ -1,0 +1,58 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Writes files whole or not at all: beside their place first, then renamed."""
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import InvalidInput, OutOfMemory
+
+
+def check_free(path: str | os.PathLike[str], force: bool) -> Path:
+    """The path, if it may be written: it does not exist (or force), and its folder does."""
+    path = Path(path)
+    if not force and path.exists():
+        raise InvalidInput(f"{path} exists; --force replaces it")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder, so {path.name} cannot be written there")
+    if not os.access(folder, os.W_OK):
+        raise InvalidInput(f"{folder} is not writable")
+    return path
+
+
+@contextmanager
+def whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it becomes `path` if the block ends well, and vanishes otherwise."""
+    path = check_free(path, force)
+    if path.is_dir():
+        raise InvalidInput(f"{path} is a folder")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.absolute().parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfMemory(f"{path}: no space left on the disk") from None
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
+    with whole(path, force=force) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str, *, force: bool = False) -> None:
+    write_bytes(path, content.encode(), force=force)

@@ -1,0 +1,74 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Inputs and outputs of a model, whichever runtime holds it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import Unavailable, Unsupported
+
+#: Bundle dtype name → (ONNX TensorProto.DataType, numpy dtype name).
+DTYPES = {
+    "f32": (1, "float32"), "u8": (2, "uint8"), "i8": (3, "int8"), "u16": (4, "uint16"), "i16": (5, "int16"),
+    "i32": (6, "int32"), "i64": (7, "int64"), "bool": (9, "bool"), "f16": (10, "float16"), "f64": (11, "float64"),
+    "u32": (12, "uint32"), "u64": (13, "uint64"), "bf16": (16, "bfloat16"),
+}
+_BY_ONNX = {number: name for name, (number, _) in DTYPES.items()}
+_BY_NUMPY = {numpy_name: name for name, (_, numpy_name) in DTYPES.items()}
+
+
+def numpy_dtype(name: str) -> np.dtype:
+    """numpy's dtype for a bundle dtype name."""
+    if name == "bf16":
+        try:
+            import ml_dtypes
+        except ImportError:
+            raise Unavailable("a bf16 tensor needs the Python package ml_dtypes") from None
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(DTYPES[name][1])
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    """The bundle dtype name of a numpy dtype."""
+    name = _BY_NUMPY.get(dtype.name)
+    if name is None:
+        raise Unsupported(f"arrays of {dtype} cannot be given to a model")
+    return name
+
+
+def dtype_from_onnx(number: int) -> str:
+    """The bundle dtype name of an ONNX TensorProto.DataType."""
+    name = _BY_ONNX.get(number)
+    if name is None:
+        raise Unsupported(f"ONNX data type {number} is not supported")
+    return name
+
+
+@dataclass(frozen=True)
+class Value:
+    """One input or output: `dims` are −1 where dynamic; equal non-empty `symbols` are equal sizes."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    symbols: tuple[str, ...]
+
+    def __str__(self) -> str:
+        shape = ", ".join((s or "?") if d < 0 else str(d) for d, s in zip(self.dims, self.symbols))
+        return f"{self.name}: {self.dtype} [{shape}]"
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.dims) and all(d < 0 or d == n for d, n in zip(self.dims, shape))
+
+    @property
+    def dynamic_first(self) -> bool:
+        return bool(self.dims) and self.dims[0] < 0
+
+
+def batchable(inputs: list[Value], outputs: list[Value]) -> bool:
+    """Whether several samples can go through at once: all first axes dynamic, with one symbol."""
+    values = [*inputs, *outputs]
+    symbols = {value.symbols[0] for value in inputs if value.dims} - {""}
+    return bool(inputs) and all(value.dynamic_first for value in values) and len(symbols) <= 1

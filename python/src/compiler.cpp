@@ -1,0 +1,192 @@
+//===- compiler.cpp - the Python module lowbit._compiler ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Driver/Driver.h"
+#include "lowbit/Recipe/Recipe.h"
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace lowbit;
+
+/// Python's `lowbit._compiler.Error`, with the exit code in `code`.
+static PyObject *errorType = nullptr;
+
+[[noreturn]] static void raise(int code, const std::string &message) {
+  nb::object error = nb::borrow(errorType)(message);
+  error.attr("code") = code;
+  PyErr_SetObject(errorType, error.ptr());
+  throw nb::python_error();
+}
+
+[[noreturn]] static void raise(llvm::Error error) {
+  int code = 5;
+  std::string message;
+  llvm::handleAllErrors(
+      std::move(error),
+      [&](const DriverError &driver) {
+        code = driver.code;
+        message = driver.message;
+      },
+      [&](const llvm::ErrorInfoBase &other) { message = other.message(); });
+  raise(code, message);
+}
+
+template <typename T>
+static T unwrap(llvm::Expected<T> value) {
+  if (!value)
+    raise(value.takeError());
+  return std::move(*value);
+}
+
+static CompileOptions makeOptions(const std::string &model, const std::string &recipe, std::optional<std::string> calibration,
+                                  const std::string &target, std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+  CompileOptions options;
+  options.model = model;
+  options.recipe = recipe;
+  options.calibration = calibration.value_or("");
+  options.target = target;
+  options.arch = arch.value_or(target == "cuda" ? "sm_80" : "x86-64-v3");
+  options.dims = std::move(dims);
+  options.force = force;
+  return options;
+}
+
+static const char *dtypeName(int32_t dtype) {
+  switch (dtype) {
+  case LOWBIT_F32: return "f32";
+  case LOWBIT_U8: return "u8";
+  case LOWBIT_I8: return "i8";
+  case LOWBIT_U16: return "u16";
+  case LOWBIT_I16: return "i16";
+  case LOWBIT_I32: return "i32";
+  case LOWBIT_I64: return "i64";
+  case LOWBIT_BOOL: return "bool";
+  case LOWBIT_F16: return "f16";
+  case LOWBIT_F64: return "f64";
+  case LOWBIT_U32: return "u32";
+  case LOWBIT_U64: return "u64";
+  default: return "bf16";
+  }
+}
+
+using Port = std::tuple<std::string, std::string, std::vector<int64_t>, std::vector<std::string>>;
+
+static std::vector<Port> inputsOf(const Calibrator &calibrator) {
+  std::vector<Port> ports;
+  for (size_t i = 0; i < lowbit_bundle_num_inputs(calibrator.bundle()); ++i) {
+    const lowbit_value_info *info = lowbit_bundle_input(calibrator.bundle(), i);
+    ports.emplace_back(info->name, dtypeName(info->dtype), std::vector<int64_t>(info->dims, info->dims + info->rank),
+                       std::vector<std::string>(info->symbols, info->symbols + info->rank));
+  }
+  return ports;
+}
+
+/// One array as the runtime sees it. The runtime checks dtype and shape and says what it expected.
+static lowbit_tensor view(const nb::ndarray<nb::ro, nb::device::cpu> &array, const std::string &name) {
+  lowbit_tensor tensor{};
+  if (array.ndim() > LOWBIT_MAX_RANK)
+    raise(2, name + ": " + std::to_string(array.ndim()) + " dimensions; at most " + std::to_string(LOWBIT_MAX_RANK));
+  nb::dlpack::dtype dtype = array.dtype();
+  auto is = [&](nb::dlpack::dtype_code code, int bits) { return dtype.code == (uint8_t)code && dtype.bits == bits; };
+  using Code = nb::dlpack::dtype_code;
+  for (auto [code, bits, value] :
+       {std::tuple(Code::Float, 32, LOWBIT_F32), {Code::Float, 64, LOWBIT_F64}, {Code::Float, 16, LOWBIT_F16}, {Code::Bfloat, 16, LOWBIT_BF16},
+        {Code::Int, 8, LOWBIT_I8}, {Code::Int, 16, LOWBIT_I16}, {Code::Int, 32, LOWBIT_I32}, {Code::Int, 64, LOWBIT_I64},
+        {Code::UInt, 8, LOWBIT_U8}, {Code::UInt, 16, LOWBIT_U16}, {Code::UInt, 32, LOWBIT_U32}, {Code::UInt, 64, LOWBIT_U64},
+        {Code::Bool, 8, LOWBIT_BOOL}})
+    if (is(code, bits))
+      tensor.dtype = value;
+  if (!tensor.dtype)
+    raise(2, name + ": this element type is not supported");
+  tensor.data = const_cast<void *>(array.data());
+  tensor.rank = array.ndim();
+  for (size_t d = 0; d < array.ndim(); ++d) {
+    tensor.shape[d] = array.shape(d);
+    tensor.strides[d] = array.stride(d);
+  }
+  return tensor;
+}
+
+static void feed(Calibrator &calibrator, std::map<std::string, nb::ndarray<nb::ro, nb::device::cpu>> arrays) {
+  std::vector<lowbit_tensor> tensors;
+  for (const Port &port : inputsOf(calibrator)) {
+    const std::string &name = std::get<0>(port);
+    auto found = arrays.find(name);
+    if (found == arrays.end())
+      raise(2, "input " + name + " is missing");
+    tensors.push_back(view(found->second, name));
+  }
+  llvm::Error error = [&] {
+    nb::gil_scoped_release release;
+    return calibrator.feed(tensors);
+  }();
+  if (error)
+    raise(std::move(error));
+}
+
+NB_MODULE(_compiler, m) {
+  m.doc() = "lowbit's compiler: what `lowbit compile`, `calibrate`, `inspect` and `recipe` call.";
+  errorType = PyErr_NewException("lowbit._compiler.Error", PyExc_Exception, nullptr);
+  m.attr("Error") = nb::borrow(errorType);
+
+  m.def(
+      "compile",
+      [](const std::string &model, const std::string &out, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        auto report = [&] {
+          nb::gil_scoped_release release;
+          return compileBundle(options, out);
+        }();
+        return unwrap(std::move(report));
+      },
+      "model"_a, "out"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a = "cpu", "arch"_a = nb::none(),
+      "dims"_a = std::map<std::string, int64_t>(), "force"_a = false, "Writes a bundle folder; returns its report as JSON text.");
+  m.def(
+      "emit",
+      [](const std::string &model, const std::string &form, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        std::string text = unwrap(emitForm(options, form));
+        return nb::bytes(text.data(), text.size());
+      },
+      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a = "cpu", "arch"_a = nb::none(),
+      "dims"_a = std::map<std::string, int64_t>(), "force"_a = false, "The model at one of its forms.");
+  m.def("inspect", [](const std::string &model) { return unwrap(inspectModel(model)); }, "model"_a);
+  m.def("recipe_show", [](const std::string &specification) {
+    RecipeError why;
+    std::optional<Recipe> recipe = Recipe::load(specification, why);
+    if (!recipe)
+      raise(why.exitCode, why.message);
+    return recipe->print();
+  });
+  m.def("recipe_schema", [] { return Recipe::jsonSchema().str(); });
+  m.def("recipe_explain", [](const std::string &model, const std::string &recipe) { return unwrap(explainRecipe(model, recipe)); });
+
+  nb::class_<Calibrator>(m, "Calibrator")
+      .def(nb::new_([](const std::string &model, const std::string &recipe) {
+             return unwrap(Calibrator::create(model, recipe));
+           }),
+           "model"_a, "recipe"_a)
+      .def_prop_ro("inputs", inputsOf, "(name, dtype, dims, symbols) of each input of the model.")
+      .def_prop_ro("observers", &Calibrator::observers)
+      .def("feed", feed, "arrays"_a, "Runs the model once and watches its activations.")
+      .def(
+          "finish",
+          [](Calibrator &self, const std::string &path, bool force) {
+            if (llvm::Error error = self.finish(path, force))
+              raise(std::move(error));
+          },
+          "path"_a, "force"_a = false, "Writes the calibration file.");
+}

@@ -1,0 +1,146 @@
+//===- RecipeTest.cpp - parsing, matching and printing recipes ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Recipe/Recipe.h"
+#include "gtest/gtest.h"
+
+using namespace lowbit;
+using Granularity = Scheme::Granularity;
+
+static Recipe good(StringRef specification) {
+  RecipeError error;
+  std::optional<Recipe> recipe = Recipe::load(specification, error);
+  EXPECT_TRUE(recipe.has_value()) << error.message;
+  return recipe.value_or(Recipe());
+}
+
+/// The message of a recipe that has to be refused.
+static std::string refused(StringRef specification) {
+  RecipeError error;
+  EXPECT_FALSE(Recipe::load(specification, error).has_value());
+  EXPECT_EQ(error.exitCode, 2);
+  EXPECT_EQ(error.message.find('\n'), std::string::npos);
+  return error.message;
+}
+
+TEST(Recipe, NamedOnesParseAndPrintCanonically) {
+  for (StringRef name : Recipe::namedRecipes()) {
+    Recipe recipe = good(name);
+    Recipe again = good(recipe.print());
+    EXPECT_EQ(recipe.print(), again.print()) << name.str();
+    EXPECT_EQ(recipe.sha256(), again.sha256());
+  }
+}
+
+TEST(Recipe, Int4KeepsTheLastProjectionAndEmbeddingsInEightBits) {
+  Recipe recipe = good("int4");
+  EXPECT_TRUE(recipe.unsupported().empty());
+  LayerKey gather{"emb", "Gather", "table"}, last{"lm_head", "MatMul", ""},
+      other{"q", "MatMul", ""};
+  last.last = true;
+  EXPECT_EQ(recipe.rules[*recipe.match(gather)].weights->scheme.type, IntType::I8);
+  EXPECT_EQ(recipe.rules[*recipe.match(last)].weights->scheme.type, IntType::I8);
+  const Scheme &scheme = recipe.rules[*recipe.match(other)].weights->scheme;
+  EXPECT_EQ(scheme, (Scheme{IntType::U4, Granularity::Group, 128, false}));
+}
+
+TEST(Recipe, Overrides) {
+  LayerKey last{"lm_head", "MatMul", ""};
+  last.last = true;
+  Recipe recipe = good("int4:group=32,head=same");
+  EXPECT_EQ(recipe.rules[*recipe.match(last)].weights->scheme.group, 32);
+  recipe = good("int4:head=i4,group=64");
+  EXPECT_EQ(recipe.rules[*recipe.match(last)].weights->scheme.type, IntType::I4);
+  recipe = good("int4:per=tensor,embeddings=float,head=float");
+  EXPECT_EQ(recipe.rules[*recipe.match(last)].keep, Rule::Keep::Float);
+  EXPECT_EQ(recipe.rules[*recipe.match({"e", "Gather", ""})].keep, Rule::Keep::Float);
+  EXPECT_EQ(recipe.rules.back().weights->scheme.granularity, Granularity::Tensor);
+
+  EXPECT_EQ(refused("int4:grup=32").substr(0, 61),
+            "recipe 'int4:grup=32': unknown key 'grup'; did you mean 'grou");
+  EXPECT_EQ(refused("int4:group=0"),
+            "recipe 'int4:group=0': expected group=a positive integer, found '0'");
+  EXPECT_EQ(refused("fp32:group=32"),
+            "recipe 'fp32:group=32': 'group' does not apply: this recipe quantizes nothing");
+}
+
+TEST(Recipe, FirstMatchWinsAndBaseComesLast) {
+  Recipe recipe = good("lowbit: 1\n"
+                       "base: int4\n"
+                       "rules:\n"
+                       "  - match: {name: \"*/down_proj/*\"}\n"
+                       "    weights: {type: i8, per: channel}\n"
+                       "  - match: {op: [MatMul, Gemm], weight: 're:w[0-9]+'}\n"
+                       "    weights: {type: u4, group: 32}\n"
+                       "  - match: {op: Softmax}\n"
+                       "    keep: float\n");
+  EXPECT_EQ(recipe.match({"m/0/down_proj/MatMul", "MatMul", ""}), 0u);
+  EXPECT_EQ(recipe.match({"x", "Gemm", "w12"}), 1u);
+  EXPECT_EQ(recipe.match({"x", "Gemm", "w12b"}), 5u)
+      << "a regular expression matches the whole name";
+  EXPECT_EQ(recipe.match({"s", "Softmax", ""}), 2u);
+}
+
+TEST(Recipe, UnmatchedRuleSuggestsNames) {
+  Recipe recipe = good("lowbit: 1\nrules:\n  - match: {name: conv_1}\n    keep: float\n");
+  EXPECT_FALSE(recipe.findUnmatchedRule({{"conv_1", "Conv", ""}}));
+  std::optional<RecipeError> error =
+      recipe.findUnmatchedRule({{"conv1", "Conv", ""}, {"fc", "Gemm", ""}});
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->message,
+            "recipe:3:5: the rule for {name: [\"conv_1\"]} matches no layer of this "
+            "model; nearest: conv1, fc");
+}
+
+TEST(Recipe, ErrorsNameLineAndColumn) {
+  EXPECT_EQ(
+      refused("lowbit: 1\nrulez: []\n"),
+      "recipe:2:1: unknown key 'rulez' in a recipe; did you mean 'rules'? (known: lowbit, base, "
+      "transforms, calibration or rules)");
+  EXPECT_EQ(refused("lowbit: 2\n"), "recipe:1:9: expected version 1 of the format, found '2'");
+  EXPECT_EQ(refused("rules: []\n"), "recipe:1:1: expected 'lowbit: 1', the version of the format");
+  std::string head = "lowbit: 1\nrules:\n  - match: {name: a}\n    ";
+  EXPECT_EQ(
+      refused(head + "weights: {type: i9}\n"),
+      "recipe:4:21: expected type to be i8, u8, i4, u4, i3 or u3, found 'i9'; did you mean 'i8'?");
+  EXPECT_EQ(refused(head + "weights: {type: i8, per: channel, group: 4}\n"),
+            "recipe:4:46: expected either per or group, found both");
+  EXPECT_EQ(refused(head + "weights: {type: i8, group: many}\n"),
+            "recipe:4:32: expected group to be a positive integer, found 'many'");
+  EXPECT_EQ(refused(head + "activations: {type: u8}\n"),
+            "recipe:3:5: expected a rule to have weights, or keep: float");
+  EXPECT_EQ(refused(head + "keep: float\n    keep: float\n"), "recipe:5:5: key 'keep' is repeated");
+  EXPECT_EQ(refused("lowbit: 1\nbase: int9\n").substr(0, 57),
+            "recipe:2:7: unknown recipe 'int9'; did you mean 'int8'? (");
+  EXPECT_EQ(
+      refused("lowbit: 1\nrules:\n  - match: {name: 're:('}\n    keep: float\n").substr(0, 51),
+      "recipe:3:19: 're:(' is not a regular expression: pa");
+}
+
+TEST(Recipe, RefusesWhatIsNotYaml) {
+  refused("\n[");
+  refused("\n" + std::string(500, '['));
+  refused("\n: : :\n- {");
+  refused("just text\n");
+  refused("\n");
+  refused("lowbit: 1\n---\nlowbit: 1\n");
+  refused("a: &x 1\nb: *x\n");
+  refused(StringRef("\0\n\1", 3));
+  EXPECT_EQ(refused("int9").substr(0, 37), "no recipe 'int9': neither a file nor ");
+}
+
+TEST(Recipe, WhatIsNotThereYetIsListed) {
+  EXPECT_TRUE(good("int8").unsupported().empty());
+  EXPECT_TRUE(good("int8-weights").unsupported().empty());
+  for (StringRef name : {"fp16", "int8-dynamic", "int4-gptq", "int4-awq", "int4:type=u3",
+                         "int8:calibration=mse", "int8:group=32"})
+    EXPECT_EQ(good(name).unsupported().size(), 1u) << name.str();
+}
+
+TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
+  EXPECT_EQ(good("int8").observerSha256(), good("int8:head=float").observerSha256());
+  EXPECT_NE(good("int8").observerSha256(), good("int8:calibration=mse").observerSha256());
+}

@@ -1,0 +1,33 @@
+//===- lowbit-translate.cpp - files to MLIR and back ------------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Import/ONNX/ImportONNX.h"
+#include "lowbit/InitAll.h"
+#include "mlir/IR/DialectRegistry.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Tools/mlir-translate/MlirTranslateMain.h"
+#include "mlir/Tools/mlir-translate/Translation.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+
+static mlir::OwningOpRef<mlir::Operation *> importONNX(llvm::SourceMgr &sources,
+                                                       mlir::MLIRContext *context) {
+  const llvm::MemoryBuffer *buffer = sources.getMemoryBuffer(sources.getMainFileID());
+  llvm::StringRef name = buffer->getBufferIdentifier();
+  llvm::StringRef directory = llvm::sys::path::parent_path(name);
+  llvm::ArrayRef<char> bytes(buffer->getBufferStart(), buffer->getBufferSize());
+  mlir::OwningOpRef<mlir::ModuleOp> module =
+      lowbit::importONNX(bytes, name, name == "<stdin>" ? "" : directory.empty() ? "." : directory,
+                         *context);
+  return module ? module.release().getOperation() : nullptr;
+}
+
+int main(int argc, char **argv) {
+  mlir::TranslateToMLIRRegistration import(
+      "import-onnx", "reads an ONNX model", importONNX,
+      [](mlir::DialectRegistry &registry) { lowbit::registerAllDialects(registry); });
+  return mlir::failed(mlir::mlirTranslateMain(argc, argv, "lowbit translation tool\n"));
+}
