@@ -20,7 +20,7 @@
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
-  cuda::registerTranslations(registry);
+  cuda::registerEmission(registry);
   registerLinalgQuantizableModels(registry);
   onnx::registerQuantizableModels(registry);
 }

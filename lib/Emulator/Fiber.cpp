@@ -60,13 +60,13 @@ Fiber::Fiber() : stack(new char[kStackBytes]) {}
 
 void Fiber::prepare(void (*entry)(void *), void *argument) {
   auto top = reinterpret_cast<std::uintptr_t>(stack.get() + kStackBytes) & ~std::uintptr_t(15);
-  auto *slots = reinterpret_cast<void **>(top) - 8;
+  auto *slots = reinterpret_cast<void **>(top) - 9;
   slots[0] = nullptr;                          // r15
   slots[1] = nullptr;                          // r14
   slots[2] = reinterpret_cast<void *>(entry);  // r13
   slots[3] = argument;                         // r12
   slots[4] = slots[5] = nullptr;               // rbx, rbp
   slots[6] = reinterpret_cast<void *>(&lowbit_emu_start);
-  slots[7] = nullptr; // lowbit_emu_start calls with the stack aligned to 16
+  slots[7] = slots[8] = nullptr; // lowbit_emu_start finds the stack aligned to 16, as a call wants it.
   context.stackPointer = slots;
 }

@@ -7,9 +7,6 @@
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
-#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
-#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/IR/LLVMContext.h"
@@ -30,8 +27,7 @@ struct EmitCUDA : lowbit::impl::EmitCUDABase<EmitCUDA> {
   using EmitCUDABase::EmitCUDABase;
   void getDependentDialects(DialectRegistry &registry) const override {
     EmitCUDABase::getDependentDialects(registry);
-    cuda::registerTranslations(registry);
-    registry.insert<LLVM::LLVMDialect, NVVM::NVVMDialect, vector::VectorDialect>();
+    cuda::registerEmission(registry);
   }
   void runOnOperation() override {
     if (failed(emit()))

@@ -22,8 +22,8 @@ class GPUModuleOp;
 
 namespace lowbit::cuda {
 
-/// The translations to LLVM IR that emission needs; call before the context is made.
-void registerTranslations(DialectRegistry &registry);
+/// The dialects, conversions and translations that emission needs; call before the context is made.
+void registerEmission(DialectRegistry &registry);
 
 /// Succeeds for a GPU that kernels can be compiled for; else an error at `loc` that lists them. LLVM would end
 /// the process on the others.
