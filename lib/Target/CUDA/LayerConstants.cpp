@@ -35,8 +35,12 @@ static FailureOr<LayerConstants> read(OpTy op) {
     op.emitRemark() << "no CUDA kernel: weights of " << layer.weightBits << " bits, " << layer.n << " x " << layer.k;
     return failure();
   }
-  ArrayRef<int8_t> raw = weights->template as<int8_t>();
-  layer.weights.assign(raw.begin(), raw.end());
+  // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants have zeros there.
+  int64_t unused = 8 - layer.weightBits;
+  for (int8_t raw : weights->template as<int8_t>()) {
+    auto shifted = static_cast<uint8_t>(static_cast<uint8_t>(raw) << unused);
+    layer.weights.push_back(layer.weightSigned ? static_cast<int8_t>(shifted) >> unused : shifted >> unused);
+  }
   auto scales = ConstantData::get(op.getWeightScale());
   if (!scales)
     return notConstant("weight_scale");
