@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/InitAll.h"
+#include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
@@ -29,5 +30,6 @@ void lowbit::registerAllPasses() {
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
   registerLowbitTargetCUDAPasses();
+  registerLowbitConversionPasses();
   registerLowbitTransformsPasses();
 }

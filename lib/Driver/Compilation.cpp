@@ -16,6 +16,7 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/TargetParser/Host.h"
@@ -203,9 +204,13 @@ llvm::Error Compilation::specializeDims() {
   return llvm::Error::success();
 }
 
+/// Quantized-form IR in a text file, for tests and for other compilers: the driver takes it from there.
+static bool isMLIR(llvm::StringRef path) { return path.ends_with(".mlir") || path.ends_with(".mlirbc"); }
+
 llvm::Error Compilation::import() {
   errors.clear();
-  root = importONNX(options.model, context);
+  root = isMLIR(options.model) ? parseSourceFile<ModuleOp>(options.model, &context)
+                               : importONNX(options.model, context);
   if (!root)
     return failure(2, "reading the model");
   if (llvm::Error error = specializeDims())
@@ -224,6 +229,8 @@ llvm::Error Compilation::import() {
 }
 
 llvm::Error Compilation::toFloat() {
+  if (isMLIR(options.model))
+    return readPorts();
   errors.clear();
   if (failed(reportUnsupported(*root)))
     return failure(3, "checking operators");
@@ -242,6 +249,8 @@ llvm::Error Compilation::toObserved() {
 }
 
 llvm::Error Compilation::toQDQ() {
+  if (isMLIR(options.model))
+    return llvm::Error::success();
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
@@ -288,7 +297,7 @@ void Compilation::takeWeights() {
   for (auto global : llvm::make_early_inc_range(root->getOps<memref::GlobalOp>()))
     if (auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset")) {
       if (weights.empty() || place.getInt() > weights.back().offset) // Else it shares an earlier place.
-        weights.push_back({global.getSymName().str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
+        weights.push_back({global.getSymName().ltrim("_").str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
       global.erase();
     }
 }

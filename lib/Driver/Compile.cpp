@@ -52,7 +52,7 @@ using Step = llvm::Error (Compilation::*)();
 } // namespace
 
 /// Takes the steps up to and including the one that makes `form`; all of them for "llvm".
-static llvm::Error advance(Compilation &compilation, llvm::StringRef form) {
+static llvm::Error advanceTo(Compilation &compilation, llvm::StringRef form) {
   static constexpr std::pair<const char *, Step> steps[] = {
       {"onnx", &Compilation::import},           {"float", &Compilation::toFloat},
       {"qdq", &Compilation::toQDQ},             {"quantized", &Compilation::toQuantized},
@@ -72,7 +72,7 @@ llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &options,
   std::string report;
   llvm::Error error = replaceFolder(output, options.force, [&](const std::string &folder) -> llvm::Error {
     Compilation compilation(options);
-    if (llvm::Error error = advance(compilation, "llvm"))
+    if (llvm::Error error = advanceTo(compilation, "llvm"))
       return error;
     auto text = writeBundle(compilation, folder);
     if (!text)
@@ -88,14 +88,14 @@ llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &options,
 llvm::Expected<std::string> lowbit::emitForm(const CompileOptions &options, const std::string &form) {
   Compilation compilation(options);
   if (form == "asm") {
-    if (llvm::Error error = advance(compilation, "llvm"))
+    if (llvm::Error error = advanceTo(compilation, "llvm"))
       return std::move(error);
     auto code = generateCode(compilation, /*assembly=*/true);
     if (!code)
       return code.takeError();
     return std::string(code->begin(), code->end());
   }
-  if (llvm::Error error = advance(compilation, form))
+  if (llvm::Error error = advanceTo(compilation, form))
     return std::move(error);
   return compilation.print();
 }

@@ -100,8 +100,8 @@ llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model, cons
     json::Object entry{{"name", layer.key.name}, {"op", layer.key.op}, {"quantizable", layer.layer.has_value()},
                        {"reason", layer.whyNot}, {"rule", rule ? json::Value(rule->describeMatch()) : json::Value(nullptr)},
                        {"origin", rule ? json::Value(rule->origin) : json::Value(nullptr)}};
-    entry["weights"] = rule && rule->weights ? json::Value(intTypeName(rule->weights->scheme.type)) : json::Value("float");
-    entry["activations"] = rule && rule->activations ? json::Value(intTypeName(rule->activations->type)) : json::Value("float");
+    entry["weights"] = rule && rule->weights ? json::Value(name(rule->weights->scheme.type)) : json::Value("float");
+    entry["activations"] = rule && rule->activations ? json::Value(name(rule->activations->type)) : json::Value("float");
     layers.push_back(std::move(entry));
   }
   json::Object result{{"schema", "lowbit.explain/1"}, {"recipe", plan->recipe.name}, {"layers", std::move(layers)}};

@@ -29,7 +29,7 @@ def _places() -> Iterator[Path]:
 
 def _find(pattern: str) -> Path:
     for place in _places():
-        for folder in (place, place / "lib", place / "python" / "lowbit", place / "lib" / "python" / "lowbit"):
+        for folder in (place, place / "lib", place / "lib" / "lowbit"):
             found = sorted(folder.glob(pattern))
             if found:
                 return found[0]

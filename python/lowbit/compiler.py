@@ -68,10 +68,15 @@ def _options(recipe: str, calibration: str | None, target: str, arch: str | None
 
 def calibrate_to(model: str, recipe: str, data: Any, out: str | os.PathLike[str], *, force: bool = False,
                  progress: Progress | None = None) -> int:
-    """Feeds the data, one sample at a time and in order, to what the recipe observes; returns how many samples."""
+    """Feeds the data, one sample at a time and in order, to what the recipe observes; returns how many samples.
+
+    Where the recipe observes nothing, nothing is fed or written, and the result is 0.
+    """
     opened = open_data(data)
     with compiler_errors() as module:
         calibrator = module.Calibrator(_existing(model), recipe)
+        if not calibrator.observers:
+            return 0
         inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in calibrator.inputs]
         feeder = Feeder(opened, inputs, [], batch=1)
         samples = 0
@@ -108,7 +113,10 @@ def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: 
     iterable of dicts, or onnxruntime's CalibrationDataReader.
     """
     with model_file(model) as path:
-        return calibrate_to(path, recipe, data, output, force=force)
+        samples = calibrate_to(path, recipe, data, output, force=force)
+    if not samples:
+        raise InvalidInput(f"recipe {recipe} needs no calibration")
+    return samples
 
 
 def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, calibration: str | os.PathLike[str] | None = None,
@@ -132,7 +140,8 @@ def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, c
         if calibration_data is not None:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
             calibration = os.path.join(scratch, "calibration.lbcal")
-            calibrate_to(path, recipe, calibration_data, calibration)
+            if not calibrate_to(path, recipe, calibration_data, calibration):
+                calibration = None  # weight-only recipes look at no activations
         compile_bundle(path, os.fspath(output), recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
                        target=target, arch=arch, dims=dims, force=force)
         bundle = Bundle(output, threads=threads)

@@ -65,9 +65,10 @@ def load_npz(path: Path) -> Record:
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder, not an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InvalidInput(f"{path} holds one array without a name; save it with numpy.savez(path, INPUT_NAME=array)")
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise InvalidInput(f"{path} holds one array without a name; save it with numpy.savez(path, INPUT_NAME=array)")
+        with file:
             return {name: file[name] for name in file.files}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError) as error:
         if path.stat().st_size == 0:

@@ -68,6 +68,8 @@ class Feeder:
         self.data, self.inputs, self.window = data, inputs, window
         self.label_key = label_key
         self._names = [value.name for value in inputs]
+        if not inputs:
+            raise InvalidInput("the model has no inputs, so there is nothing to feed")
         if label_key in self._names:
             raise InvalidInput(f"'{label_key}' is an input of the model and cannot be the label too; name the label with --label-key")
         self._batchable = batchable(inputs, outputs)

@@ -28,25 +28,19 @@ def check_free(path: str | os.PathLike[str], force: bool) -> Path:
 
 @contextmanager
 def whole(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it becomes `path` if the block ends well, and vanishes otherwise."""
+    """A path beside `path` to write to; the file becomes `path` if the block ends well, and vanishes otherwise."""
     path = check_free(path, force)
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.absolute().parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfMemory(f"{path}: no space left on the disk") from None
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as folder:
+        temporary = Path(folder) / path.name
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutOfMemory(f"{path}: no space left on the disk") from None
+            raise
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:

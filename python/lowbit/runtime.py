@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import os
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from . import _native
-from .errors import InvalidInput, Unsupported, from_code, nearest, one_line
-from .signature import DTYPES, Value, dtype_from_onnx, dtype_name, numpy_dtype
+from .errors import InvalidInput, from_code, nearest, one_line
+from .signature import DTYPES, Value, dtype_from_onnx, numpy_dtype
 
-MAX_RANK = 8
+# Results up to so many bytes are copied.
+_SMALL = 4096
 
 
 def _check(library: ctypes.CDLL, status: int) -> None:
@@ -42,38 +44,33 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     raise InvalidInput(f"input '{name}' is {type(value).__name__}, not a numpy array or a DLPack tensor")
 
 
-def _lend(name: str, array: np.ndarray) -> tuple[_native.Tensor, np.ndarray]:
-    """A view of the array for C, and the array that must outlive it (a copy where strides are not whole elements)."""
-    if array.ndim > MAX_RANK:
-        raise InvalidInput(f"input '{name}' has {array.ndim} dimensions; at most {MAX_RANK} are possible")
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if any(stride % array.itemsize for stride in array.strides) or not array.flags.aligned:
+def _lend(tensor: _native.Tensor, value: Value, dtype: np.dtype, array: np.ndarray) -> np.ndarray:
+    """Points `tensor` at the array; returns what must outlive it (a copy where strides are not whole elements)."""
+    if array.dtype != dtype or not array.dtype.isnative or not value.fits(array.shape):
+        check_array(value, array)
+        array = array.astype(dtype)  # of another byte order
+    size = dtype.itemsize
+    if not array.flags.aligned or any(stride % size for stride in array.strides):
         array = np.ascontiguousarray(array).reshape(array.shape)
-    tensor = _native.Tensor(data=array.ctypes.data, dtype=DTYPES[dtype_name(array.dtype)][0], rank=array.ndim)
-    for axis in range(array.ndim):
-        tensor.shape[axis] = array.shape[axis]
-        tensor.strides[axis] = array.strides[axis] // array.itemsize
-    return tensor, array
+    tensor.data, tensor.dtype, tensor.rank = array.ctypes.data, DTYPES[value.dtype][0], array.ndim
+    for axis, (count, stride) in enumerate(zip(array.shape, array.strides)):
+        tensor.shape[axis], tensor.strides[axis] = count, stride // size
+    return array
 
 
-def _adopt(library: ctypes.CDLL, tensor: _native.Tensor) -> np.ndarray:
-    """An array over memory that the runtime allocated; freed when the last array on it goes."""
+def _adopt(library: ctypes.CDLL, tensor: _native.Tensor, dtype: np.dtype) -> np.ndarray:
+    """An array over row-major memory that the runtime allocated; freed when the last array on it goes."""
     shape = tuple(tensor.shape[: tensor.rank])
-    dtype = numpy_dtype(dtype_from_onnx(tensor.dtype))
+    count = math.prod(shape)
     owner = _native.Tensor.from_buffer_copy(tensor)
-    count = int(np.prod(shape, dtype=np.int64))
-    if not count or not tensor.data:
-        library.lowbit_tensor_release(ctypes.byref(owner))
-        return np.empty(shape, dtype)
+    if count * dtype.itemsize <= _SMALL:  # a copy costs less than keeping track
+        array = np.empty(shape, dtype)
+        ctypes.memmove(array.ctypes.data, tensor.data, array.nbytes)
+        library.lowbit_tensor_release(owner)
+        return array
     memory = (ctypes.c_char * (count * dtype.itemsize)).from_address(tensor.data)
     weakref.finalize(memory, library.lowbit_tensor_release, owner)
-    flat = np.frombuffer(memory, dtype, count)
-    strides = tuple(s * dtype.itemsize for s in tensor.strides[: tensor.rank])
-    array = flat.reshape(shape)
-    if any(n > 1 and s != own for n, s, own in zip(shape, strides, array.strides)):
-        raise Unsupported("the runtime returned a result that is not row-major")
-    return array
+    return np.frombuffer(memory, dtype, count).reshape(shape)
 
 
 class Bundle:
@@ -99,6 +96,9 @@ class Bundle:
         self.outputs: list[Value] = [
             _value(library.lowbit_bundle_output(handle, i).contents) for i in range(library.lowbit_bundle_num_outputs(handle))]
         self.manifest: dict[str, Any] = json.loads(library.lowbit_bundle_manifest(handle).decode())
+        self._input_dtypes = [numpy_dtype(value.dtype) for value in self.inputs]
+        self._output_dtypes = [numpy_dtype(value.dtype) for value in self.outputs]
+        self._tensors = _native.Tensor * max(1, len(self.inputs)), _native.Tensor * max(1, len(self.outputs))
         #: The kernel variant in use.
         self.isa: str = library.lowbit_bundle_isa(handle).decode()
 
@@ -106,22 +106,27 @@ class Bundle:
         """All outputs by name, for one array per input: numpy or DLPack, with the input's dtype and shape."""
         if self._close is None or not self._close.alive:
             raise InvalidInput(f"{self.path} was closed")
+        tensors, results = self._tensors[0](), self._tensors[1]()
+        lent = []
+        for tensor, value, dtype in zip(tensors, self.inputs, self._input_dtypes):
+            array = inputs.get(value.name)
+            if array is None:
+                self._explain(inputs)
+            lent.append(_lend(tensor, value, dtype, _as_array(value.name, array)))
+        if len(inputs) != len(lent):
+            self._explain(inputs)
+        library = self._library
+        _check(library, library.lowbit_bundle_run(self._handle, tensors, len(lent), results, len(self.outputs)))
+        return {value.name: _adopt(library, tensor, dtype) for tensor, value, dtype in zip(results, self.outputs, self._output_dtypes)}
+
+    def _explain(self, inputs: Mapping[str, Any]) -> NoReturn:
+        """Raises for names that do not fit the model's inputs."""
         names = [value.name for value in self.inputs]
         for name in inputs:
             if name not in names:
                 raise InvalidInput(f"the model has no input '{name}'{nearest(name, names)}")
-        lent = []
-        for value in self.inputs:
-            if value.name not in inputs:
-                raise InvalidInput(f"input '{value.name}' is missing; the model wants {value}")
-            array = _as_array(value.name, inputs[value.name])
-            check_array(value, array)
-            lent.append(_lend(value.name, array))
-        tensors = (_native.Tensor * max(1, len(lent)))(*(tensor for tensor, _ in lent))
-        results = (_native.Tensor * max(1, len(self.outputs)))()
-        status = self._library.lowbit_bundle_run(self._handle, tensors, len(lent), results, len(self.outputs))
-        _check(self._library, status)
-        return {value.name: _adopt(self._library, results[i]) for i, value in enumerate(self.outputs)}
+        missing = next(value for value in self.inputs if inputs.get(value.name) is None)
+        raise InvalidInput(f"input '{missing.name}' is missing; the model wants {missing}")
 
     @property
     def bytes(self) -> int:

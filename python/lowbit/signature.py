@@ -16,7 +16,6 @@ DTYPES = {
     "u32": (12, "uint32"), "u64": (13, "uint64"), "bf16": (16, "bfloat16"),
 }
 _BY_ONNX = {number: name for name, (number, _) in DTYPES.items()}
-_BY_NUMPY = {numpy_name: name for name, (_, numpy_name) in DTYPES.items()}
 
 
 def numpy_dtype(name: str) -> np.dtype:
@@ -28,14 +27,6 @@ def numpy_dtype(name: str) -> np.dtype:
             raise Unavailable("a bf16 tensor needs the Python package ml_dtypes") from None
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(DTYPES[name][1])
-
-
-def dtype_name(dtype: np.dtype) -> str:
-    """The bundle dtype name of a numpy dtype."""
-    name = _BY_NUMPY.get(dtype.name)
-    if name is None:
-        raise Unsupported(f"arrays of {dtype} cannot be given to a model")
-    return name
 
 
 def dtype_from_onnx(number: int) -> str:

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Driver/Driver.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace llvm;
@@ -52,7 +53,7 @@ int main(int argc, char **argv) {
   options.recipe = recipe;
   options.calibration = calibration;
   options.target = target;
-  options.arch = !arch.empty() ? arch : target == "cuda" ? "sm_80" : "x86-64-v3";
+  options.arch = !arch.empty() ? arch.getValue() : target == "cuda" ? "sm_80" : "x86-64-v3";
   options.force = force;
   for (StringRef dim : dims) {
     auto [name, size] = dim.rsplit('=');

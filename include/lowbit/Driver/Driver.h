@@ -29,7 +29,7 @@ public:
 };
 
 struct CompileOptions {
-  std::string model;                  ///< Path of an .onnx file.
+  std::string model;                  ///< Path of an .onnx file, or of a .mlir file in the quantized form.
   std::string recipe = "fp32";        ///< A name, NAME:key=value,… or a file.
   std::string calibration;            ///< Calibration file; empty where the recipe needs none.
   std::string target = "cpu";         ///< cpu | cuda.

@@ -15,6 +15,7 @@
 //===----------------------------------------------------------------------===//
 #include "KernelBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -125,8 +126,8 @@ void WGemm::tile(Value inputBase, Value row, int64_t rows, Value block, Value co
         Value x = memref::LoadOp::create(b, b.loc, input, b.add(rowOffsets[i], at));
         Value spread = b.splat(x, kLanes);
         for (int64_t j = 0; j < groupVectors; ++j)
-          next.push_back(vector::FMAOp::create(b, b.loc, spread, weight[j],
-                                               inner[i * groupVectors + j]));
+          // math.fma, not vector.fma: that one is a hint which strict floating point splits in two.
+          next.push_back(math::FmaOp::create(b, b.loc, spread, weight[j], inner[i * groupVectors + j]));
       }
       return next;
     });

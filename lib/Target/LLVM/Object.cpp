@@ -77,6 +77,8 @@ llvm::Error lowbit::optimize(llvm::Module &module, const ObjectOptions &options)
   llvm::ModuleAnalysisManager modules;
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = tuning.SLPVectorization = true;
+  // Unrolling short loops first would leave the vectorizer nothing but scalars; kernels come unrolled.
+  tuning.LoopUnrolling = false;
   llvm::PassBuilder builder(machine->get(), tuning);
   builder.registerModuleAnalyses(modules);
   builder.registerCGSCCAnalyses(components);

@@ -24,6 +24,7 @@ from ..eval.table import print_report
 from ..feeds import Feeder
 from ..output import check_free, whole, write_bytes
 from ..runtime import Bundle
+from ..signature import batchable
 from .console import Log, size
 
 
@@ -48,7 +49,7 @@ def _show_model(console: Console, name: str, data: dict[str, Any]) -> None:
         for value in data.get(kind, []):
             dims = [s or ("?" if d < 0 else str(d)) for d, s in zip(value["dims"], value.get("symbols") or [""] * len(value["dims"]))]
             console.print(f"  {kind[:-1]}  {value['name']}: {value['dtype']} \\[{', '.join(dims)}]")
-    operators = data.get("ops", {})
+    operators = data["operators"]
     console.print("  " + ", ".join(f"{name} ×{count}" for name, count in sorted(operators.items(), key=lambda item: (-item[1], item[0]))))
     table = Table(box=None, header_style="bold")
     for column, justify in (("layer", "left"), ("operator", "left"), ("weights", "left"), ("parameters", "right"), ("quantizable", "left")):
@@ -102,6 +103,8 @@ def calibrate(options: Namespace) -> int:
     check_free(options.out, options.force)
     with log.progress("calibrating") as progress:
         samples = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, progress=progress)
+    if not samples:
+        raise InvalidInput(f"recipe {options.recipe} needs no calibration")
     log.say(f"wrote {options.out}: {samples} samples, recipe {options.recipe}")
     if options.json:
         print(json.dumps({"calibration": options.out, "samples": samples, "recipe": options.recipe}))
@@ -124,7 +127,8 @@ def compile(options: Namespace) -> int:
             calibration = os.path.join(scratch, "calibration.lbcal")
             with log.progress("calibrating") as progress:
                 samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
-            log.say(f"calibrated with {samples} samples")
+            log.say(f"calibrated with {samples} samples" if samples else f"recipe {options.recipe} needs no calibration: --data is not used")
+            calibration = calibration if samples else None
         arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
         if options.emit:
             return _emit(options, log, arguments)
@@ -162,7 +166,7 @@ def run(options: Namespace) -> int:
     _check_device(options.device, bundle)
     data = open_data(options.inputs)
     feeds = None
-    if data.stacked is not None:
+    if data.stacked is not None and not batchable(bundle.inputs, bundle.outputs):  # the arrays may be one feed as they are
         exact = {value.name: data.stacked[value.name] for value in bundle.inputs if value.name in data.stacked}
         if len(exact) == len(bundle.inputs) and all(value.fits(exact[value.name].shape) for value in bundle.inputs):
             feeds = [exact]
@@ -237,7 +241,7 @@ def eval(options: Namespace) -> int:
     with log.progress("evaluating") as progress:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
-                          stride=options.stride, seed=options.seed, threads=options.threads, progress=progress)
+                          stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")

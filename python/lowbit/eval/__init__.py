@@ -8,35 +8,37 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, nearest
 from ..feeds import Window
 from ..subjects import Subject, open_subject
+from .embed import Embed
 from .figures import Figures
 from .gates import parse_gate
 from .report import SCHEMA, Report
 from .run import measure
-from .tasks import make_task
+from .tasks import Classify, Function, LanguageModel, Regress, Task
 from .verdict import limits_for, verdict
 
 __all__ = ["Report", "evaluate"]
 
 
 def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str = "classify", label_key: str = "label",
-             output: str | None = None, gates: Sequence[str] = (), batch: int = 32, window: int = 0, stride: int = 0,
+             output: str | None = None, gates: Sequence[str] = (), batch: int = 32, window: int = 0, stride: int = 0, pool: str = "mean",
              seed: int = 0, threads: int = 0, progress: Callable[[int, int | None], None] | None = None) -> Report:
     """Runs the reference and all candidates over the data, once, and compares them sample by sample.
 
     reference, candidates: paths (`ort:`/`lowbit:` chooses the runtime), Bundles, or ONNX models as
     bytes or ModelProto. data: as for `--data`, or a dict of stacked arrays, or an iterable of dicts.
-    task: classify, lm, regress, drift or FILE.py:FUNC. batch: samples per run where the models
-    allow it. window, stride: for lm, in tokens; 0 takes whole sequences. seed: of the bootstrap.
+    task: classify, embed, lm, regress, drift or FILE.py:FUNC. batch: samples per run where the models
+    allow it. window, stride: for lm, in tokens; 0 takes whole sequences. pool: for embed, mean or
+    cls. seed: of the bootstrap.
     """
     if not candidates:
         raise InvalidInput("nothing to compare: name at least one candidate")
     if window < 0 or stride < 0 or (stride and not window) or (window and stride > window):
         raise InvalidInput(f"stride {stride} must be between 1 and the window's length {window}")
     parsed = [parse_gate(text) for text in gates]
-    kind = make_task(task, label_key, output)
+    kind = make_task(task, label_key, output, pool)
     reference_subject = open_subject(reference, threads=threads)
     subjects = [open_subject(candidate, threads=threads) for candidate in candidates]
     measured = measure(reference_subject, subjects, data, kind, batch=batch, window=Window(window, stride), progress=progress)
@@ -62,6 +64,18 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
     except InvalidInput as error:  # a path that is missing: the figures are worth having all the same
         report.gate_error = error
     return report
+
+
+def make_task(text: str, label_key: str = "label", output: str | None = None, pool: str = "mean") -> Task:
+    """The task that --task names."""
+    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task}
+    if text in kinds:
+        return kinds[text](label_key, output)
+    if text == "embed":
+        return Embed(label_key, output, pool)
+    if ".py:" in text:
+        return Function(text, label_key, output)
+    raise InvalidInput(f"unknown task '{text}'{nearest(text, [*kinds, 'embed'])}; or FILE.py:FUNC")
 
 
 def _candidate(figures: Figures, index: int, subject: Subject, name: str) -> dict[str, Any]:

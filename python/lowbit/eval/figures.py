@@ -24,7 +24,7 @@ class Figures:
 
     def __init__(self, measured: Measured, seed: int) -> None:
         self.m = measured
-        self.task = measured.task
+        self.task, self.seed = measured.task, seed
         self.bootstrap = Bootstrap(measured.reference["sample"], seed)
         self.groups = self._groups()
         self._resampled: np.ndarray | None = None
@@ -35,8 +35,15 @@ class Figures:
         table = self.m.reference if subject == 0 else self.m.candidates[subject - 1]
         return table[self.task.column]
 
+    def _total(self, subject: int) -> float:
+        if hasattr(self.task, "total"):
+            return self.task.total(subject)
+        return float(self.task.value_of(self._column(subject).mean()))
+
     def resampled(self) -> np.ndarray:
         """[resamples, 1 + candidates] task values; columns are paired."""
+        if self._resampled is None and hasattr(self.task, "resample"):
+            self._resampled = self.task.resample(self.seed, len(self.m.candidates) + 1)
         if self._resampled is None:
             columns = [self._column(i) for i in range(len(self.m.candidates) + 1)]
             self._resampled = self.task.value_of(self.bootstrap.means(columns))
@@ -49,10 +56,10 @@ class Figures:
         extra = getattr(self.task, "extra_values", lambda _: {})(subject)
         if getattr(self.task, "reduce", None) is not None:
             return {"metric": self.task.metric, "value": next(iter(extra.values())), "ci95": None, "values": extra}
-        value = float(self.task.value_of(self._column(subject).mean()))
+        value = self._total(subject)
         result = {"metric": self.task.metric, "value": value, "ci95": interval(self.resampled()[:, subject])}
         if subject:
-            reference = float(self.task.value_of(self._column(0).mean()))
+            reference = self._total(0)
             change = self.resampled()[:, subject] - self.resampled()[:, 0]
             result["change"] = {"value": value - reference, "ci95": interval(change)}
         if extra:
@@ -85,6 +92,10 @@ class Figures:
             variance = float(table["label_square"].mean() - table["label"].mean() ** 2)
             if error >= variance:
                 message = f"mean squared error {error:.4g}, variance of the labels {variance:.4g}"
+        elif self.task.name == "embed" and self.task.metric:
+            low = interval(self.resampled()[:, 0])[0]
+            if not low > 0:
+                message = f"Spearman correlation {self._total(0):.3f}, whose 95 % interval reaches {low:.3f}"
         if message:
             raise InvalidInput(f"the reference is at chance level ({message}): check the preprocessing, the labels and the tokenizer")
 
@@ -174,7 +185,7 @@ class Figures:
         result = {}
         for name, mask in self.groups.items():
             entry: dict[str, Any] = {"count": int(mask.sum()), self.task.worst_by: float(quantity[mask].mean())}
-            if self.task.metric is not None and getattr(self.task, "reduce", None) is None:
+            if self.task.column and getattr(self.task, "reduce", None) is None:
                 values = [float(self.task.value_of(t[self.task.column][mask].mean())) for t in (own, table)]
                 entry.update(reference=values[0], candidate=values[1], change=values[1] - values[0])
             if "top1" in own:

@@ -42,7 +42,7 @@ class Gate:
 
 def parse_gate(text: str) -> Gate:
     """`PATH OPERATOR NUMBER`; `verdict.value == ok` and the like compare text."""
-    match = re.fullmatch(r"\s*(\S.*?)\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*", text)
+    match = re.fullmatch(r"\s*(\S(?:.*?[^\s<>=!])?)\s*(>=|<=|==|!=|>|<)\s*([^\s<>=]\S*)\s*", text)
     if not match:
         raise InvalidInput(f"gate '{text}': expected PATH OPERATOR NUMBER, such as 'drift.top1_agreement >= 0.99'")
     path, sign, limit_text = match.groups()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .report import Report, show, show_task
+from .table import counts
 
 _STYLE = """
 :root{--bg:#fff;--fg:#1b1f24;--soft:#59636e;--line:#d8dee4;--card:#f6f8fa;--ok:#1a7f37;--drift:#9a6700;--cliff:#cf222e;--inconclusive:#8250df;
@@ -17,7 +18,7 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--soft:#9198a1;--line:#30363d;--card:#161b22;--ok:#3fb950;--drift:#d29922;
 --cliff:#f85149;--inconclusive:#a371f7;--c0:#58a6ff;--c1:#f0883e;--c2:#3fb950;--c3:#bc8cff;--c4:#f778ba;--c5:#8b949e}}
 *{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.soft{color:var(--soft)}
+h1{font-size:1.5rem;margin:3rem 0 0}h1:first-child{margin:0}h2{font-size:1.15rem;margin:2rem 0 .5rem}p{margin:.3rem 0}.soft{color:var(--soft)}
 .cards{display:grid;gap:.8rem;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));margin:1rem 0}
 .card{background:var(--card);border:1px solid var(--line);border-left:.4rem solid var(--v);border-radius:.4rem;padding:.7rem 1rem}
 .card b{color:var(--v);text-transform:uppercase;letter-spacing:.04em}.scroll{overflow-x:auto}
@@ -30,13 +31,17 @@ summary{cursor:pointer;color:var(--soft)}
 _MAX_LAYERS = 200
 
 
-def page(report: Report) -> str:
-    """A whole HTML document."""
-    data = report.data
-    parts = [_head(data), _cards(data), _gates(data), _table(data), _tails(report), _slices(data), _worst(data), _layers(report), _protocol(data)]
-    body = "\n".join(part for part in parts if part)
+def page(*reports: Report) -> str:
+    """A whole HTML document; several reports come one after the other."""
+    body = "\n".join(part for report in reports for part in _parts(report) if part)
+    names = ", ".join(escape(report.data["reference"]["name"]) for report in reports)
     return (f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-            f"<title>lowbit eval: {escape(data['reference']['name'])}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n")
+            f"<title>lowbit eval: {names}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n")
+
+
+def _parts(report: Report) -> list[str]:
+    data = report.data
+    return [_head(data), _cards(data), _gates(data), _table(data), _tails(report), _slices(data), _worst(data), _layers(report), _protocol(data)]
 
 
 def _row(cells: list[str], tag: str = "td") -> str:
@@ -49,8 +54,8 @@ def _grid(header: list[str], rows: list[list[str]]) -> str:
 
 def _head(data: dict[str, Any]) -> str:
     p = data["protocol"]
-    return (f"<h1>What quantization changed</h1><p class='soft'>Reference {escape(data['reference']['name'])} in {escape(data['reference']['runtime'])}; "
-            f"task {escape(p['task'])} on {escape(p['data'])}: {p['samples']:,} samples, {p['units']:,} {p['unit']}s</p>")
+    return (f"<h1>What quantization changed in {escape(data['reference']['name'])}</h1><p class='soft'>Reference in {escape(data['reference']['runtime'])}; "
+            f"task {escape(p['task'])} on {escape(p['data'])}: {counts(p)}</p>")
 
 
 def _cards(data: dict[str, Any]) -> str:

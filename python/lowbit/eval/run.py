@@ -111,6 +111,7 @@ def measure(reference: Subject, candidates: list[Subject], source: Any, task: Ta
         batch = 1
     feeder = Feeder(open_data(source), tightest.inputs, tightest.outputs, batch=batch,
                     label_key=task.label_key if task.needs_label else None, window=window)
+    task.prepare(feeder.data, feeder.first, feeder.count)
     chosen = task.choose_output([value.name for value in reference.outputs])
     own, theirs, slices = _Table(), [_Table() for _ in candidates], _Table()
     drifts = [{name: OutputDrift() for name in pairs} for pairs in names]

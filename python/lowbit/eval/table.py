@@ -3,6 +3,8 @@
 """The report for a terminal."""
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,13 +14,18 @@ from .report import Report, show, show_task
 COLOURS = {"ok": "green", "drift": "yellow", "cliff": "bold red", "inconclusive": "magenta"}
 
 
+def counts(protocol: dict[str, Any]) -> str:
+    """How much was seen: samples, and positions where those are the units."""
+    text = f"{protocol['samples']:,} samples"
+    return text if protocol["unit"] == "sample" else f"{text}, {protocol['units']:,} {protocol['unit']}s"
+
+
 def print_report(console: Console, report: Report) -> None:
     """Verdicts and figures, one line per model, then what is worst."""
     data = report.data
     task, reference = data["protocol"]["task"], data["reference"]
     value = reference["task"] or {"metric": None, "value": None, "ci95": None}
-    console.print(f"[bold]{escape(reference['name'])}[/] on {escape(data['protocol']['data'])}: {data['protocol']['samples']:,} samples, "
-                  f"{data['protocol']['units']:,} {data['protocol']['unit']}s")
+    console.print(f"[bold]{escape(reference['name'])}[/] on {escape(data['protocol']['data'])}: {counts(data['protocol'])}")
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model")
     table.add_column("verdict")

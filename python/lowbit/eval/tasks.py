@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import load_function
+from ..data import Data, load_function
 from ..errors import Error, InvalidInput, nearest, one_line
 from ..feeds import Feed
 from . import metrics
@@ -21,7 +21,9 @@ from . import metrics
 Columns = dict[str, np.ndarray]
 Outputs = Mapping[str, np.ndarray]
 
-NAMES = ("classify", "lm", "regress", "drift")
+# Values that are looked at together, in float64.
+_PIECE = 1 << 21
+
 
 
 class Task:
@@ -46,6 +48,9 @@ class Task:
     def value_of(self, mean: Any) -> Any:
         """The task value for a mean of `column` (a number or an array of resampled ones)."""
         return mean
+
+    def prepare(self, data: Data, first: int, count: int | None) -> None:
+        """Sees the data before the first feed; their samples are `first` … `first + count − 1`."""
 
     def choose_output(self, names: list[str]) -> str:
         """The output the task looks at: --output, the only one, or one called logits."""
@@ -97,39 +102,51 @@ class _Distribution(Task):
     _probabilities: bool | None = None
 
     def _logs(self, values: np.ndarray) -> np.ndarray:
-        if self._probabilities is None:
-            self._probabilities = metrics.looks_like_probabilities(values)
-            self.protocol["output_is"] = "probabilities" if self._probabilities else "logits"
         return metrics.log_probabilities(values) if self._probabilities else metrics.log_softmax(values)
 
     def _reference(self, values: np.ndarray, target: np.ndarray) -> Columns:
         """values [n, C], target [n] → columns of n."""
-        if not np.isfinite(values).all():
-            raise InvalidInput("the reference's output holds NaN or infinity; nothing can be compared with it")
-        self._values, self._logp, self._target = values, self._logs(values), target
-        self.classes = values.shape[-1]
+        self._values, self._target, self.classes = values, target, values.shape[-1]
         if target.size and (target.min() < 0 or target.max() >= self.classes):
             wrong = target.min() if target.min() < 0 else target.max()
             raise InvalidInput(f"class {wrong} is outside the model's {self.classes} classes")
-        top = np.argmax(values, -1)
-        two = np.partition(self._logp, -2, -1)[:, -2:] if self.classes > 1 else np.zeros((len(values), 2))
-        return {"target": target, "top1": top, "correct": (top == target).astype(np.float64), "nll": self._nll(self._logp),
-                "confidence": np.exp(self._logp.max(-1)), "margin": two[:, 1] - two[:, 0]}
+        if self._probabilities is None and len(values):
+            self._probabilities = metrics.looks_like_probabilities(values)
+            self.protocol["output_is"] = "probabilities" if self._probabilities else "logits"
+        columns = _stack([self._reference_part(part) for part in self._parts()])
+        columns.update(target=target, correct=(columns["top1"] == target).astype(np.float64))
+        return columns
 
-    def _nll(self, logp: np.ndarray) -> np.ndarray:
-        return -np.take_along_axis(logp, self._target[:, None], -1)[:, 0]
+    def _parts(self) -> list[slice]:
+        """Rows in pieces of some million values: vocabularies are large, and float64 copies add up."""
+        count, step = len(self._values), max(1, _PIECE // self.classes)
+        return [slice(begin, min(begin + step, count)) for begin in range(0, max(count, 1), step)]
+
+    def _reference_part(self, part: slice) -> Columns:
+        logp = self._logs(self._values[part])
+        two = np.partition(logp, -2, -1)[:, -2:] if self.classes > 1 else np.zeros((len(logp), 2))
+        return {"top1": np.argmax(self._values[part], -1), "nll": self._nll(logp, part), "confidence": np.exp(two[:, 1]), "margin": two[:, 1] - two[:, 0]}
+
+    def _nll(self, logp: np.ndarray, part: slice) -> np.ndarray:
+        return -np.take_along_axis(logp, self._target[part, None], -1)[:, 0]
 
     def _candidate(self, values: np.ndarray) -> Columns:
+        columns = _stack([self._candidate_part(values[part], part) for part in self._parts()])
+        columns["correct"] = (columns["top1"] == self._target).astype(np.float64)
+        return columns
+
+    def _candidate_part(self, values: np.ndarray, part: slice) -> Columns:
         finite = np.isfinite(values).all(-1)
         logp = self._logs(np.where(finite[:, None], values, 0))
-        top = np.where(finite, np.argmax(values, -1), -1)
-        columns = {
-            "top1": top, "correct": (top == self._target).astype(np.float64),
-            "nll": np.where(finite, self._nll(logp), np.nan),
-            "kl": np.where(finite, metrics.kl_divergence(self._logp, logp), np.nan),
-        }
-        columns.update(metrics.row_distances(self._values, values))
-        return columns
+        kl = metrics.kl_divergence(self._logs(self._values[part]), logp)
+        return {
+            "top1": np.where(finite, np.argmax(values, -1), -1),
+            "nll": np.where(finite, self._nll(logp, part), np.nan), "kl": np.where(finite, kl, np.nan),
+            **metrics.row_distances(self._values[part], values)}
+
+
+def _stack(parts: list[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class Classify(_Distribution):
@@ -195,8 +212,6 @@ class Regress(Task):
         if label.size != self._rows.size:
             raise InvalidInput(f"{feed.origin}: '{self.label_key}' has shape {list(label.shape)}, the output '{name}' {list(self._rows.shape)}")
         self._label = label.reshape(feed.count, -1)
-        if not np.isfinite(self._rows).all():
-            raise InvalidInput("the reference's output holds NaN or infinity; nothing can be compared with it")
         return {"squared_error": self._squares(self._rows), "label": self._label.mean(1), "label_square": (self._label**2).mean(1)}
 
     def _squares(self, values: np.ndarray) -> np.ndarray:
@@ -268,13 +283,3 @@ class Function(Task):
         if results and isinstance(results[0], Mapping):
             return {key: float(np.mean([r[key] for r in results])) for key in results[0]}
         return {}
-
-
-def make_task(text: str, label_key: str = "label", output: str | None = None) -> Task:
-    """The task that --task names."""
-    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task}
-    if text in kinds:
-        return kinds[text](label_key, output)
-    if ".py:" in text:
-        return Function(text, label_key, output)
-    raise InvalidInput(f"unknown task '{text}'{nearest(text, NAMES)}; or FILE.py:FUNC")

@@ -29,6 +29,7 @@ LIMITS: dict[str, dict[str, float]] = {
     "regress": {
         "open.rmse_ratio": 1.5, "open.sqnr_db": 10, "hidden.relative_error_cvar1": 0.5, "hidden.slice_ratio": 2.0, "drift.sqnr_db": 40,
     },
+    "embed": {"open.spearman_drop": 0.05, "open.cosine_distance": 0.1, "hidden.cosine_distance_cvar1": 0.3, "drift.cosine_distance": 0.01},
     "drift": {"open.sqnr_db": 10, "hidden.relative_error_cvar1": 0.5, "drift.sqnr_db": 40},
 }
 
@@ -44,7 +45,7 @@ def verdict(figures: Figures, index: int, candidate: dict[str, Any], gates: list
     if candidate["drift"]["nonfinite"]:
         where = next(name for name, drift in figures.m.outputs[index].items() if drift.nonfinite)
         return _result("cliff", "open: the candidate's output holds NaN or infinity", f"output {where}")
-    judge = {"classify": _classify, "lm": _language, "regress": _regress}.get(task, _plain)
+    judge = {"classify": _classify, "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
     found = judge(figures, index, candidate, limits)
     if found["value"] == "cliff":
         return found
@@ -126,6 +127,22 @@ def _regress(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, 
     if low > 0:
         return _result("drift", f"rmse rose significantly, by {c['task']['change']['value']:.3g} (95 % interval {low:.3g} … {high:.3g})", "all samples")
     return found
+
+
+def _embed(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
+    distance, change = c["tail"]["cosine_distance"], (c["task"] or {}).get("change")
+    if change and -change["value"] >= limits["open.spearman_drop"] and change["ci95"][1] < 0:
+        return _result("cliff", f"open: Spearman's correlation fell by {-change['value']:.3f} (limit {limits['open.spearman_drop']:g})", "all pairs")
+    if distance["mean"] >= limits["open.cosine_distance"]:
+        return _result("cliff", f"open: mean cosine distance {distance['mean']:.3f} (limit {limits['open.cosine_distance']:g})", "all samples")
+    if distance["cvar1"] >= limits["hidden.cosine_distance_cvar1"]:
+        return _result("cliff", f"hidden: the worst 1 % of embeddings have a mean cosine distance of {distance['cvar1']:.3f} (limit {limits['hidden.cosine_distance_cvar1']:g}) "
+                                f"while the mean is {distance['mean']:.3f}", f"tail: sample {c['worst'][0]['index']}")
+    if change and not change["ci95"][0] <= 0 <= change["ci95"][1]:
+        return _result("drift", f"Spearman's correlation changed significantly, by {change['value']:.3g}", "all pairs")
+    if distance["mean"] > limits["drift.cosine_distance"]:
+        return _result("drift", f"mean cosine distance {distance['mean']:.3g} (limit {limits['drift.cosine_distance']:g})", "all samples")
+    return _result("ok", "no significant change of the task value, distances within their limits", "")
 
 
 def _plain(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
