@@ -14,6 +14,8 @@
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Target/CPU/CPUTarget.h"
 #include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/CUDA/Emit.h"
+#include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
 #include "lowbit/Transforms/Passes.h"
@@ -22,6 +24,7 @@ void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
   registerCPUTarget();
+  cuda::registerEmission(registry);
   registerLinalgQuantizableModels(registry);
   onnx::registerQuantizableModels(registry);
 }
@@ -30,6 +33,7 @@ void lowbit::registerAllPasses() {
   registerPipelines();
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
+  registerLowbitTargetCUDAPasses();
   registerLowbitConversionPasses();
   registerLowbitTransformsPasses();
 }

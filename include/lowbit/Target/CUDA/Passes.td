@@ -1,0 +1,80 @@
+//===- Passes.td - passes of lib/Target/CUDA --------------*- tablegen -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+// One name, four places: def ScheduleCUDA = ScheduleCUDA.cpp = lowbit-schedule-cuda = test/Target/CUDA/schedule-cuda.mlir.
+
+include "mlir/Pass/PassBase.td"
+
+def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
+  let summary = "Chooses CUDA kernels for the quantized operators";
+  let description = [{
+    Replaces `lowbit.linear` and `lowbit.conv` by launches of kernels: chooses the family and its tile sizes, packs
+    weights, biases and multipliers as that kernel reads them, folds the input's zero point into the bias. Layers of
+    equal shapes and schedules share a kernel. Convolutions run channels last: transposes are put around them. What has no
+    kernel stays as it is, with a remark that says why; `lowbit-to-linalg` decomposes it.
+
+    Example: `lowbit.linear %x, %w scale(%s) …` becomes
+
+    ```mlir
+    lowbit_rt.kernel @linear_u8_64x64 generator("cuda.mma_s8") schedule({input = "u8", k = 64 : i64, n = 64 : i64, …})
+    …
+    %y = lowbit_rt.launch @linear_u8_64x64 ins(%x, %packed, %parameters : …) outs(%empty : tensor<8x64xui8>) -> tensor<8x64xui8>
+    ```
+  }];
+  let options = [
+    Option<"rows", "rows", "int64_t", "256",
+           "Rows of a matrix product (or images × pixels) that tiles are chosen for where a dimension is dynamic">,
+  ];
+  let statistics = [
+    Statistic<"scheduled", "layers scheduled", "Layers that became a launch">,
+    Statistic<"kernels", "kernels", "Distinct kernels">,
+    Statistic<"left", "layers left", "Quantized layers without a CUDA kernel">,
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+                           "::lowbit::rt::LowbitRTDialect"];
+}
+
+def GenerateCUDA : Pass<"lowbit-generate-cuda", "::mlir::ModuleOp"> {
+  let summary = "Builds the code of the scheduled CUDA kernels";
+  let description = [{
+    Adds for each `lowbit_rt.kernel` whose generator is one of CUDA's a `gpu.module` of the same name with one kernel. Its
+    parameters are pointers to the launch's inputs, then its outputs, then the number of rows as i32. The attribute
+    `lowbit.launch` on the kernel holds threads per block, rows per block, blocks along y, and bytes of shared memory; the grid is
+    (ceil(rows / rows per block), blocks along y).
+
+    Example: `lowbit_rt.kernel @linear_u8_64x64 …` gets
+
+    ```mlir
+    gpu.module @linear_u8_64x64 {
+      gpu.func @linear_u8_64x64(%x: !llvm.ptr<1>, …, %rows: i32) kernel attributes {lowbit.launch = array<i64: 128, 64, 1, 32768>} { … }
+    }
+    ```
+  }];
+  let statistics = [Statistic<"generated", "kernels generated", "Kernels generated">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::LLVM::LLVMDialect",
+                           "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect"];
+}
+
+def EmitCUDA : Pass<"lowbit-emit-cuda", "::mlir::ModuleOp"> {
+  let summary = "Writes PTX, cubins or the emulator's shared object of every gpu.module";
+  let description = [{
+    For a person who looks at one kernel, and for tests: lowers each `gpu.module` and writes into folder `output` the
+    files `<kernel>.ptx`, `<kernel>.cubin` or `emulator.so`. Fails where the code would need a library at run time, where ptxas is
+    missing, or where the emulator lacks an instruction.
+
+    Example: `--lowbit-emit-cuda="chip=sm_80 format=ptx output=out"`.
+  }];
+  let options = [
+    Option<"chip", "chip", "std::string", "\"sm_80\"", "The GPU: sm_80, sm_86, sm_89, sm_90, sm_90a …">,
+    Option<"format", "format", "std::string", "\"ptx\"", "ptx, cubin, llvm or emulator">,
+    Option<"output", "output", "std::string", "\".\"", "Folder for the files">,
+  ];
+  let statistics = [
+    Statistic<"emitted", "kernels emitted", "Kernels written">,
+    Statistic<"registers", "most registers", "Registers per thread of the largest kernel (cubin only)">,
+    Statistic<"spills", "spill bytes", "Bytes that kernels spill to local memory (cubin only)">,
+  ];
+}

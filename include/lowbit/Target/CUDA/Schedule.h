@@ -1,0 +1,80 @@
+//===- Schedule.h - what a CUDA kernel generator needs to know ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_TARGET_CUDA_SCHEDULE_H
+#define LOWBIT_TARGET_CUDA_SCHEDULE_H
+
+#include "lowbit/Support/LLVM.h"
+#include <array>
+#include <optional>
+#include <string>
+
+namespace lowbit::cuda {
+
+/// What activations, or results, are made of.
+enum class Element { U8, I8, F32 };
+
+/// A convolution over two spatial axes with everything but the batch static. Results are [batch, oh, ow, f];
+/// integer inputs are NHWC, float inputs NCHW.
+struct ConvShape {
+  int64_t channels = 0, height = 0, width = 0;       // of the input
+  int64_t kernelH = 1, kernelW = 1, strideH = 1, strideW = 1;
+  int64_t padTop = 0, padLeft = 0, dilationH = 1, dilationW = 1;
+  int64_t outH = 0, outW = 0, groups = 1;
+};
+
+/// One kernel: its family, its shapes, and the tile sizes that the cost model chose. A kernel computes
+/// `rows` × n results, each a sum of k products; `rows` (batch × leading dimensions, or batch × outH × outW)
+/// is known at launch only.
+struct Schedule {
+  /// "cuda.mma_s8": integer activations on int8 tensor cores, linear or convolution (groups == 1).
+  /// "cuda.w4a16": float activations, rounded to f16, times grouped integer weights, f32 accumulation.
+  /// "cuda.direct_s8": integer convolution with groups, one thread per result.
+  std::string generator;
+  Element input = Element::U8, output = Element::U8;
+  int64_t n = 0, k = 0;
+  std::optional<ConvShape> conv;
+
+  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded up to `tileK`).
+  int64_t bits = 8, group = 0;
+
+  // Results of one block, k elements per step of the main loop, and how its warps share the block.
+  int64_t tileM = 0, tileN = 0, tileK = 64, warpsM = 1, warpsN = 1;
+  // Copies of the tiles in shared memory: stages - 1 are in flight.
+  int64_t stages = 4;
+
+  int64_t threads() const { return 32 * warpsM * warpsN; }
+  int64_t paddedN() const { return (n + tileN - 1) / tileN * tileN; }
+  int64_t paddedK() const { return (k + tileK - 1) / tileK * tileK; }
+  int64_t groups() const { return (k + group - 1) / group; }
+  int64_t paddedGroups() const { return (paddedK() + group - 1) / group; }
+  int64_t sharedBytes() const;
+
+  DictionaryAttr toAttr(MLIRContext *context) const;
+  /// Emits an error at `loc` and returns nothing where a key is missing or has the wrong type.
+  static std::optional<Schedule> fromAttr(StringRef generator, DictionaryAttr attr, Location loc);
+};
+
+/// Fails with an error at `loc` where no kernel can be built: tile sizes that do not fit the family.
+LogicalResult verifySchedule(const Schedule &schedule, Location loc);
+
+/// How to launch a kernel: `threads` along x, grid (ceil(rows / rowsPerBlock), blocksN).
+struct LaunchShape {
+  int64_t threads, rowsPerBlock, blocksN, sharedBytes;
+};
+LaunchShape launchShape(const Schedule &schedule);
+
+/// Fills tile sizes, warps and stages for about `rows` rows; the same input gives the same schedule.
+void chooseTiles(Schedule &schedule, int64_t rows);
+
+/// Words of the parameter block in front of the per-column vectors: clamp bounds and zero point, then
+/// 64 bytes of the value that padding stands for.
+constexpr int64_t kParamClampLow = 0, kParamClampHigh = 1, kParamZero = 2, kParamPad = 4,
+                  kParamHeader = 20;
+
+} // namespace lowbit::cuda
+
+#endif // LOWBIT_TARGET_CUDA_SCHEDULE_H

@@ -1,0 +1,44 @@
+//===- LayerConstants.h - everything constant about a quantized layer ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_LIB_TARGET_CUDA_LAYERCONSTANTS_H
+#define LOWBIT_LIB_TARGET_CUDA_LAYERCONSTANTS_H
+
+#include "Packing.h"
+#include <optional>
+#include <string>
+
+namespace lowbit::cuda {
+
+/// Read from a lowbit.linear or lowbit.conv whose operands other than the input are constants.
+struct LayerConstants {
+  std::string name;
+  int64_t n = 0, k = 0;
+  int64_t weightBits = 8, group = 0;
+  bool weightSigned = true, relu = false;
+  std::vector<int8_t> weights;       // [n, k]; the bit pattern where they are unsigned
+  std::vector<float> scales;         // one, n, or n × ceil(k / group)
+  std::vector<int64_t> weightZeros;  // as many as scales, or none
+  std::vector<int32_t> integerBias;  // n or none
+  std::vector<float> floatBias;      // n or none
+  std::optional<float> inputScale, outputScale;
+  int64_t inputZero = 0, outputZero = 0;
+
+  /// Emits a remark at `op` and fails where something that must be constant is not.
+  static FailureOr<LayerConstants> get(Operation *op);
+
+  IntegerParameters integerParameters() const;
+  GroupedParameters groupedParameters(const Schedule &schedule) const;
+  /// Weights less their type's minimum.
+  std::vector<uint8_t> unsignedWeights() const;
+
+private:
+  int64_t weightMinimum() const { return weightSigned ? -(int64_t(1) << (weightBits - 1)) : 0; }
+};
+
+} // namespace lowbit::cuda
+
+#endif // LOWBIT_LIB_TARGET_CUDA_LAYERCONSTANTS_H

@@ -1,0 +1,42 @@
+//===- Requantize.cpp - the end of every integer kernel ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Requantize.h"
+
+using namespace lowbit;
+using namespace lowbit::cuda;
+
+Requantize::Requantize(KernelBuilder &b, const Schedule &schedule, Value parameters)
+    : b(b), s(schedule), parameters(parameters) {
+  Type type = s.output == Element::F32 ? b.f32() : b.i32();
+  low = b.load(type, b.at(parameters, kParamClampLow * 4), 4);
+  high = b.load(type, b.at(parameters, kParamClampHigh * 4), 4);
+  zero = b.load(b.i32(), b.at(parameters, kParamZero * 4), 4);
+}
+
+Value Requantize::finish(Value sum, Value bias, Value multiplier) {
+  Value total = b.add(sum, bias);
+  Value real = arith::MulFOp::create(b, arith::SIToFPOp::create(b, b.f32(), total), multiplier);
+  if (s.output == Element::F32) {
+    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
+    return b.select(below, low, real);
+  }
+  // The bounds are those of the type (and of relu) less the zero point, so that adding it cannot overflow.
+  Value bounded = b.minS(b.maxS(b.roundToInt(real), low), high);
+  return arith::TruncIOp::create(b, b.i8(), b.add(bounded, zero));
+}
+
+void Requantize::store(ArrayRef<Value> sums, Value column, Value output, Value offset) {
+  int64_t count = sums.size(), bytes = s.output == Element::F32 ? 4 : 1;
+  Value vectors = b.at(parameters, b.mul(column, 4), kParamHeader * 4);
+  Value biases = b.load(b.vec(count, b.i32()), vectors, 4 * count);
+  Value multipliers = b.load(b.vec(count, b.f32()), b.at(vectors, s.paddedN() * 4), 4 * count);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < count; ++i)
+    results.push_back(finish(sums[i], b.element(biases, i), b.element(multipliers, i)));
+  Value scaled = b.createOrFold<arith::MulIOp>(offset, arith::ConstantIntOp::create(b, b.getI64Type(), bytes));
+  b.store(count == 1 ? results[0] : b.pack(results), b.at(output, scaled), bytes * count);
+}

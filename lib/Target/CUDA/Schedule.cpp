@@ -1,0 +1,183 @@
+//===- Schedule.cpp - schedules as attributes, and their cost model ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Target/CUDA/Schedule.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace lowbit;
+using namespace lowbit::cuda;
+
+static StringRef spell(Element element) {
+  return element == Element::U8 ? "u8" : element == Element::I8 ? "i8" : "f32";
+}
+
+static std::array<int64_t ConvShape::*, 13> convFields() {
+  return {&ConvShape::channels, &ConvShape::height,   &ConvShape::width,     &ConvShape::kernelH,
+          &ConvShape::kernelW,  &ConvShape::strideH,  &ConvShape::strideW,   &ConvShape::padTop,
+          &ConvShape::padLeft,  &ConvShape::dilationH, &ConvShape::dilationW, &ConvShape::outH,
+          &ConvShape::outW};
+}
+
+DictionaryAttr Schedule::toAttr(MLIRContext *context) const {
+  Builder b(context);
+  NamedAttrList attrs;
+  attrs.append("input", b.getStringAttr(spell(input)));
+  attrs.append("output", b.getStringAttr(spell(output)));
+  attrs.append("n", b.getI64IntegerAttr(n));
+  attrs.append("k", b.getI64IntegerAttr(k));
+  attrs.append("tile", b.getDenseI64ArrayAttr({tileM, tileN, tileK}));
+  attrs.append("warps", b.getDenseI64ArrayAttr({warpsM, warpsN}));
+  attrs.append("stages", b.getI64IntegerAttr(stages));
+  if (group) {
+    attrs.append("bits", b.getI64IntegerAttr(bits));
+    attrs.append("group", b.getI64IntegerAttr(group));
+  }
+  if (conv) {
+    // channels, height, width, kernel, strides, pads (top, left), dilations, result height and width
+    SmallVector<int64_t> values;
+    for (auto field : convFields())
+      values.push_back((*conv).*field);
+    attrs.append("conv", b.getDenseI64ArrayAttr(values));
+    if (conv->groups != 1)
+      attrs.append("groups", b.getI64IntegerAttr(conv->groups));
+  }
+  return attrs.getDictionary(context);
+}
+
+std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr attr, Location loc) {
+  Schedule s;
+  s.generator = generator.str();
+  bool good = true;
+  auto bad = [&](StringRef key, StringRef expected) {
+    if (good)
+      emitError(loc) << "kernel schedule: expects '" << key << "' to be " << expected;
+    good = false;
+  };
+  auto integer = [&](StringRef key, int64_t &value) {
+    if (auto a = attr.getAs<IntegerAttr>(key))
+      value = a.getInt();
+    else
+      bad(key, "an integer");
+  };
+  auto element = [&](StringRef key, Element &value) {
+    auto a = attr.getAs<StringAttr>(key);
+    int code = llvm::StringSwitch<int>(a ? a.getValue() : "").Case("u8", 0).Case("i8", 1).Case("f32", 2).Default(-1);
+    if (code < 0)
+      return bad(key, "u8, i8 or f32");
+    value = static_cast<Element>(code);
+  };
+  auto array = [&](StringRef key, ArrayRef<int64_t *> values) {
+    auto a = attr.getAs<DenseI64ArrayAttr>(key);
+    if (!a || a.size() != (int64_t)values.size())
+      return bad(key, "an array of " + std::to_string(values.size()) + " integers");
+    for (auto [to, from] : llvm::zip(values, a.asArrayRef()))
+      *to = from;
+  };
+  element("input", s.input);
+  element("output", s.output);
+  integer("n", s.n);
+  integer("k", s.k);
+  integer("stages", s.stages);
+  array("tile", {&s.tileM, &s.tileN, &s.tileK});
+  array("warps", {&s.warpsM, &s.warpsN});
+  if (attr.contains("group")) {
+    integer("group", s.group);
+    integer("bits", s.bits);
+  }
+  if (attr.contains("conv")) {
+    s.conv.emplace();
+    SmallVector<int64_t *> fields;
+    for (auto field : convFields())
+      fields.push_back(&((*s.conv).*field));
+    array("conv", fields);
+    if (attr.contains("groups"))
+      integer("groups", s.conv->groups);
+  }
+  if (!good)
+    return std::nullopt;
+  return s;
+}
+
+LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
+  auto fail = [&](const Twine &what) -> LogicalResult { return emitError(loc) << "kernel schedule: " << what; };
+  if (s.n < 1 || s.k < 1 || s.warpsM < 1 || s.warpsN < 1 || s.threads() > 1024 || s.tileM < 1 || s.tileN < 1)
+    return fail("expects positive sizes and at most 32 warps");
+  if (s.conv)
+    for (auto field : {&ConvShape::channels, &ConvShape::height, &ConvShape::width, &ConvShape::kernelH, &ConvShape::kernelW,
+                       &ConvShape::strideH, &ConvShape::strideW, &ConvShape::dilationH, &ConvShape::dilationW,
+                       &ConvShape::outH, &ConvShape::outW, &ConvShape::groups})
+      if ((*s.conv).*field < 1)
+        return fail("expects positive convolution sizes");
+  if (s.generator == "cuda.direct_s8") {
+    if (s.input == Element::F32 || s.threads() % s.tileN || s.tileM * s.tileN != s.threads() || !s.conv)
+      return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
+    return success();
+  }
+  if (s.tileK != 64 || s.stages < 2 || s.tileM % (16 * s.warpsM) || s.tileN % (16 * s.warpsN))
+    return fail("expects k tiles of 64, two stages or more, and 16 x 16 results or more per warp");
+  if (s.sharedBytes() > 99 * 1024)
+    return fail("needs " + Twine(s.sharedBytes()) + " bytes of shared memory; every GPU has 101376");
+  if ((s.generator == "cuda.w4a16") != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
+    return fail("the input's type or the convolution's groups do not fit " + s.generator);
+  if (s.generator == "cuda.w4a16" && (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
+    return fail("cuda.w4a16 expects f32 results, 4 or 8 bits and groups of a multiple of 16");
+  return success();
+}
+
+int64_t Schedule::sharedBytes() const {
+  if (generator == "cuda.mma_s8")
+    return stages * (tileM + tileN) * tileK;
+  if (generator == "cuda.w4a16")
+    return 2 * tileM * tileK * 2 + stages * tileN * tileK * bits / 8;
+  return 0;
+}
+
+LaunchShape cuda::launchShape(const Schedule &s) {
+  return {s.threads(), s.tileM, s.paddedN() / s.tileN, s.sharedBytes()};
+}
+
+namespace {
+struct Tile {
+  int64_t m, n, warpsM, warpsN;
+};
+} // namespace
+
+// Ordered from the largest: on equal cost the earlier one wins.
+static constexpr Tile kMmaTiles[] = {{128, 128, 2, 2}, {128, 64, 2, 2}, {64, 128, 1, 4}, {64, 64, 2, 2}, {128, 32, 4, 1},
+                                     {64, 32, 2, 2},   {128, 16, 4, 1}, {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}};
+
+void cuda::chooseTiles(Schedule &s, int64_t rows) {
+  if (s.generator == "cuda.direct_s8") {
+    // A block is tileN channels wide: neighbouring threads read neighbouring bytes.
+    s.tileK = 1;
+    s.tileN = s.n >= 64 ? 64 : s.n >= 32 ? 32 : s.n >= 16 ? 16 : 8;
+    s.warpsM = 4, s.warpsN = 1, s.stages = 1;
+    s.tileM = s.threads() / s.tileN;
+    return;
+  }
+  // Time of one multiprocessor ~ waves of blocks × time of a block. A block's time is its multiplications
+  // at full rate plus the bytes that it copies, weighted by what shared memory moves per cycle: small tiles
+  // cost traffic, large ones waste rows, columns and multiprocessors.
+  constexpr int64_t kMultiprocessors = 108;
+  double best = 0;
+  const Tile *choice = nullptr;
+  for (const Tile &tile : kMmaTiles) {
+    int64_t blocks = ((rows + tile.m - 1) / tile.m) * ((s.n + tile.n - 1) / tile.n);
+    int64_t waves = (blocks + kMultiprocessors - 1) / kMultiprocessors;
+    double block = double(tile.m) * tile.n / 32 + (tile.m + tile.n) * 4.0 + 256;
+    double cost = waves * block;
+    if (!choice || cost < best) {
+      best = cost;
+      choice = &tile;
+    }
+  }
+  s.tileM = choice->m, s.tileN = choice->n, s.warpsM = choice->warpsM, s.warpsN = choice->warpsN;
+  s.tileK = 64;
+  s.stages = std::max<int64_t>(2, std::min<int64_t>(4, (s.k + 63) / 64 + 1));
+}

@@ -1,0 +1,237 @@
+//===- ScheduleCUDA.cpp - chooses CUDA kernels for quantized operators ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "LayerConstants.h"
+#include "Packing.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Support/ConstantData.h"
+#include "lowbit/Target/CUDA/Passes.h"
+#include "lowbit/Target/CUDA/Schedule.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_SCHEDULECUDA
+#include "lowbit/Target/CUDA/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+using namespace lowbit::cuda;
+
+namespace {
+class ScheduleCUDA : public lowbit::impl::ScheduleCUDABase<ScheduleCUDA> {
+  using ScheduleCUDABase::ScheduleCUDABase;
+  void runOnOperation() override;
+
+  /// Emits a remark that says why and returns failure where no kernel family takes the layer.
+  FailureOr<Schedule> choose(Operation *op, const LayerConstants &layer);
+  StringRef kernelFor(const Schedule &schedule, Location loc);
+  void replace(Operation *op, const LayerConstants &layer, const Schedule &schedule);
+
+  llvm::DenseMap<Attribute, StringRef> kernelNames; // by schedule, which holds the generator too
+};
+} // namespace
+
+static std::optional<Element> elementOf(Type type) {
+  if (type.isUnsignedInteger(8))
+    return Element::U8;
+  if (type.isSignlessInteger(8))
+    return Element::I8;
+  if (type.isF32())
+    return Element::F32;
+  return std::nullopt;
+}
+
+/// The layer's shape where everything but the batch is static; 1-D convolutions are 2-D ones of height 1.
+static std::optional<ConvShape> convShape(ConvOp op) {
+  auto input = cast<RankedTensorType>(op.getInput().getType()), weight = cast<RankedTensorType>(op.getWeight().getType()),
+       output = cast<RankedTensorType>(op.getOutput().getType());
+  int64_t rank = input.getRank() - 2;
+  if (rank < 1 || rank > 2 || !weight.hasStaticShape())
+    return std::nullopt;
+  for (int64_t i = 1; i < input.getRank(); ++i)
+    if (input.isDynamicDim(i) || output.isDynamicDim(i))
+      return std::nullopt;
+  ConvShape conv;
+  conv.channels = input.getDimSize(1);
+  conv.groups = op.getGroups();
+  conv.width = input.getShape().back(), conv.kernelW = weight.getShape().back(), conv.outW = output.getShape().back();
+  conv.strideW = op.getStrides().back(), conv.dilationW = op.getDilations().back();
+  conv.padLeft = op.getPads()[rank - 1];
+  conv.height = conv.outH = 1;
+  if (rank == 2) {
+    conv.height = input.getDimSize(2), conv.kernelH = weight.getDimSize(2), conv.outH = output.getDimSize(2);
+    conv.strideH = op.getStrides()[0], conv.dilationH = op.getDilations()[0], conv.padTop = op.getPads()[0];
+  }
+  return conv;
+}
+
+FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &layer) {
+  auto no = [&](const Twine &why) {
+    op->emitRemark() << "no CUDA kernel: " << why;
+    return failure();
+  };
+  Schedule s;
+  auto input = cast<RankedTensorType>(op->getOperand(0).getType()), output = cast<RankedTensorType>(op->getResult(0).getType());
+  std::optional<Element> in = elementOf(input.getElementType()), out = elementOf(output.getElementType());
+  if (!in || !out)
+    return no("activations are neither 8-bit integers nor f32");
+  s.input = *in, s.output = *out;
+  s.n = layer.n, s.k = layer.k;
+  int64_t rowsHere = rows;
+  if (auto conv = dyn_cast<ConvOp>(op)) {
+    s.conv = convShape(conv);
+    if (!s.conv)
+      return no("the convolution has three or more spatial axes, or a dynamic size other than the batch");
+    rowsHere = s.conv->outH * s.conv->outW * (input.isDynamicDim(0) ? 1 : input.getDimSize(0));
+  } else if (output.hasStaticShape()) {
+    rowsHere = output.getNumElements() / std::max<int64_t>(s.n, 1);
+  }
+  if (s.input == Element::F32) {
+    s.generator = "cuda.w4a16";
+    if (s.conv && s.conv->groups != 1)
+      return no("a grouped convolution with float activations");
+    s.bits = layer.weightBits <= 4 ? 4 : 8;
+    s.group = layer.group ? layer.group : (s.k + 63) / 64 * 64;
+    if (s.group % 16 && s.group < s.k)
+      return no("weight groups of " + Twine(s.group) + " are not a multiple of 16");
+    s.group = (s.group + 15) / 16 * 16;
+  } else {
+    s.generator = s.conv && s.conv->groups != 1 ? "cuda.direct_s8" : "cuda.mma_s8";
+    if (!layer.weightSigned)
+      return no("integer activations with unsigned weights");
+  }
+  chooseTiles(s, rowsHere);
+  return s;
+}
+
+/// linear_u8_i8_64x172, conv3x3_u8_u8_16x144, …: what is in it, then a number where two differ in more than that.
+static std::string describe(const Schedule &s) {
+  auto spell = [](Element e) { return e == Element::U8 ? "u8" : e == Element::I8 ? "i8" : "f32"; };
+  std::string name = s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW) : "linear";
+  if (s.generator == "cuda.w4a16")
+    name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
+  else
+    name += std::string("_") + spell(s.input) + "_" + spell(s.output);
+  return name + "_" + std::to_string(s.n) + "x" + std::to_string(s.k);
+}
+
+StringRef ScheduleCUDA::kernelFor(const Schedule &schedule, Location loc) {
+  Builder attributes(&getContext());
+  DictionaryAttr dictionary = schedule.toAttr(&getContext());
+  Attribute key = attributes.getArrayAttr({attributes.getStringAttr(schedule.generator), dictionary});
+  if (auto found = kernelNames.find(key); found != kernelNames.end())
+    return found->second;
+  SymbolTable symbols(getOperation());
+  OpBuilder b = OpBuilder::atBlockBegin(getOperation().getBody());
+  auto kernel = rt::KernelOp::create(b, UnknownLoc::get(&getContext()), describe(schedule), schedule.generator, dictionary);
+  // Renames it where the name is taken.
+  StringAttr name = symbols.insert(kernel, getOperation().getBody()->begin());
+  ++kernels;
+  return kernelNames[key] = name.getValue();
+}
+
+/// ui8 to the signless i8 of kernels and linalg, and back; cancels once everything is signless.
+static Value castElement(OpBuilder &b, Location loc, Value value, Type element) {
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getElementType() == element)
+    return value;
+  return UnrealizedConversionCastOp::create(b, loc, type.clone(element), value).getResult(0);
+}
+
+/// [batch, axis 1, …] with its axes permuted.
+static Value transpose(OpBuilder &b, Location loc, Value input, ArrayRef<int64_t> permutation) {
+  auto type = cast<RankedTensorType>(input.getType());
+  SmallVector<int64_t> shape;
+  SmallVector<Value> dynamic;
+  for (int64_t axis : permutation) {
+    shape.push_back(type.getDimSize(axis));
+    if (type.isDynamicDim(axis))
+      dynamic.push_back(tensor::DimOp::create(b, loc, input, axis));
+  }
+  Value empty = tensor::EmptyOp::create(b, loc, shape, type.getElementType(), dynamic);
+  return linalg::TransposeOp::create(b, loc, input, empty, permutation)->getResult(0);
+}
+
+void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Schedule &s) {
+  OpBuilder b(op);
+  Location loc = op->getLoc();
+  auto output = cast<RankedTensorType>(op->getResult(0).getType());
+  Type element = s.output == Element::F32 ? b.getF32Type() : Type(b.getI8Type());
+  Value input = op->getOperand(0);
+  if (s.input != Element::F32)
+    input = castElement(b, loc, input, b.getI8Type());
+  int64_t rank = output.getRank();
+  // Channels last and back. Float convolutions read channels first: their weight groups run along that order.
+  SmallVector<int64_t> toLast = {0}, toFirst = {0, rank - 1};
+  for (int64_t axis = 2; axis < rank; ++axis) {
+    toLast.push_back(axis);
+    toFirst.push_back(axis - 1);
+  }
+  toLast.push_back(1);
+  bool isConv = s.conv.has_value();
+  auto constant = [&](ElementsAttr value) -> Value { return arith::ConstantOp::create(b, loc, cast<TypedAttr>(value)); };
+  auto bytes = [&](const auto &values, Type element, StringRef name) {
+    return constant(makeConstant(RankedTensorType::get({(int64_t)values.size()}, element), values, name));
+  };
+  SmallVector<Value> inputs;
+  if (isConv && s.input != Element::F32)
+    inputs.push_back(transpose(b, loc, input, toLast));
+  else
+    inputs.push_back(input);
+  std::string name = layer.name.empty() ? "layer" : layer.name;
+  if (s.generator == "cuda.w4a16") {
+    inputs.push_back(bytes(packW4A16(s, layer.unsignedWeights()), b.getI32Type(), name + ":weights"));
+    inputs.push_back(bytes(packParameters(s, layer.groupedParameters(s)), b.getI32Type(), name + ":parameters"));
+  } else {
+    ArrayRef<int8_t> weights(layer.weights);
+    inputs.push_back(bytes(s.conv && s.conv->groups != 1 ? packDirectS8(s, weights) : packMmaS8(s, weights), b.getI8Type(),
+                           name + ":weights"));
+    inputs.push_back(bytes(packParameters(s, layer.integerParameters()), b.getI32Type(), name + ":parameters"));
+  }
+  SmallVector<int64_t> shape(output.getShape());
+  SmallVector<Value> dynamic;
+  for (int64_t axis = 0; axis < rank; ++axis)
+    if (output.isDynamicDim(axis)) // Leading axes of a linear layer and the batch are the input's.
+      dynamic.push_back(tensor::DimOp::create(b, loc, input, axis));
+  if (isConv) {
+    SmallVector<int64_t> last;
+    for (int64_t axis : toLast)
+      last.push_back(shape[axis]);
+    shape = last;
+  }
+  Value empty = tensor::EmptyOp::create(b, loc, shape, element, dynamic);
+  auto launch = rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
+  Value result = launch.getResult(0);
+  if (isConv)
+    result = transpose(b, loc, result, toFirst);
+  result = castElement(b, loc, result, output.getElementType());
+  if (result.getType() != output)
+    result = tensor::CastOp::create(b, loc, output, result);
+  op->getResult(0).replaceAllUsesWith(result);
+  op->erase();
+  ++scheduled;
+}
+
+void ScheduleCUDA::runOnOperation() {
+  kernelNames.clear();
+  SmallVector<Operation *> layers;
+  getOperation().walk([&](Operation *op) {
+    if (isa<LinearOp, ConvOp>(op))
+      layers.push_back(op);
+  });
+  for (Operation *op : layers) {
+    FailureOr<LayerConstants> layer = LayerConstants::get(op);
+    FailureOr<Schedule> schedule = failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer);
+    if (failed(schedule))
+      ++left;
+    else
+      replace(op, *layer, *schedule);
+  }
+}
