@@ -95,7 +95,7 @@ def LowbitRT_ObserveOp : LowbitRT_Op<"observe"> {
   let assemblyFormat = "$input `id` `(` $id `)` attr-dict `:` type($input)";
 }
 
-def LowbitRT_AssertOp : LowbitRT_Op<"assert"> {
+def LowbitRT_AssertOp : LowbitRT_Op<"assert", [MemoryEffects<[MemWrite]>]> {
   let summary = "Makes the run fail with `message` where `condition` is false";
   let description = [{ The run goes on, so whatever follows must be harmless; the caller gets the first message. }];
   let arguments = (ins I1:$condition, StrAttr:$message);
