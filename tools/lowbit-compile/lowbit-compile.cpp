@@ -68,7 +68,7 @@ int main(int argc, char **argv) {
   if (emit.empty()) {
     if (output.empty())
       return fail(usage("no -o: where should the bundle go?"));
-    // A copy: the linker parses its options with the same parser and resets these.
+    // A copy: the linker that runs in this process resets every command line option.
     auto report = lowbit::compileBundle(options, std::string(output));
     return report ? 0 : fail(report.takeError());
   }
