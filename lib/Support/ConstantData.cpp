@@ -19,6 +19,19 @@ int64_t lowbit::bytesPerElement(Type elementType) {
   return (elementType.getIntOrFloatBitWidth() + 7) / 8;
 }
 
+/// A signless type of less than a byte, except i1: MLIR's own attributes leave the bits above it 0.
+static bool isNarrowSigned(Type element) {
+  return element.isSignlessInteger() && element.getIntOrFloatBitWidth() > 1 &&
+         element.getIntOrFloatBitWidth() < 8;
+}
+
+static std::vector<char> signExtended(ArrayRef<char> bytes, unsigned width) {
+  std::vector<char> result(bytes.begin(), bytes.end());
+  for (char &byte : result)
+    byte = char(int8_t(uint8_t(byte) << (8 - width)) >> (8 - width));
+  return result;
+}
+
 std::optional<ConstantData> ConstantData::get(Attribute attr) {
   ConstantData data;
   if (auto resource = dyn_cast_or_null<DenseResourceElementsAttr>(attr)) {
@@ -30,6 +43,8 @@ std::optional<ConstantData> ConstantData::get(Attribute attr) {
     if ((int64_t)data.view.size() !=
         data.type.getNumElements() * bytesPerElement(data.type.getElementType()))
       return std::nullopt;
+    if (isNarrowSigned(data.type.getElementType()))
+      data.owned = signExtended(data.view, data.type.getElementTypeBitWidth());
     return data;
   }
   auto dense = dyn_cast_or_null<DenseElementsAttr>(attr);
@@ -50,6 +65,8 @@ std::optional<ConstantData> ConstantData::get(Attribute attr) {
   } else {
     data.view = dense.getRawData();
   }
+  if (isNarrowSigned(element))
+    data.owned = signExtended(data.bytes(), element.getIntOrFloatBitWidth());
   return data;
 }
 
@@ -111,6 +128,12 @@ ElementsAttr lowbit::makeConstant(RankedTensorType type, ArrayRef<char> bytes, S
     for (char byte : bytes)
       bits.push_back(byte != 0);
     return DenseElementsAttr::get(type, bits);
+  }
+  if (isNarrowSigned(type.getElementType())) { // As MLIR would parse it, so that equal constants are equal.
+    std::vector<char> masked(bytes.begin(), bytes.end());
+    for (char &byte : masked)
+      byte &= (1 << type.getElementTypeBitWidth()) - 1;
+    return DenseElementsAttr::getFromRawBuffer(type, masked);
   }
   return DenseElementsAttr::getFromRawBuffer(type, bytes);
 }

@@ -247,6 +247,7 @@ std::optional<Value> ApplyRecipe::quantizeBias(Operation *op, OpOperand &bias, f
 static void setDecision(Operation *op, const LayerKey &key, ArrayRef<NamedAttribute> attributes) {
   Builder builder(op->getContext());
   SmallVector<NamedAttribute> all(attributes);
+  all.push_back(builder.getNamedAttr("name", builder.getStringAttr(key.name)));
   all.push_back(builder.getNamedAttr("op", builder.getStringAttr(key.op)));
   op->setAttr("lowbit.decision", builder.getDictionaryAttr(all));
 }

@@ -1,0 +1,119 @@
+// RUN: lowbit-opt %s --split-input-file --verify-diagnostics
+
+func.func @zero_type(%x: tensor<4xf32>, %s: tensor<f32>, %z: tensor<i8>) {
+  // expected-error @+1 {{expects zero points of the result's element type 'ui8'}}
+  %q = lowbit.quantize %x scale(%s) zero(%z) : (tensor<4xf32>, tensor<f32>, tensor<i8>) -> tensor<4xui8>
+  return
+}
+
+// -----
+
+func.func @no_axis(%x: tensor<4xf32>, %s: tensor<4xf32>, %z: tensor<4xi8>) {
+  // expected-error @+1 {{expects an axis in [0, 1) for its scales}}
+  %q = lowbit.quantize %x scale(%s) zero(%z) : (tensor<4xf32>, tensor<4xf32>, tensor<4xi8>) -> tensor<4xi8>
+  return
+}
+
+// -----
+
+func.func @axis_without_use(%x: tensor<4xf32>, %s: tensor<f32>, %z: tensor<i8>) {
+  // expected-error @+1 {{has one scale for the whole tensor, so neither axis nor group}}
+  %q = lowbit.quantize %x scale(%s) zero(%z) {axis = 0 : i64} : (tensor<4xf32>, tensor<f32>, tensor<i8>) -> tensor<4xi8>
+  return
+}
+
+// -----
+
+func.func @scales(%x: tensor<4x2xi8>, %s: tensor<3xf32>, %z: tensor<3xi8>) {
+  // expected-error @+1 {{expects one scale per index of axis 0 (4), found scales of shape}}
+  %q = lowbit.dequantize %x scale(%s) zero(%z) {axis = 0 : i64} : (tensor<4x2xi8>, tensor<3xf32>, tensor<3xi8>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @groups(%x: tensor<4x2xi8>, %s: tensor<1x2xf32>, %z: tensor<1x2xi8>) {
+  // expected-error @+1 {{expects scale dim #0 (1) to be ceil(extent / group) = 2}}
+  %q = lowbit.dequantize %x scale(%s) zero(%z) {axis = 0 : i64, group = 3 : i64} : (tensor<4x2xi8>, tensor<1x2xf32>, tensor<1x2xi8>) -> tensor<4x2xf32>
+  return
+}
+
+// -----
+
+func.func @stats(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected min <= max, found min = 1}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 1.0 : f32, max = 0.0 : f32>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @not_finite(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected finite statistics}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0xFF800000 : f32, max = 0.0 : f32>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @reduction(%x: tensor<1x4xf32>, %w: tensor<2x5xi8>, %s: tensor<f32>) {
+  // expected-error @+1 {{expects the input's last dimension (4) to be the weight's K (5)}}
+  %y = lowbit.linear %x, %w scale(%s) : (tensor<1x4xf32>, tensor<2x5xi8>, tensor<f32>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @mode(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>) {
+  // expected-error @+1 {{expects input_scale and input_zero exactly for an integer input}}
+  %y = lowbit.linear %x, %w scale(%s) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @asymmetric(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>, %wz: tensor<i8>) {
+  // expected-error @+1 {{with an integer input expects symmetric weights per tensor or channel}}
+  %y = lowbit.linear %x, %w scale(%s) zero(%wz) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<i8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @bias(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>, %b: tensor<2xf32>) {
+  // expected-error @+1 {{expects an i32 bias for an integer input}}
+  %y = lowbit.linear %x, %w scale(%s) bias(%b) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<2xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @output(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>) {
+  // expected-error @+1 {{without output_scale expects a float result}}
+  %y = lowbit.linear %x, %w scale(%s) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<f32>, tensor<ui8>) -> tensor<1x2xui8>
+  return
+}
+
+// -----
+
+func.func @channels(%x: tensor<1x4x8x8xf32>, %w: tensor<2x3x1x1xi8>, %s: tensor<f32>) {
+  // expected-error @+1 {{expects input channels (4) to be groups (1) times the weight's (3)}}
+  %y = lowbit.conv %x, %w scale(%s) {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>} : (tensor<1x4x8x8xf32>, tensor<2x3x1x1xi8>, tensor<f32>) -> tensor<1x2x8x8xf32>
+  return
+}
+
+// -----
+
+func.func @pads(%x: tensor<1x4x8x8xf32>, %w: tensor<2x4x1x1xi8>, %s: tensor<f32>) {
+  // expected-error @+1 {{expects 2 strides and dilations and 4 pads}}
+  %y = lowbit.conv %x, %w scale(%s) {strides = array<i64: 1, 1>, pads = array<i64: 0, 0>, dilations = array<i64: 1, 1>} : (tensor<1x4x8x8xf32>, tensor<2x4x1x1xi8>, tensor<f32>) -> tensor<1x2x8x8xf32>
+  return
+}
+
+// -----
+
+func.func @table(%w: tensor<4x2xi8>, %ids: tensor<3xi64>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{expects weight scales of shape [] or [4], found [2]}}
+  %y = lowbit.gather %w[%ids] scale(%s) : (tensor<4x2xi8>, tensor<3xi64>, tensor<2xf32>) -> tensor<3x2xf32>
+  return
+}
