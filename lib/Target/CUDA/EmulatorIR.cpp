@@ -149,6 +149,12 @@ llvm::Value *Rewriter::rewriteShuffle(IRBuilder<> &b, CallInst *inst, StringRef 
 
 LogicalResult Rewriter::rewriteIntrinsic(CallInst *inst) {
   StringRef name = inst->getCalledFunction()->getName();
+  if (name == "llvm.trap") {
+    IRBuilder<> b(inst);
+    call(b, ENTRY(trap), b.getVoidTy(), {});
+    inst->eraseFromParent();
+    return success();
+  }
   if (!name.consume_front("llvm.nvvm."))
     return success(); // Every target has the others.
   IRBuilder<> b(inst);
