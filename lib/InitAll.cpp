@@ -11,6 +11,8 @@
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Dialect/ONNX/IR/QuantizableModels.h"
 #include "lowbit/Interfaces/QuantizableOpInterface.h"
+#include "lowbit/Pipelines/Pipelines.h"
+#include "lowbit/Target/CPU/CPUTarget.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
@@ -21,12 +23,14 @@
 void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
+  registerCPUTarget();
   cuda::registerEmission(registry);
   registerLinalgQuantizableModels(registry);
   onnx::registerQuantizableModels(registry);
 }
 
 void lowbit::registerAllPasses() {
+  registerPipelines();
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
   registerLowbitTargetCUDAPasses();

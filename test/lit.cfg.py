@@ -26,6 +26,13 @@ config.substitutions += [
     ("%source", config.lowbit_source),
     ("%plugin", os.path.join(config.lowbit_build, "lib", "LowbitPlugin.so")),
     ("%mlir_opt", os.path.join(config.llvm_tools, "mlir-opt")),
+    # From linalg on tensors to what %run executes: upstream passes only.
+    ("%to_llvm", "canonicalize,one-shot-bufferize{bufferize-function-boundaries "
+                 "function-boundary-type-conversion=identity-layout-map},convert-linalg-to-loops,"
+                 "expand-strided-metadata,lower-affine,convert-scf-to-cf,convert-math-to-llvm,convert-arith-to-llvm,"
+                 "finalize-memref-to-llvm,convert-func-to-llvm,convert-cf-to-llvm,convert-ub-to-llvm,"
+                 "reconcile-unrealized-casts"),
+    ("%run_main", "mlir-runner -e main -entry-point-result=void -shared-libs=%runner_libs"),
     ("%runner_libs", ",".join(os.path.join(config.llvm_tools, "..", "lib", f"libmlir_{n}.so")
                               for n in ("runner_utils", "c_runner_utils"))),
 ]

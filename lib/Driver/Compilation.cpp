@@ -12,6 +12,7 @@
 #include "lowbit/InitAll.h"
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
@@ -19,7 +20,6 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/raw_ostream.h"
-#include "llvm/TargetParser/Host.h"
 
 using namespace lowbit;
 
@@ -268,6 +268,7 @@ llvm::Error Compilation::toQuantized() {
 
 llvm::Error Compilation::toScheduled() {
   ToScheduledOptions scheduled;
+  scheduled.target = options.target;
   if (llvm::Error error = run(3, "scheduling", [&](OpPassManager &manager) {
         buildToScheduledPipeline(manager, scheduled);
       }))
@@ -277,12 +278,11 @@ llvm::Error Compilation::toScheduled() {
 }
 
 llvm::Error Compilation::toExecutable() {
-  processor = options.arch;
-  isa = {"avx2", "avx512vnni"};
-  if (options.arch == "host")
-    processor = llvm::sys::getHostCPUName().str();
-  else if (options.arch != "x86-64-v3" && options.arch != "x86-64-v4")
-    return driverError(3, "--arch " + options.arch + ": the CPU target knows host, x86-64-v3 and x86-64-v4");
+  std::optional<cpu::Arch> arch = cpu::findArch(options.arch);
+  if (!arch)
+    return driverError(3, "--arch " + options.arch + ": the CPU target knows " + cpu::kArchNames);
+  processor = arch->processor;
+  isa = arch->variants;
   if (llvm::Error error = run(5, "bufferizing", buildBufferizePipeline))
     return error;
   takeWeights();

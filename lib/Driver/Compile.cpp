@@ -5,7 +5,11 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "lowbit/InitAll.h"
+#include "lowbit/Target/Target.h"
+#include "mlir/IR/DialectRegistry.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Process.h"
@@ -63,12 +67,31 @@ static llvm::Error advanceTo(Compilation &compilation, llvm::StringRef form) {
     if (form == name)
       return llvm::Error::success();
   }
-  return driverError(2, "--emit " + form + ": expected onnx, float, qdq, quantized, scheduled, llvm, asm, ptx or cubin");
+  return driverError(2, "--emit " + form + ": no such form");
 }
 
-llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &options, const std::string &output) {
-  if (options.target != "cpu")
-    return driverError(3, "--target " + options.target + ": bundles are built for cpu; for cuda, --emit ptx or cubin gives the kernels");
+/// Fills in what the user left to the target.
+static llvm::Expected<const Target *> resolveTarget(CompileOptions &options) {
+  mlir::DialectRegistry targets; // Registering dialects registers targets.
+  registerAllDialects(targets);
+  const Target *target = findTarget(options.target);
+  if (!target)
+    return driverError(2, "--target " + options.target + ": expected one of " + targetNames());
+  if (options.arch.empty())
+    options.arch = target->defaultArch().str();
+  return target;
+}
+
+llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &given, const std::string &output) {
+  CompileOptions options = given;
+  auto target = resolveTarget(options);
+  if (!target)
+    return target.takeError();
+  if (!(*target)->deviceForms().empty()) {
+    std::string forms = llvm::join((*target)->deviceForms(), " or ");
+    return driverError(3, "--target " + options.target + ": whole bundles are not built for this target yet; --emit " + forms +
+                              " gives the kernels");
+  }
   std::string report;
   llvm::Error error = replaceFolder(output, options.force, [&](const std::string &folder) -> llvm::Error {
     Compilation compilation(options);
@@ -85,8 +108,22 @@ llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &options,
   return report;
 }
 
-llvm::Expected<std::string> lowbit::emitForm(const CompileOptions &options, const std::string &form) {
+llvm::Expected<std::string> lowbit::emitForm(const CompileOptions &given, const std::string &form) {
+  CompileOptions options = given;
   Compilation compilation(options);
+  auto target = resolveTarget(options);
+  if (!target)
+    return target.takeError();
+  compilation.options = options;
+  if (llvm::is_contained((*target)->deviceForms(), form)) {
+    if (llvm::Error error = advanceTo(compilation, "quantized"))
+      return std::move(error);
+    int exitCode = 5;
+    auto code = (*target)->emit(compilation.module(), form, options.arch, exitCode);
+    if (!code)
+      return driverError(exitCode, llvm::toString(code.takeError()));
+    return code;
+  }
   if (form == "asm") {
     if (llvm::Error error = advanceTo(compilation, "llvm"))
       return std::move(error);

@@ -6,8 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Conversion/Passes.h"
+#include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Target/Target.h"
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Linalg/Passes.h"
@@ -59,7 +61,9 @@ void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
 }
 
 void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options) {
-  manager.addPass(createScheduleCPU());
+  // An unknown target schedules nothing; whoever takes the name from a user checks it with findTarget.
+  if (const Target *target = findTarget(options.target))
+    target->buildSchedule(manager);
   manager.addPass(createLowbitToLinalg());
   manager.addPass(createConvertONNXToLinalg());
   manager.addPass(createReconcileUnrealizedCastsPass());
@@ -76,7 +80,8 @@ void lowbit::buildToExecutablePipeline(OpPassManager &manager, const ToExecutabl
   GenerateCPUKernelsOptions kernels;
   kernels.isa.assign(options.isa.begin(), options.isa.end());
   if (kernels.isa.empty())
-    kernels.isa = {"avx2", "avx512vnni"};
+    for (const std::string &variant : cpu::findArch("host")->variants)
+      kernels.isa.push_back(variant);
   manager.addPass(createGenerateCPUKernels(kernels));
   buildHostToLLVMPipeline(manager);
 }

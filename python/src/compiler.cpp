@@ -56,7 +56,7 @@ static CompileOptions makeOptions(const std::string &model, const std::string &r
   options.recipe = recipe;
   options.calibration = calibration.value_or("");
   options.target = target;
-  options.arch = arch.value_or(target == "cuda" ? "sm_80" : "x86-64-v3");
+  options.arch = arch.value_or("");
   options.dims = std::move(dims);
   options.force = force;
   return options;

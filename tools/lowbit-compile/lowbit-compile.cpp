@@ -53,7 +53,7 @@ int main(int argc, char **argv) {
   options.recipe = recipe;
   options.calibration = calibration;
   options.target = target;
-  options.arch = !arch.empty() ? arch.getValue() : target == "cuda" ? "sm_80" : "x86-64-v3";
+  options.arch = arch;
   options.force = force;
   for (StringRef dim : dims) {
     auto [name, size] = dim.rsplit('=');

@@ -32,8 +32,8 @@ struct CompileOptions {
   std::string model;                  ///< Path of an .onnx file, or of a .mlir file in the quantized form.
   std::string recipe = "fp32";        ///< A name, NAME:key=value,… or a file.
   std::string calibration;            ///< Calibration file; empty where the recipe needs none.
-  std::string target = "cpu";         ///< cpu | cuda.
-  std::string arch = "x86-64-v3";     ///< cpu: x86-64-v3, x86-64-v4, host; cuda: sm_80,sm_90a,…
+  std::string target = "cpu";         ///< As registered: cpu, cuda.
+  std::string arch;                   ///< Empty: the target's default.
   std::map<std::string, int64_t> dims; ///< Sizes for dynamic dimensions, by symbol.
   bool force = false;                 ///< Replace what is at the output path.
 };
@@ -41,7 +41,7 @@ struct CompileOptions {
 /// Writes the bundle folder `output`, whole or not at all, and returns report.json's text.
 llvm::Expected<std::string> compileBundle(const CompileOptions &options, const std::string &output);
 
-/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); for CUDA also ptx and cubin.
+/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); targets add forms of their own (Target::deviceForms).
 llvm::Expected<std::string> emitForm(const CompileOptions &options, const std::string &form);
 
 /// Inputs, outputs, operators, layers with sizes, and which can be quantized: JSON text.

@@ -1,0 +1,47 @@
+//===- Target.h - what a target is to the rest of the compiler ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_TARGET_TARGET_H
+#define LOWBIT_TARGET_TARGET_H
+
+#include "lowbit/Support/LLVM.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/Error.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace lowbit {
+
+/// A family of devices that code is generated for. Everything above a target speaks to it through this class and the registry; adding one
+/// touches no shared file but the list in InitAll.
+class Target {
+public:
+  virtual ~Target();
+
+  /// As in `--target`.
+  virtual StringRef name() const = 0;
+  /// Where the user gives no `--arch`.
+  virtual StringRef defaultArch() const = 0;
+  /// Adds the passes that replace pivot ops by launches of this target's kernels (quantized form → scheduled form, tensors still).
+  virtual void buildSchedule(OpPassManager &manager) const = 0;
+
+  /// Forms of device code that emit() gives, as in `--emit`.
+  virtual std::vector<StringRef> deviceForms() const { return {}; }
+  /// Code of the module's kernels for `arch`; the module is in the quantized form and used up. The error's exit code is in `exitCode`.
+  virtual llvm::Expected<std::string> emit(ModuleOp module, StringRef form, StringRef arch, int &exitCode) const;
+};
+
+/// Adds a target; once per process and name, a second one of the same name is ignored.
+void registerTarget(std::unique_ptr<Target> target);
+/// Null for an unknown name.
+const Target *findTarget(StringRef name);
+/// All names, sorted, separated by ", ": for messages.
+std::string targetNames();
+
+} // namespace lowbit
+
+#endif // LOWBIT_TARGET_TARGET_H

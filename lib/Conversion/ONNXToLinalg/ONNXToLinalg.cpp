@@ -1,0 +1,210 @@
+//===- ONNXToLinalg.cpp - lowers the onnx dialect ---------------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "Lowering.h"
+#include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Conversion/Passes.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/BuiltinDialect.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_CONVERTONNXTOLINALG
+#include "lowbit/Conversion/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+using namespace lowbit::onnx;
+
+const LoweringTable &lowbit::onnx::loweringTable() {
+  static const LoweringTable table = [] {
+    LoweringTable all;
+    addContractionLowerings(all);
+    addConvolutionLowerings(all);
+    addElementwiseLowerings(all);
+    addIndexingLowerings(all);
+    addMovementLowerings(all);
+    addNormalizationLowerings(all);
+    addPoolingLowerings(all);
+    addReductionLowerings(all);
+    addSelectionLowerings(all);
+    addShapeLowerings(all);
+    addSlicingLowerings(all);
+    return all;
+  }();
+  return table;
+}
+
+static bool isONNX(Operation *op) { return op->getName().getDialectNamespace() == "onnx"; }
+
+/// The same bits with a signless element type.
+static TypedAttr signlessElements(ElementsAttr value) {
+  auto type = cast<RankedTensorType>(toSignless(value.getShapedType()));
+  if (type == value.getShapedType())
+    return cast<TypedAttr>(value);
+  if (auto resource = dyn_cast<DenseResourceElementsAttr>(value))
+    return DenseResourceElementsAttr::get(type, resource.getRawHandle());
+  return cast<DenseElementsAttr>(value).bitcast(type.getElementType());
+}
+
+namespace {
+struct ConvertONNXToLinalg : public lowbit::impl::ConvertONNXToLinalgBase<ConvertONNXToLinalg> {
+  using ConvertONNXToLinalgBase::ConvertONNXToLinalgBase;
+
+  void runOnOperation() override {
+    std::vector<std::string> failures;
+    for (auto function : getOperation().getOps<func::FuncOp>())
+      if (!function.isExternal() && failed(convert(function, failures)))
+        return signalPassFailure();
+    if (failures.empty())
+      return;
+    InFlightDiagnostic error = emitError(getOperation().getLoc())
+                               << failures.size() << " node(s) cannot be compiled: ";
+    llvm::interleaveComma(failures, error);
+    error.report();
+    signalPassFailure();
+  }
+
+  LogicalResult convert(func::FuncOp function, std::vector<std::string> &failures);
+  void removeSigns(func::FuncOp function);
+};
+} // namespace
+
+LogicalResult ConvertONNXToLinalg::convert(func::FuncOp function,
+                                           std::vector<std::string> &failures) {
+  ShapeAnalysis shapes;
+  if (failed(shapes.run(function)))
+    return failure();
+  llvm::DenseMap<Value, Value> values;
+  OpBuilder builder(&getContext());
+  SmallVector<Operation *> done;
+  size_t before = failures.size();
+  for (Operation &op : llvm::make_early_inc_range(function.getBody().front())) {
+    builder.setInsertionPoint(&op);
+    if (!isONNX(&op)) {
+      op.walk([&](Operation *inner) {
+        for (OpOperand &operand : inner->getOpOperands()) {
+          Value lowered = values.lookup(operand.get());
+          if (!lowered || !operand.get().getDefiningOp() || !isONNX(operand.get().getDefiningOp()))
+            continue;
+          if (lowered.getType() != operand.get().getType())
+            lowered = UnrealizedConversionCastOp::create(builder, op.getLoc(),
+                                                         operand.get().getType(), lowered)
+                          .getResult(0);
+          operand.set(lowered);
+        }
+      });
+      continue;
+    }
+    done.push_back(&op);
+    StringRef name = onnx::getOperator(&op);
+    if (name == "NoValue")
+      continue;
+    if (name == "Constant") {
+      auto value = op.getAttrOfType<ElementsAttr>("value");
+      values[op.getResult(0)] =
+          arith::ConstantOp::create(builder, op.getLoc(), signlessElements(value));
+      continue;
+    }
+    Lowering lowering(&op, builder, shapes, values);
+    LoweringFunction lower = loweringTable().lookup(name);
+    bool ready = llvm::all_of(op.getOperands(), [&](Value operand) {
+      Operation *source = operand.getDefiningOp();
+      return onnx::isAbsent(operand) || !source || !isONNX(source) || values.count(operand);
+    });
+    if (!ready)
+      continue; // Behind a node that has been listed.
+    for (Value result : op.getResults())
+      if (lower && !isa<NoneType>(result.getType()) && !shapes.find(result))
+        lower = nullptr, lowering.reason = "its shape is not known";
+    if (!lower && lowering.reason.empty())
+      lowering.reason = "no such operator";
+    if (!lower || failed(lower(lowering))) {
+      std::string shown = name.str();
+      if (name == "Custom") {
+        std::string domain = onnx::getString(&op, "domain_name", "").str();
+        shown = (domain.empty() ? "" : domain + ".") +
+                onnx::getString(&op, "function_name", "").str();
+        if (StringRef why = onnx::getString(&op, "reason", ""); !why.empty())
+          lowering.reason = why.str();
+      }
+      failures.push_back(getLayerName(&op) + " (" + shown + ": " + lowering.reason + ")");
+      continue;
+    }
+    ++numConverted;
+  }
+  if (failures.size() > before)
+    return success(); // All functions are looked at before the one error.
+  for (Operation *op : llvm::reverse(done))
+    op->erase();
+  removeSigns(function);
+  return success();
+}
+
+/// Unsigned element types go, but for the operands and results of lowbit ops, which mean them.
+void ConvertONNXToLinalg::removeSigns(func::FuncOp function) {
+  auto hasSign = [](Type type) { return toSignless(type) != type; };
+  auto meansSigns = [](Operation *op) {
+    return op && op->getName().getDialectNamespace() == "lowbit";
+  };
+  OpBuilder builder(&getContext());
+  llvm::SmallPtrSet<Operation *, 8> kept; // Casts back to what a lowbit op was built for.
+  function.walk([&](Operation *op) {
+    if (!meansSigns(op))
+      return;
+    builder.setInsertionPoint(op);
+    for (OpOperand &operand : op->getOpOperands()) {
+      Type type = operand.get().getType();
+      if (!hasSign(type) || meansSigns(operand.get().getDefiningOp()))
+        continue;
+      auto cast = UnrealizedConversionCastOp::create(builder, op->getLoc(), type, operand.get());
+      kept.insert(cast);
+      operand.set(cast.getResult(0));
+    }
+    builder.setInsertionPointAfter(op);
+    for (Value result : op->getResults()) {
+      if (!hasSign(result.getType()))
+        continue;
+      auto plain =
+          UnrealizedConversionCastOp::create(builder, op->getLoc(), result.getType(), result);
+      result.replaceUsesWithIf(plain.getResult(0), [&](OpOperand &use) {
+        return use.getOwner() != plain && !meansSigns(use.getOwner());
+      });
+    }
+  });
+  function.walk([&](Operation *op) {
+    if (meansSigns(op) || kept.contains(op))
+      return;
+    for (Region &region : op->getRegions())
+      for (Block &block : region)
+        for (BlockArgument argument : block.getArguments())
+          argument.setType(toSignless(argument.getType()));
+    for (Value result : op->getResults())
+      result.setType(toSignless(result.getType()));
+    if (auto value = op->getAttrOfType<ElementsAttr>("value");
+        value && isa<arith::ConstantOp>(op) && hasSign(value.getShapedType()))
+      op->setAttr("value", signlessElements(value));
+  });
+  // Casts that have become no-ops.
+  function.walk([](UnrealizedConversionCastOp cast) {
+    if (cast->getNumOperands() == 1 && cast.getOperand(0).getType() == cast.getType(0)) {
+      cast.getResult(0).replaceAllUsesWith(cast.getOperand(0));
+      cast.erase();
+    }
+  });
+  SmallVector<Type> inputs(function.getBody().front().getArgumentTypes());
+  SmallVector<Type> outputs;
+  for (Type type : function.getResultTypes())
+    outputs.push_back(toSignless(type));
+  function.setFunctionType(FunctionType::get(&getContext(), inputs, outputs));
+}
