@@ -68,7 +68,8 @@ int main(int argc, char **argv) {
   if (emit.empty()) {
     if (output.empty())
       return fail(usage("no -o: where should the bundle go?"));
-    auto report = lowbit::compileBundle(options, output);
+    // A copy: the linker that runs in this process resets every command line option.
+    auto report = lowbit::compileBundle(options, std::string(output));
     return report ? 0 : fail(report.takeError());
   }
   auto text = lowbit::emitForm(options, emit);

@@ -16,6 +16,10 @@ namespace lowbit {
 
 #define GEN_PASS_REGISTRATION
 #include "lowbit/Conversion/Passes.h.inc"
+
+/// Fails with one error that lists every node whose operator has no lowering, by operator with its count. For the
+/// model as imported, so that a user learns of all of them at once and before any work is done.
+LogicalResult reportUnsupported(ModuleOp module);
 } // namespace lowbit
 
 #endif // LOWBIT_CONVERSION_PASSES_H
