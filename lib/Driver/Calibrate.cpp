@@ -39,6 +39,7 @@ llvm::Expected<std::unique_ptr<Calibrator>> Calibrator::create(const std::string
   CompileOptions options;
   options.model = model;
   options.recipe = recipe;
+  options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved, &Compilation::toScheduled,
                     &Compilation::toExecutable})

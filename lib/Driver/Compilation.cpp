@@ -49,10 +49,11 @@ static std::string nodeName(Location location) {
   return name;
 }
 
-static std::string describe(Diagnostic &diagnostic) {
+/// One line. The model's own path stays out of it: reports are part of bundles, which hold no paths.
+static std::string describe(Diagnostic &diagnostic, StringRef model) {
   std::string text, name = nodeName(diagnostic.getLocation());
   llvm::raw_string_ostream stream(text);
-  if (!name.empty())
+  if (!name.empty() && name != model)
     stream << name << ": ";
   stream << diagnostic;
   for (Diagnostic &note : diagnostic.getNotes())
@@ -64,12 +65,13 @@ Compilation::Compilation(const CompileOptions &options)
     : options(options), context(makeRegistry(), MLIRContext::Threading::DISABLED),
       handler(&context, [this](Diagnostic &diagnostic) {
         if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
-          errors.push_back(describe(diagnostic));
+          errors.push_back(describe(diagnostic, ""));
         else
-          remarks.push_back(describe(diagnostic));
+          remarks.push_back(describe(diagnostic, this->options.model));
         return success();
       }) {
   context.loadAllAvailableDialects();
+  context.printOpOnDiagnostic(false);
 }
 
 llvm::Error Compilation::failure(int code, llvm::StringRef stage) {

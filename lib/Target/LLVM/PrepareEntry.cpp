@@ -28,6 +28,9 @@ struct PrepareEntry : public lowbit::impl::PrepareEntryBase<PrepareEntry> {
     Builder builder(&getContext());
     entry.setPublic();
     entry->setAttr("llvm.emit_c_interface", builder.getUnitAttr());
+    // Names and symbols are in the manifest; LLVM IR has no place for them.
+    entry.removeArgAttrsAttr();
+    entry.removeResAttrsAttr();
     for (unsigned i = 0; i < entry.getNumArguments(); ++i)
       entry.setArgAttr(i, "bufferization.writable", builder.getBoolAttr(false));
     module->setAttr("lowbit_rt.num_inputs", builder.getI64IntegerAttr(entry.getNumArguments()));

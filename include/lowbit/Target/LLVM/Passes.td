@@ -75,8 +75,8 @@ def AddModelABI : Pass<"lowbit-add-model-abi", "::mlir::ModuleOp"> {
 def PrepareEntry : Pass<"lowbit-prepare-entry", "::mlir::ModuleOp"> {
   let summary = "Marks @main_graph as the model's entry point";
   let description = [{
-    Before bufferization: the function gets a C wrapper, its arguments are read-only (they are the caller's memory), and the
-    module remembers how many inputs there are.
+    Before bufferization: the function gets a C wrapper, its arguments are read-only (they are the caller's memory), ONNX's
+    names go (the manifest has them), and the module remembers how many inputs there are.
 
     ```mlir
     func.func @main_graph(%x: tensor<4xf32> {bufferization.writable = false}) -> tensor<4xf32> attributes {llvm.emit_c_interface}

@@ -89,12 +89,13 @@ def LowbitRT_WeightOp : LowbitRT_Op<"weight", [Pure]> {
   let assemblyFormat = "$offset attr-dict `:` type($memref)";
 }
 
-def LowbitRT_ObserveOp : LowbitRT_Op<"observe"> {
+def LowbitRT_ObserveOp : LowbitRT_Op<"observe", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "Hands a row-major f32 buffer to the calibration observer";
   let arguments = (ins AnyShaped:$input, I64Attr:$id);
   let assemblyFormat = "$input `id` `(` $id `)` attr-dict `:` type($input)";
 }
 
+// Writes the run's status: never removed, and no buffer depends on it.
 def LowbitRT_AssertOp : LowbitRT_Op<"assert", [MemoryEffects<[MemWrite]>]> {
   let summary = "Makes the run fail with `message` where `condition` is false";
   let description = [{ The run goes on, so whatever follows must be harmless; the caller gets the first message. }];
