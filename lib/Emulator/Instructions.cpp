@@ -226,6 +226,7 @@ const lowbit_emu_table_t &lowbit::emulator::instructionTable() {
       dot4,
       roundToInt,
       function,
+      [] { Grid::current().fail("the kernel stopped itself: it found its input invalid"); },
   };
   return table;
 }

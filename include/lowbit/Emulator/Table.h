@@ -69,6 +69,8 @@ typedef struct lowbit_emu_table_t {
   uint32_t (*dot4)(uint32_t a, uint32_t b, uint32_t c, uint32_t signs);
   int32_t (*round_to_int)(float value);
   float (*function)(float value, uint32_t which);
+  /* Does not return. */
+  void (*trap)(void);
 } lowbit_emu_table_t;
 
 #ifdef __cplusplus

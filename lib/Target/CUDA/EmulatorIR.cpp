@@ -14,6 +14,7 @@
 #include "lowbit/Target/CUDA/Emit.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Analysis/ValueTracking.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
@@ -149,6 +150,12 @@ llvm::Value *Rewriter::rewriteShuffle(IRBuilder<> &b, CallInst *inst, StringRef 
 
 LogicalResult Rewriter::rewriteIntrinsic(CallInst *inst) {
   StringRef name = inst->getCalledFunction()->getName();
+  if (name == "llvm.trap") {
+    IRBuilder<> b(inst);
+    call(b, ENTRY(trap), b.getVoidTy(), {});
+    inst->eraseFromParent();
+    return success();
+  }
   if (!name.consume_front("llvm.nvvm."))
     return success(); // Every target has the others.
   IRBuilder<> b(inst);
@@ -226,8 +233,11 @@ LogicalResult Rewriter::rewriteAssembly(CallInst *inst) {
 
 void Rewriter::checkAccess(Instruction *inst, llvm::Value *pointer, llvm::Type *type, bool write) {
   unsigned space = pointer->getType()->getPointerAddressSpace();
+  // A flat pointer that came in as a parameter is global too; others are the stack's or a constant's.
+  if (space == 0 && isa<llvm::Argument>(llvm::getUnderlyingObject(pointer)))
+    space = 1;
   if (space != 1 && space != 3)
-    return; // Stack and constants.
+    return;
   IRBuilder<> b(inst);
   uint64_t bytes = module.getDataLayout().getTypeStoreSize(type);
   unsigned access = space == 1 ? (write ? LOWBIT_EMU_GLOBAL_WRITE : LOWBIT_EMU_GLOBAL_READ)

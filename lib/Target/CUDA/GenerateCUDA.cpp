@@ -31,6 +31,8 @@ static Generator findGenerator(StringRef name) {
     return generateW4A16;
   if (name == "cuda.direct_s8")
     return generateDirectS8;
+  if (name == "cuda.gather")
+    return generateGather;
   return nullptr;
 }
 

@@ -18,6 +18,7 @@ namespace lowbit::cuda {
 
 void generateMmaS8(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 void generateW4A16(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
+void generateGather(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 void generateDirectS8(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 
 } // namespace lowbit::cuda

@@ -126,6 +126,10 @@ Value KernelBuilder::maskOr(Value a, Value mask, Value bits) {
       .getResult(0);
 }
 
+void KernelBuilder::trap() {
+  LLVM::CallIntrinsicOp::create(*this, getStringAttr("llvm.trap"), ValueRange{});
+}
+
 void KernelBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
   auto branch = scf::IfOp::create(*this, condition, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(*this);

@@ -93,6 +93,8 @@ public:
   /// (a & mask) | bits in one instruction.
   Value maskOr(Value a, Value mask, Value bits);
 
+  /// Ends the launch with an error.
+  void trap();
   void ifThen(Value condition, llvm::function_ref<void()> body);
   /// for i in [0, count): body(i, carried) returns the next values.
   SmallVector<Value> loop(Value count, ArrayRef<Value> init,

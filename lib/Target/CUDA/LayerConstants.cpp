@@ -8,54 +8,52 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Support/ConstantData.h"
-#include "mlir/IR/Diagnostics.h"
 
 using namespace lowbit;
 using namespace lowbit::cuda;
 
-template <typename OpTy>
-static FailureOr<LayerConstants> read(OpTy op) {
-  auto notConstant = [&](StringRef what) {
-    op.emitRemark() << "no CUDA kernel: its " << what << " is not a constant";
+LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero, std::string &why) {
+  auto data = ConstantData::get(weight), scaleData = ConstantData::get(scale);
+  if (!data || !scaleData) {
+    why = data ? "its weight scale is not a constant" : "its weight is not a constant";
     return failure();
-  };
-  LayerConstants layer;
-  layer.name = op.getLayer().str();
-  layer.group = op.getGroup();
-  layer.relu = op.getRelu();
-  auto weights = ConstantData::get(op.getWeight());
-  if (!weights)
-    return notConstant("weight");
-  RankedTensorType type = weights->getType();
-  layer.n = type.getDimSize(0);
-  layer.k = layer.n ? type.getNumElements() / layer.n : 0;
-  layer.weightBits = type.getElementTypeBitWidth();
-  layer.weightSigned = !type.getElementType().isUnsignedInteger();
-  if (layer.weightBits > 8 || layer.n == 0 || layer.k == 0) {
-    op.emitRemark() << "no CUDA kernel: weights of " << layer.weightBits << " bits, " << layer.n << " x " << layer.k;
+  }
+  RankedTensorType type = data->getType();
+  n = type.getDimSize(0);
+  k = n ? type.getNumElements() / n : 0;
+  weightBits = type.getElementTypeBitWidth();
+  weightSigned = !type.getElementType().isUnsignedInteger();
+  if (weightBits > 8 || n == 0 || k == 0) {
+    why = "its weights have " + std::to_string(weightBits) + " bits and are " + std::to_string(n) + " x " + std::to_string(k);
     return failure();
   }
   // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants have zeros there.
-  int64_t unused = 8 - layer.weightBits;
-  for (int8_t raw : weights->template as<int8_t>()) {
+  int64_t unused = 8 - weightBits;
+  for (int8_t raw : data->as<int8_t>()) {
     auto shifted = static_cast<uint8_t>(static_cast<uint8_t>(raw) << unused);
-    layer.weights.push_back(layer.weightSigned ? static_cast<int8_t>(shifted) >> unused : shifted >> unused);
+    weights.push_back(weightSigned ? static_cast<int8_t>(shifted) >> unused : shifted >> unused);
   }
-  auto scales = ConstantData::get(op.getWeightScale());
-  if (!scales)
-    return notConstant("weight_scale");
-  layer.scales = scales->toFloats();
-  // [n, groups] or [n] or []; nothing to reorder.
-  if (op.getWeightZero()) {
-    auto zeros = ConstantData::get(op.getWeightZero());
-    if (!zeros)
-      return notConstant("weight_zero");
-    layer.weightZeros = zeros->toInts();
+  scales = scaleData->toFloats();
+  if (zero) {
+    auto zeros = ConstantData::get(zero);
+    if (!zeros) {
+      why = "its weight zero point is not a constant";
+      return failure();
+    }
+    weightZeros = zeros->toInts();
   }
+  return success();
+}
+
+template <typename OpTy>
+static LogicalResult readRest(LayerConstants &layer, OpTy op, std::string &why) {
+  layer.relu = op.getRelu();
   if (op.getBias()) {
     auto bias = ConstantData::get(op.getBias());
-    if (!bias)
-      return notConstant("bias");
+    if (!bias) {
+      why = "its bias is not a constant";
+      return failure();
+    }
     if (isa<FloatType>(bias->getType().getElementType()))
       layer.floatBias = bias->toFloats();
     else
@@ -72,17 +70,30 @@ static FailureOr<LayerConstants> read(OpTy op) {
     zeroTo = z->toInts().front();
     return true;
   };
-  if (!scalar(op.getInputScale(), op.getInputZero(), layer.inputScale, layer.inputZero))
-    return notConstant("input_scale or input_zero");
-  if (!scalar(op.getOutputScale(), op.getOutputZero(), layer.outputScale, layer.outputZero))
-    return notConstant("output_scale or output_zero");
-  return layer;
+  if (scalar(op.getInputScale(), op.getInputZero(), layer.inputScale, layer.inputZero) &&
+      scalar(op.getOutputScale(), op.getOutputZero(), layer.outputScale, layer.outputZero))
+    return success();
+  why = "the scale or zero point of its input or output is not a constant";
+  return failure();
 }
 
-FailureOr<LayerConstants> LayerConstants::get(Operation *op) {
-  if (auto linear = dyn_cast<LinearOp>(op))
-    return read(linear);
-  return read(cast<ConvOp>(op));
+FailureOr<LayerConstants> LayerConstants::get(Operation *op, std::string &why) {
+  LayerConstants layer;
+  auto read = [&](auto typed) -> LogicalResult {
+    layer.name = typed.getLayer().str();
+    layer.group = typed.getGroup();
+    return layer.readWeights(typed.getWeight(), typed.getWeightScale(), typed.getWeightZero(), why);
+  };
+  LogicalResult result = failure();
+  if (auto gather = dyn_cast<GatherOp>(op))
+    result = read(gather);
+  else if (auto linear = dyn_cast<LinearOp>(op))
+    result = success(succeeded(read(linear)) && succeeded(readRest(layer, linear, why)));
+  else if (auto conv = dyn_cast<ConvOp>(op))
+    result = success(succeeded(read(conv)) && succeeded(readRest(layer, conv, why)));
+  if (failed(result))
+    return failure();
+  return layer;
 }
 
 IntegerParameters LayerConstants::integerParameters() const {
@@ -115,6 +126,18 @@ GroupedParameters LayerConstants::groupedParameters(const Schedule &s) const {
       p.zeros.push_back(static_cast<uint8_t>(zero - weightMinimum()));
     }
   return p;
+}
+
+std::vector<float> LayerConstants::tableParameters() const {
+  int64_t groups = group ? (k + group - 1) / group : 1;
+  std::vector<float> allScales;
+  std::vector<uint8_t> allZeros;
+  for (int64_t i = 0; i < n * groups; ++i) {
+    size_t index = scales.size() == 1 ? 0 : i;
+    allScales.push_back(scales[index]);
+    allZeros.push_back(static_cast<uint8_t>((weightZeros.empty() ? 0 : weightZeros[index]) - weightMinimum()));
+  }
+  return packTableParameters(allScales, allZeros);
 }
 
 std::vector<uint8_t> LayerConstants::unsignedWeights() const {

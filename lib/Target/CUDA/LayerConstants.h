@@ -13,7 +13,8 @@
 
 namespace lowbit::cuda {
 
-/// Read from a lowbit.linear or lowbit.conv whose operands other than the input are constants.
+/// Read from a lowbit.linear, lowbit.conv or lowbit.gather whose operands other than the input are constants. Of a gather, n
+/// is the rows of the table and k their length.
 struct LayerConstants {
   std::string name;
   int64_t n = 0, k = 0;
@@ -27,15 +28,18 @@ struct LayerConstants {
   std::optional<float> inputScale, outputScale;
   int64_t inputZero = 0, outputZero = 0;
 
-  /// Emits a remark at `op` and fails where something that must be constant is not.
-  static FailureOr<LayerConstants> get(Operation *op);
+  /// Fails, with the reason in `why`, where something that must be constant is not.
+  static FailureOr<LayerConstants> get(Operation *op, std::string &why);
 
   IntegerParameters integerParameters() const;
   GroupedParameters groupedParameters(const Schedule &schedule) const;
+  /// Of a gather: see Packing.h.
+  std::vector<float> tableParameters() const;
   /// Weights less their type's minimum.
   std::vector<uint8_t> unsignedWeights() const;
 
 private:
+  LogicalResult readWeights(Value weight, Value scale, Value zero, std::string &why);
   int64_t weightMinimum() const { return weightSigned ? -(int64_t(1) << (weightBits - 1)) : 0; }
 };
 

@@ -98,3 +98,20 @@ std::vector<int32_t> cuda::packParameters(const Schedule &s, const GroupedParame
     }
   return words;
 }
+
+std::vector<uint8_t> cuda::packTable(const Schedule &s, ArrayRef<uint8_t> table) {
+  if (s.bits == 8)
+    return table.vec();
+  int64_t rowBytes = (s.n + 1) / 2;
+  std::vector<uint8_t> packed(s.k * rowBytes, 0);
+  for (int64_t row = 0; row < s.k; ++row)
+    for (int64_t column = 0; column < s.n; ++column)
+      packed[row * rowBytes + column / 2] |= table[row * s.n + column] << (column % 2 * 4);
+  return packed;
+}
+
+std::vector<float> cuda::packTableParameters(ArrayRef<float> scales, ArrayRef<uint8_t> zeros) {
+  std::vector<float> packed(scales.begin(), scales.end());
+  packed.insert(packed.end(), zeros.begin(), zeros.end());
+  return packed;
+}

@@ -29,6 +29,10 @@ std::vector<int8_t> packDirectS8(const Schedule &schedule, ArrayRef<int8_t> weig
 /// 8 bits, [2 halves][32 lanes][2 steps][2 tiles] words: bytes in the order of the rows above.
 std::vector<uint32_t> packW4A16(const Schedule &schedule, ArrayRef<uint8_t> weights);
 
+/// For cuda.gather: the table's rows of stored values less their type's minimum, row-major; 4-bit values two per byte,
+/// the even column in the low half, each row starting a byte.
+std::vector<uint8_t> packTable(const Schedule &schedule, ArrayRef<uint8_t> table);
+
 /// What an integer kernel needs beside the weights; see Schedule.h for the words.
 struct IntegerParameters {
   int64_t inputZero = 0, outputZero = 0;
@@ -48,8 +52,11 @@ struct GroupedParameters {
   std::vector<float> scales; // [groups, n]
   std::vector<uint8_t> zeros; // [groups, n], less the type's minimum
 };
-/// [header][biases, paddedN][scales, paddedGroups × paddedN][zeros, paddedGroups × paddedN bytes]; the header's pad is 0.
+/// For cuda.w4a16: [header][biases, paddedN][scales, paddedGroups × paddedN][zeros, paddedGroups × paddedN bytes]; the header's pad is 0.
 std::vector<int32_t> packParameters(const Schedule &schedule, const GroupedParameters &parameters);
+
+/// For cuda.gather: [scales, k × groups of n][zeros as f32, less the type's minimum, likewise].
+std::vector<float> packTableParameters(ArrayRef<float> scales, ArrayRef<uint8_t> zeros);
 
 } // namespace lowbit::cuda
 

@@ -14,7 +14,19 @@ using namespace lowbit;
 using namespace lowbit::cuda;
 
 static StringRef spell(Element element) {
-  return element == Element::U8 ? "u8" : element == Element::I8 ? "i8" : "f32";
+  switch (element) {
+  case Element::U8:
+    return "u8";
+  case Element::I8:
+    return "i8";
+  case Element::I32:
+    return "i32";
+  case Element::I64:
+    return "i64";
+  case Element::F32:
+    return "f32";
+  }
+  return "";
 }
 
 static std::array<int64_t ConvShape::*, 13> convFields() {
@@ -67,10 +79,16 @@ std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr a
   };
   auto element = [&](StringRef key, Element &value) {
     auto a = attr.getAs<StringAttr>(key);
-    int code = llvm::StringSwitch<int>(a ? a.getValue() : "").Case("u8", 0).Case("i8", 1).Case("f32", 2).Default(-1);
-    if (code < 0)
-      return bad(key, "u8, i8 or f32");
-    value = static_cast<Element>(code);
+    auto known = llvm::StringSwitch<std::optional<Element>>(a ? a.getValue() : "")
+                     .Case("u8", Element::U8)
+                     .Case("i8", Element::I8)
+                     .Case("i32", Element::I32)
+                     .Case("i64", Element::I64)
+                     .Case("f32", Element::F32)
+                     .Default(std::nullopt);
+    if (!known)
+      return bad(key, "u8, i8, i32, i64 or f32");
+    value = *known;
   };
   auto array = [&](StringRef key, ArrayRef<int64_t *> values) {
     auto a = attr.getAs<DenseI64ArrayAttr>(key);
@@ -114,6 +132,12 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
                        &ConvShape::outH, &ConvShape::outW, &ConvShape::groups})
       if ((*s.conv).*field < 1)
         return fail("expects positive convolution sizes");
+  if (s.generator == "cuda.gather") {
+    bool index = s.input == Element::I32 || s.input == Element::I64;
+    if (!index || s.output != Element::F32 || s.tileM * s.tileN != s.threads() || s.group < 1 || (s.bits != 4 && s.bits != 8))
+      return fail("cuda.gather expects integer indices, f32 results, groups, and tileM x tileN threads");
+    return success();
+  }
   if (s.generator == "cuda.direct_s8") {
     if (s.input == Element::F32 || s.threads() % s.tileN || s.tileM * s.tileN != s.threads() || !s.conv)
       return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
@@ -148,11 +172,21 @@ struct Tile {
 };
 } // namespace
 
-// Ordered from the largest: on equal cost the earlier one wins.
+// Ordered from the largest: on equal cost the earlier one wins. Results per thread bound the registers: a warp's tile
+// of 64 × 64 takes 128 for the sums. Weight-only kernels keep two sets of sums, of the group and of all.
 static constexpr Tile kMmaTiles[] = {{128, 128, 2, 2}, {128, 64, 2, 2}, {64, 128, 1, 4}, {64, 64, 2, 2}, {128, 32, 4, 1},
                                      {64, 32, 2, 2},   {128, 16, 4, 1}, {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}};
+static constexpr Tile kWeightOnlyTiles[] = {{64, 128, 1, 4}, {128, 64, 2, 2}, {64, 64, 2, 2}, {64, 32, 2, 2},
+                                            {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}};
 
 void cuda::chooseTiles(Schedule &s, int64_t rows) {
+  if (s.generator == "cuda.gather") {
+    s.tileK = 1;
+    s.tileN = s.n >= 32 ? 32 : 8;
+    s.warpsM = 4, s.warpsN = 1, s.stages = 1;
+    s.tileM = s.threads() / s.tileN;
+    return;
+  }
   if (s.generator == "cuda.direct_s8") {
     // A block is tileN channels wide: neighbouring threads read neighbouring bytes.
     s.tileK = 1;
@@ -167,7 +201,8 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
   constexpr int64_t kMultiprocessors = 108;
   double best = 0;
   const Tile *choice = nullptr;
-  for (const Tile &tile : kMmaTiles) {
+  ArrayRef<Tile> tiles = s.generator == "cuda.w4a16" ? ArrayRef<Tile>(kWeightOnlyTiles) : ArrayRef<Tile>(kMmaTiles);
+  for (const Tile &tile : tiles) {
     int64_t blocks = ((rows + tile.m - 1) / tile.m) * ((s.n + tile.n - 1) / tile.n);
     int64_t waves = (blocks + kMultiprocessors - 1) / kMultiprocessors;
     double block = double(tile.m) * tile.n / 32 + (tile.m + tile.n) * 4.0 + 256;

@@ -29,10 +29,12 @@ class ScheduleCUDA : public lowbit::impl::ScheduleCUDABase<ScheduleCUDA> {
   using ScheduleCUDABase::ScheduleCUDABase;
   void runOnOperation() override;
 
-  /// Emits a remark that says why and returns failure where no kernel family takes the layer.
-  FailureOr<Schedule> choose(Operation *op, const LayerConstants &layer);
+  /// Fails, with the reason in `why`, where no kernel family takes the layer.
+  FailureOr<Schedule> choose(Operation *op, const LayerConstants &layer, std::string &why);
+  FailureOr<Schedule> chooseGather(GatherOp op, const LayerConstants &layer, std::string &why);
   StringRef kernelFor(const Schedule &schedule, Location loc);
   void replace(Operation *op, const LayerConstants &layer, const Schedule &schedule);
+  void replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &schedule);
 
   llvm::DenseMap<Attribute, StringRef> kernelNames; // by schedule, which holds the generator too
 };
@@ -43,6 +45,10 @@ static std::optional<Element> elementOf(Type type) {
     return Element::U8;
   if (type.isSignlessInteger(8))
     return Element::I8;
+  if (type.isSignlessInteger(32))
+    return Element::I32;
+  if (type.isSignlessInteger(64))
+    return Element::I64;
   if (type.isF32())
     return Element::F32;
   return std::nullopt;
@@ -72,15 +78,37 @@ static std::optional<ConvShape> convShape(ConvOp op) {
   return conv;
 }
 
-FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &layer) {
-  auto no = [&](const Twine &why) {
-    op->emitRemark() << "no CUDA kernel: " << why;
+static bool isActivation(std::optional<Element> element) {
+  return element == Element::U8 || element == Element::I8 || element == Element::F32;
+}
+
+FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants &layer, std::string &why) {
+  std::optional<Element> indices = elementOf(cast<RankedTensorType>(op.getIndices().getType()).getElementType());
+  if (indices != Element::I32 && indices != Element::I64) {
+    why = "its indices are neither i32 nor i64";
+    return failure();
+  }
+  Schedule s;
+  s.generator = "cuda.gather";
+  s.input = *indices, s.output = Element::F32;
+  s.n = layer.k, s.k = layer.n;
+  s.bits = layer.weightBits <= 4 ? 4 : 8;
+  s.group = layer.group ? layer.group : s.n;
+  chooseTiles(s, rows);
+  return s;
+}
+
+FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &layer, std::string &why) {
+  if (auto gather = dyn_cast<GatherOp>(op))
+    return chooseGather(gather, layer, why);
+  auto no = [&](const Twine &reason) {
+    why = reason.str();
     return failure();
   };
   Schedule s;
   auto input = cast<RankedTensorType>(op->getOperand(0).getType()), output = cast<RankedTensorType>(op->getResult(0).getType());
   std::optional<Element> in = elementOf(input.getElementType()), out = elementOf(output.getElementType());
-  if (!in || !out)
+  if (!isActivation(in) || !isActivation(out))
     return no("activations are neither 8-bit integers nor f32");
   s.input = *in, s.output = *out;
   s.n = layer.n, s.k = layer.k;
@@ -114,6 +142,8 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
 /// linear_u8_i8_64x172, conv3x3_u8_u8_16x144, …: what is in it, then a number where two differ in more than that.
 static std::string describe(const Schedule &s) {
   auto spell = [](Element e) { return e == Element::U8 ? "u8" : e == Element::I8 ? "i8" : "f32"; };
+  if (s.generator == "cuda.gather")
+    return "gather_w" + std::to_string(s.bits) + "_" + std::to_string(s.k) + "x" + std::to_string(s.n);
   std::string name = s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW) : "linear";
   if (s.generator == "cuda.w4a16")
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
@@ -159,7 +189,36 @@ static Value transpose(OpBuilder &b, Location loc, Value input, ArrayRef<int64_t
   return linalg::TransposeOp::create(b, loc, input, empty, permutation)->getResult(0);
 }
 
+/// A constant vector named after the layer.
+template <typename T>
+static Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &values, Type element, StringRef layer,
+                            StringRef what) {
+  auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
+  std::string name = ((layer.empty() ? "layer" : layer) + ":" + what).str();
+  return arith::ConstantOp::create(b, loc, cast<TypedAttr>(Attribute(makeConstant(type, values, name))));
+}
+
+void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &s) {
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  auto output = cast<RankedTensorType>(op.getOutput().getType());
+  SmallVector<Value> dynamic;
+  for (int64_t axis = 0; axis + 1 < output.getRank(); ++axis)
+    if (output.isDynamicDim(axis))
+      dynamic.push_back(tensor::DimOp::create(b, loc, op.getIndices(), axis));
+  SmallVector<Value> inputs = {
+      op.getIndices(),
+      vectorConstant(b, loc, packTable(s, layer.unsignedWeights()), b.getI8Type(), layer.name, "weights"),
+      vectorConstant(b, loc, layer.tableParameters(), b.getF32Type(), layer.name, "parameters")};
+  Value empty = tensor::EmptyOp::create(b, loc, output.getShape(), b.getF32Type(), dynamic);
+  auto launch = rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
+  op.getOutput().replaceAllUsesWith(launch.getResult(0));
+  op.erase();
+}
+
 void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Schedule &s) {
+  if (auto gather = dyn_cast<GatherOp>(op))
+    return replaceGather(gather, layer, s);
   OpBuilder b(op);
   Location loc = op->getLoc();
   auto output = cast<RankedTensorType>(op->getResult(0).getType());
@@ -176,25 +235,22 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   }
   toLast.push_back(1);
   bool isConv = s.conv.has_value();
-  auto constant = [&](ElementsAttr value) -> Value { return arith::ConstantOp::create(b, loc, cast<TypedAttr>(value)); };
-  auto bytes = [&](const auto &values, Type element, StringRef name) {
-    return constant(makeConstant(RankedTensorType::get({(int64_t)values.size()}, element), values, name));
-  };
   SmallVector<Value> inputs;
   if (isConv && s.input != Element::F32)
     inputs.push_back(transpose(b, loc, input, toLast));
   else
     inputs.push_back(input);
-  std::string name = layer.name.empty() ? "layer" : layer.name;
+  ArrayRef<int8_t> weights(layer.weights);
+  std::vector<int32_t> parameters;
   if (s.generator == "cuda.w4a16") {
-    inputs.push_back(bytes(packW4A16(s, layer.unsignedWeights()), b.getI32Type(), name + ":weights"));
-    inputs.push_back(bytes(packParameters(s, layer.groupedParameters(s)), b.getI32Type(), name + ":parameters"));
+    inputs.push_back(vectorConstant(b, loc, packW4A16(s, layer.unsignedWeights()), b.getI32Type(), layer.name, "weights"));
+    parameters = packParameters(s, layer.groupedParameters(s));
   } else {
-    ArrayRef<int8_t> weights(layer.weights);
-    inputs.push_back(bytes(s.conv && s.conv->groups != 1 ? packDirectS8(s, weights) : packMmaS8(s, weights), b.getI8Type(),
-                           name + ":weights"));
-    inputs.push_back(bytes(packParameters(s, layer.integerParameters()), b.getI32Type(), name + ":parameters"));
+    std::vector<int8_t> packed = s.generator == "cuda.direct_s8" ? packDirectS8(s, weights) : packMmaS8(s, weights);
+    inputs.push_back(vectorConstant(b, loc, packed, b.getI8Type(), layer.name, "weights"));
+    parameters = packParameters(s, layer.integerParameters());
   }
+  inputs.push_back(vectorConstant(b, loc, parameters, b.getI32Type(), layer.name, "parameters"));
   SmallVector<int64_t> shape(output.getShape());
   SmallVector<Value> dynamic;
   for (int64_t axis = 0; axis < rank; ++axis)
@@ -216,22 +272,26 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
     result = tensor::CastOp::create(b, loc, output, result);
   op->getResult(0).replaceAllUsesWith(result);
   op->erase();
-  ++scheduled;
 }
 
 void ScheduleCUDA::runOnOperation() {
   kernelNames.clear();
   SmallVector<Operation *> layers;
   getOperation().walk([&](Operation *op) {
-    if (isa<LinearOp, ConvOp>(op))
+    if (isa<LinearOp, ConvOp, GatherOp>(op))
       layers.push_back(op);
   });
   for (Operation *op : layers) {
-    FailureOr<LayerConstants> layer = LayerConstants::get(op);
-    FailureOr<Schedule> schedule = failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer);
-    if (failed(schedule))
-      ++left;
-    else
+    std::string why;
+    FailureOr<LayerConstants> layer = LayerConstants::get(op, why);
+    FailureOr<Schedule> schedule = failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
+    if (succeeded(schedule)) {
       replace(op, *layer, *schedule);
+      ++scheduled;
+      continue;
+    }
+    op->emitRemark() << "no CUDA kernel: " << why << "; runs as its decomposition";
+    op->setAttr("lowbit.fallback", StringAttr::get(&getContext(), why));
+    ++left;
   }
 }

@@ -58,6 +58,41 @@ def GenerateCUDA : Pass<"lowbit-generate-cuda", "::mlir::ModuleOp"> {
                            "::mlir::NVVM::NVVMDialect", "::mlir::scf::SCFDialect"];
 }
 
+def LinalgToGPULoops : Pass<"lowbit-linalg-to-gpu-loops", "::mlir::func::FuncOp"> {
+  let summary = "linalg ops on buffers become loops over GPU threads";
+  let description = [{
+    One thread per point of the parallel iteration space, numbered in one dimension so that neighbours lie side by side
+    in memory; reductions are loops inside of a thread. `convert-parallel-loops-to-gpu` and `gpu-kernel-outlining` then
+    make kernels of it.
+
+    Example: a `linalg.generic` that adds `memref<4x8xf32>`s becomes
+
+    ```mlir
+    scf.parallel (%block) = (%c0) to (%c32) step (%c256) {
+      scf.parallel (%thread) = (%c0) to (%c256) step (%c1) { … } {mapping = [#gpu.loop_dim_map<processor = thread_x, …>]}
+    } {mapping = [#gpu.loop_dim_map<processor = block_x, …>]}
+    ```
+  }];
+  let options = [Option<"blockSize", "block-size", "int64_t", "256", "Threads per block">];
+  let statistics = [Statistic<"mapped", "ops mapped", "linalg ops that became GPU loops">,
+                    Statistic<"kept", "ops kept", "linalg ops that stay on the host">];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
+}
+
+def LowerDeviceMath : Pass<"lowbit-lower-device-math", "::mlir::gpu::GPUModuleOp"> {
+  let summary = "math ops in device code become instructions, not library calls";
+  let description = [{
+    A GPU has no libm, and the vendor's comes with a toolkit that users need not have. What is one instruction or
+    correctly rounded becomes an LLVM intrinsic (`sqrt`, `roundeven`, `fma`, `floor` …); the rest polynomials in f32.
+
+    Example: `math.roundeven %x : f32` becomes `llvm.call_intrinsic "llvm.roundeven.f32"(%x) : (f32) -> f32`.
+  }];
+  let statistics = [Statistic<"lowered", "ops lowered", "math ops that became intrinsics">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+                           "::mlir::vector::VectorDialect"];
+}
+
 def EmitCUDA : Pass<"lowbit-emit-cuda", "::mlir::ModuleOp"> {
   let summary = "Writes PTX, cubins or the emulator's shared object of every gpu.module";
   let description = [{

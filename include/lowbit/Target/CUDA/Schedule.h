@@ -14,8 +14,8 @@
 
 namespace lowbit::cuda {
 
-/// What activations, or results, are made of.
-enum class Element { U8, I8, F32 };
+/// What activations, indices or results are made of.
+enum class Element { U8, I8, I32, I64, F32 };
 
 /// A convolution over two spatial axes with everything but the batch static. Results are [batch, oh, ow, f];
 /// integer inputs are NHWC, float inputs NCHW.
@@ -33,12 +33,14 @@ struct Schedule {
   /// "cuda.mma_s8": integer activations on int8 tensor cores, linear or convolution (groups == 1).
   /// "cuda.w4a16": float activations, rounded to f16, times grouped integer weights, f32 accumulation.
   /// "cuda.direct_s8": integer convolution with groups, one thread per result.
+  /// "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
   std::string generator;
   Element input = Element::U8, output = Element::U8;
   int64_t n = 0, k = 0;
   std::optional<ConvShape> conv;
 
-  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded up to `tileK`).
+  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded up to 64). Gather:
+  // stored bits and consecutive n per scale.
   int64_t bits = 8, group = 0;
 
   // Results of one block, k elements per step of the main loop, and how its warps share the block.

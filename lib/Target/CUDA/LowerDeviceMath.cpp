@@ -1,0 +1,74 @@
+//===- LowerDeviceMath.cpp - math in device code becomes instructions ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Target/CUDA/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/GPU/IR/GPUDialect.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Math/Transforms/Passes.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_LOWERDEVICEMATH
+#include "lowbit/Target/CUDA/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+
+/// The LLVM intrinsic that the code generator turns into correctly rounded instructions; "" where there is none.
+static StringRef intrinsicOf(Operation *op) {
+  return llvm::TypeSwitch<Operation *, StringRef>(op)
+      .Case([](math::AbsFOp) { return "fabs"; })
+      .Case([](math::CeilOp) { return "ceil"; })
+      .Case([](math::CopySignOp) { return "copysign"; })
+      .Case([](math::FloorOp) { return "floor"; })
+      .Case([](math::FmaOp) { return "fma"; })
+      .Case([](math::RoundEvenOp) { return "roundeven"; })
+      .Case([](math::SqrtOp) { return "sqrt"; })
+      .Case([](math::TruncOp) { return "trunc"; })
+      .Default(StringRef());
+}
+
+namespace {
+struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
+  void runOnOperation() override {
+    // Polynomials are for f32; narrower floats pass through it. f64 functions stay, and emission names them.
+    RewritePatternSet patterns(&getContext());
+    static const llvm::StringSet<> expanded = {"math.exp2", "math.sinh",  "math.cosh", "math.tan",   "math.asinh", "math.acosh",
+                                               "math.atanh", "math.powf", "math.fpowi", "math.round", "math.rsqrt", "math.clampf"};
+    static const llvm::StringSet<> approximated = {"math.atan", "math.atan2", "math.tanh", "math.log",  "math.log2", "math.log1p",
+                                                   "math.erf",  "math.erfc",  "math.asin", "math.acos", "math.exp",  "math.expm1",
+                                                   "math.cbrt", "math.sin",   "math.cos"};
+    SmallVector<StringRef> names;
+    for (const auto &entry : expanded)
+      names.push_back(entry.getKey().drop_front(5));
+    math::populateExpansionPatterns(patterns, names);
+    auto isApproximated = [](StringRef name) { return approximated.contains(name); };
+    populateMathF32ExpansionPatterns(patterns, isApproximated);
+    populateMathPolynomialApproximationPatterns(patterns, isApproximated);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
+      return signalPassFailure();
+    SmallVector<Operation *> ops;
+    getOperation().walk([&](Operation *op) {
+      if (!intrinsicOf(op).empty() && isa<Float32Type, Float64Type>(op->getResult(0).getType()))
+        ops.push_back(op);
+    });
+    for (Operation *op : ops) {
+      OpBuilder b(op);
+      Type type = op->getResult(0).getType();
+      std::string name = ("llvm." + intrinsicOf(op) + (type.isF32() ? ".f32" : ".f64")).str();
+      auto call = LLVM::CallIntrinsicOp::create(b, op->getLoc(), type, b.getStringAttr(name), op->getOperands());
+      op->replaceAllUsesWith(call);
+      op->erase();
+      ++lowered;
+    }
+  }
+};
+} // namespace
