@@ -14,6 +14,7 @@
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Target/CPU/CPUTarget.h"
 #include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/CUDA/CUDATarget.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/LLVM/Passes.h"
@@ -24,6 +25,7 @@ void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
   registerCPUTarget();
+  registerCUDATarget();
   cuda::registerEmission(registry);
   registerLinalgQuantizableModels(registry);
   onnx::registerQuantizableModels(registry);
