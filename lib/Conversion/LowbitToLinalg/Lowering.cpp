@@ -53,20 +53,19 @@ Value Lowering::storedAs(Value value, ArrayRef<int64_t> shape) {
   return tensor::ExpandShapeOp::create(b, loc, target, value, *reassociation);
 }
 
-Value Lowering::storedTransposed(Value value) {
+Value Lowering::storedTransposed(Value value, int64_t rows, ArrayRef<int64_t> shape) {
   std::optional<ConstantData> data = ConstantData::get(value);
   if (!data)
     return {};
   ArrayRef<char> bytes = data->bytes();
-  int64_t rows = data->getType().getDimSize(0), cols = data->getType().getDimSize(1),
+  int64_t cols = data->getType().getNumElements() / rows,
           size = bytesPerElement(data->getType().getElementType());
   std::vector<char> transposed(bytes.size());
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c)
       std::copy_n(bytes.data() + (r * cols + c) * size, size,
                   transposed.data() + (c * rows + r) * size);
-  return constantTensor(b, loc, storageType(data->getType().getElementType()), {cols, rows},
-                        transposed);
+  return constantTensor(b, loc, storageType(data->getType().getElementType()), shape, transposed);
 }
 
 Value Lowering::scalar(Value tensor) {
@@ -106,11 +105,11 @@ Value Lowering::elementwise(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps,
   allMaps.push_back(b.getMultiDimIdentityMap(shape.size()));
   SmallVector<utils::IteratorType> loops(shape.size(), utils::IteratorType::parallel);
   Value init = empty(shape, element);
-  auto generic = linalg::GenericOp::create(
-      b, loc, TypeRange{init.getType()}, inputs, ValueRange{init}, allMaps, loops,
-      [&](OpBuilder &inner, Location, ValueRange args) {
-        linalg::YieldOp::create(inner, loc, body(inner, args));
-      });
+  auto generic =
+      linalg::GenericOp::create(b, loc, TypeRange{init.getType()}, inputs, ValueRange{init},
+                                allMaps, loops, [&](OpBuilder &inner, Location, ValueRange args) {
+                                  linalg::YieldOp::create(inner, loc, body(inner, args));
+                                });
   return generic.getResult(0);
 }
 
@@ -125,11 +124,11 @@ Value Lowering::contract(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps, Affin
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(element));
   Value init =
       linalg::FillOp::create(b, loc, ValueRange{zero}, ValueRange{empty(shape, element)}).result();
-  auto generic = linalg::GenericOp::create(
-      b, loc, TypeRange{init.getType()}, inputs, ValueRange{init}, allMaps, loops,
-      [&](OpBuilder &inner, Location, ValueRange args) {
-        linalg::YieldOp::create(inner, loc, body(inner, args));
-      });
+  auto generic =
+      linalg::GenericOp::create(b, loc, TypeRange{init.getType()}, inputs, ValueRange{init},
+                                allMaps, loops, [&](OpBuilder &inner, Location, ValueRange args) {
+                                  linalg::YieldOp::create(inner, loc, body(inner, args));
+                                });
   return generic.getResult(0);
 }
 
@@ -152,8 +151,8 @@ Value Lowering::roundAndSaturate(OpBuilder &b, Location loc, Value x, Value zero
   float high = std::ldexp(1.0f, isUnsigned ? width : width - 1) - 1;
   Value zeroFloat = arith::SIToFPOp::create(b, loc, b.getF32Type(), zero);
   Value rounded = math::RoundEvenOp::create(b, loc, x);
-  // A sum that f32 cannot hold lies far outside of the range, so its rounding does not matter. maxnumf sends NaN to
-  // the lower bound.
+  // A sum that f32 cannot hold lies far outside of the range, so its rounding does not matter.
+  // maxnumf sends NaN to the lower bound.
   Value value = arith::AddFOp::create(b, loc, rounded, zeroFloat);
   value = arith::MaxNumFOp::create(b, loc, value, constant(low));
   if (atZero)
