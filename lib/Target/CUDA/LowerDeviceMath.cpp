@@ -64,8 +64,6 @@ static bool rewriteInTermsOfOthers(Operation *op) {
     result = compare(arith::CmpFPredicate::OEQ, math::AbsFOp::create(b, x), constant(kInfinity));
   } else if (isa<math::IsFiniteOp>(op)) {
     result = compare(arith::CmpFPredicate::OLT, math::AbsFOp::create(b, x), constant(kInfinity));
-  } else if (isa<arith::RemFOp>(op)) {
-    result = LLVM::FRemOp::create(b, x, op->getOperand(1));
   } else {
     return false;
   }
