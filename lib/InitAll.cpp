@@ -17,6 +17,7 @@
 #include "lowbit/Target/CUDA/CUDATarget.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
+#include "lowbit/Target/CUDA/Pipeline.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
 #include "lowbit/Transforms/Passes.h"
@@ -36,6 +37,7 @@ void lowbit::registerAllPasses() {
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
   registerLowbitTargetCUDAPasses();
+  cuda::registerPipelines();
   registerLowbitConversionPasses();
   registerLowbitTransformsPasses();
 }
