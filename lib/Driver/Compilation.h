@@ -44,6 +44,9 @@ public:
   /// What the diagnostics since the last step said, as an error.
   llvm::Error takeError(int code, llvm::StringRef stage) { return failure(code, stage); }
 
+  /// The first error since the last step, or `otherwise`.
+  std::string firstError(const std::string &otherwise) { return errors.empty() ? otherwise : errors.front(); }
+
   CompileOptions options;
   std::vector<PortInfo> inputs, outputs;
   std::vector<std::string> observers;

@@ -80,8 +80,9 @@ void lowbit::buildToExecutablePipeline(OpPassManager &manager, const ToExecutabl
   GenerateCPUKernelsOptions kernels;
   kernels.isa.assign(options.isa.begin(), options.isa.end());
   if (kernels.isa.empty())
-    for (const std::string &variant : cpu::findArch("host")->variants)
-      kernels.isa.push_back(variant);
+    if (std::optional<cpu::Arch> host = cpu::findArch("host"))
+      for (const std::string &variant : host->variants)
+        kernels.isa.push_back(variant);
   manager.addPass(createGenerateCPUKernels(kernels));
   buildHostToLLVMPipeline(manager);
 }

@@ -8,7 +8,7 @@
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -259,6 +259,37 @@ static std::optional<double> splat(Lowering &l, unsigned i) {
   return (double)data->toInts()[0];
 }
 
+/// x to the power of y by squaring; a negative power is 1 / x cut to an integer, so 0 unless x is 1 or -1.
+static Value integerPower(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
+  Type type = x.getType();
+  Value zero = number(b, loc, type, 0), one = number(b, loc, type, 1);
+  Value start = arith::ConstantIndexOp::create(b, loc, 0), step = arith::ConstantIndexOp::create(b, loc, 1);
+  Value bits = arith::ConstantIndexOp::create(b, loc, type.getIntOrFloatBitWidth());
+  auto loop = scf::ForOp::create(
+      b, loc, start, bits, step, ValueRange{one, x, y},
+      [&](OpBuilder &nested, Location loc, Value, ValueRange state) {
+        Value odd = arith::TruncIOp::create(nested, loc, nested.getI1Type(), state[2]);
+        Value product = arith::MulIOp::create(nested, loc, state[0], state[1]);
+        Value next = arith::SelectOp::create(nested, loc, odd, product, state[0]);
+        Value square = arith::MulIOp::create(nested, loc, state[1], state[1]);
+        Value rest = arith::ShRUIOp::create(nested, loc, state[2], one);
+        scf::YieldOp::create(nested, loc, ValueRange{next, square, rest});
+      });
+  if (isUnsigned)
+    return loop.getResult(0);
+  auto equal = [&](Value v, Value w) {
+    return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, v, w).getResult();
+  };
+  Value odd = equal(arith::AndIOp::create(b, loc, y, one), one);
+  Value minus = number(b, loc, type, -1);
+  Value inverse = arith::SelectOp::create(
+      b, loc, equal(x, one), one,
+      arith::SelectOp::create(b, loc, equal(x, minus),
+                              arith::SelectOp::create(b, loc, odd, minus, one), zero));
+  Value negative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, y, zero);
+  return arith::SelectOp::create(b, loc, negative, inverse, loop.getResult(0));
+}
+
 static LogicalResult power(Lowering &l) {
   Type element = l.resultType().getElementType();
   bool floating = isa<FloatType>(element);
@@ -276,7 +307,7 @@ static LogicalResult power(Lowering &l) {
     Value y = castScalar(b, loc, v[1], l.element(1), floating ? element : l.element(0));
     if (floating)
       return math::PowFOp::create(b, loc, x, y);
-    return math::IPowIOp::create(b, loc, x, y);
+    return integerPower(b, loc, x, y, l.isUnsigned(0));
   }));
 }
 

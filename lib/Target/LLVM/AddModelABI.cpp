@@ -92,7 +92,7 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
     LLVM::ReturnOp::create(builder, loc, ValueRange());
 
     for (auto func : module.getOps<LLVM::LLVMFuncOp>())
-      if (!func.isDeclaration() && !func.getName().starts_with("lowbit_model_"))
+      if (!func.isExternal() && !func.getName().starts_with("lowbit_model_"))
         func.setLinkage(LLVM::Linkage::Internal);
   }
 };

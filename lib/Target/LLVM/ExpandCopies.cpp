@@ -17,9 +17,13 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// One block of memory: strides are those of a row-major tensor, whatever the offset.
+/// One block of memory by the rule of memref's own lowering, which calls a library function for the rest: row-major,
+/// and where there is an offset of a static shape.
 static bool isContiguous(MemRefType type) {
-  return type.getLayout().isIdentity() || type.areTrailingDimsContiguous(type.getRank());
+  if (type.getLayout().isIdentity())
+    return true;
+  return type.hasStaticShape() && type.getNumElements() > 0 &&
+         type.areTrailingDimsContiguous(type.getRank());
 }
 
 namespace {
