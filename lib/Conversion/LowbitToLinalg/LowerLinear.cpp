@@ -48,11 +48,10 @@ LogicalResult lowbit::lowerLinear(LinearOp op, OpBuilder &b, Value &result) {
   unsigned rank = inputType.getRank(), loops = rank + 1, kLoop = rank - 1, nLoop = rank;
   bool isInteger = isa<IntegerType>(inputElement);
 
-  int64_t n = weightType.getDimSize(0), k = weightType.getDimSize(1);
-  Value weight = l.storedTransposed(op.getWeight(), n, {k, n});
-  bool transposed = bool(weight);
-  if (!transposed)
-    weight = l.stored(op.getWeight());
+  // [K, N] where that costs nothing at run time.
+  bool transposed = ConstantData::get(op.getWeight()).has_value();
+  Value weight = transposed ? l.storedPermuted(op.getWeight(), weightType.getShape(), {1, 0})
+                            : l.stored(op.getWeight());
 
   auto dims = [&](ArrayRef<unsigned> positions) {
     SmallVector<AffineExpr> exprs;

@@ -33,11 +33,11 @@ struct Lowering {
 
   /// `value` in storage form.
   Value stored(Value value);
-  /// `value` in storage form with its elements regarded as `shape`.
-  Value storedAs(Value value, ArrayRef<int64_t> shape);
-  /// The constant `value`, read as a matrix of `rows` rows, transposed and shaped as `shape`. Null
-  /// where it is not constant.
-  Value storedTransposed(Value value, int64_t rows, ArrayRef<int64_t> shape);
+  /// `value` in storage form, its elements regarded as `shape` and then transposed; a constant is
+  /// written so.
+  Value storedPermuted(Value value, ArrayRef<int64_t> shape, ArrayRef<int64_t> permutation);
+  /// linalg.transpose: dimension d of the result is dimension permutation[d] of `value`.
+  Value transpose(Value value, ArrayRef<int64_t> permutation);
   /// A rank-0 tensor as a number: f32, or an integer widened to i32 by the signedness of its
   /// elements.
   Value scalar(Value tensor);
