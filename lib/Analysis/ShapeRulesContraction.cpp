@@ -26,7 +26,7 @@ static FailureOr<Dims> slide(RuleContext &c, ArrayRef<SymbolicExpr> input,
     if (pad < 0 || pad > INT32_MAX)
       return c.fail("pads must not be negative");
   StringRef autoPad = onnx::getString(c.op, "auto_pad", "NOTSET");
-  bool ceil = c.attr("ceil_mode", 0);
+  bool ceil = c.attr("ceil_mode", 0) == 1;
   ShapeAnalysis &a = c.analysis;
   Dims result;
   for (size_t i = 0; i < n; ++i) {

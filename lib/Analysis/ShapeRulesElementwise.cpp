@@ -191,7 +191,7 @@ static LogicalResult reduceTo(RuleContext &c, ArrayRef<int64_t> axes, bool keep,
 }
 
 static LogicalResult reduce(RuleContext &c) {
-  bool keep = c.attr("keepdims", 1);
+  bool keep = c.attr("keepdims", 1) == 1;
   SmallVector<int64_t> axes;
   if (c.in(1)) {
     std::optional<SmallVector<int64_t>> given = c.constants(1);
@@ -208,7 +208,7 @@ static LogicalResult reduce(RuleContext &c) {
       return failure();
     axes = *normal;
   }
-  if (axes.empty() && c.attr("noop_with_empty_axes", 0))
+  if (axes.empty() && c.attr("noop_with_empty_axes", 0) == 1)
     return c.set(c.dims(0), c.element(0));
   if (axes.empty())
     llvm::append_range(axes, llvm::seq<int64_t>(c.rank(0)));
@@ -219,7 +219,7 @@ static LogicalResult argReduce(RuleContext &c) {
   FailureOr<int64_t> axis = c.axis(c.attr("axis", 0), c.rank(0));
   if (failed(axis))
     return failure();
-  return reduceTo(c, {*axis}, c.attr("keepdims", 1), IntegerType::get(c.op->getContext(), 64));
+  return reduceTo(c, {*axis}, c.attr("keepdims", 1) == 1, IntegerType::get(c.op->getContext(), 64));
 }
 
 static LogicalResult topK(RuleContext &c) {

@@ -26,6 +26,9 @@ struct PortInfo {
   std::vector<std::string> symbols;
 };
 
+/// As in manifest.json.
+llvm::json::Array portsToJSON(const std::vector<PortInfo> &ports);
+
 /// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the way.
 class Compilation {
 public:

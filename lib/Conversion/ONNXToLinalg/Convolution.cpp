@@ -27,7 +27,7 @@ Window lowbit::onnx::readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel) {
   w.dilations = onnx::getInts(l.op, "dilations", n, 1);
   SmallVector<int64_t> pads = onnx::getInts(l.op, "pads", 2 * n, 0);
   StringRef autoPad = onnx::getString(l.op, "auto_pad", "NOTSET");
-  bool ceil = l.attr("ceil_mode", 0), same = autoPad.starts_with("SAME");
+  bool ceil = l.attr("ceil_mode", 0) == 1, same = autoPad.starts_with("SAME");
   for (size_t i = 0; i < n; ++i) {
     OpFoldResult input = l.dim(l.in(0), i + 2), stride = l.index(w.strides[i]);
     OpFoldResult reach =

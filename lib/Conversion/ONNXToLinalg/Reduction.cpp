@@ -75,7 +75,7 @@ static LogicalResult reduce(Lowering &l) {
       axes.push_back(axis < 0 ? axis + rank : axis);
   }
   Value input = l.in(0);
-  bool noop = axes.empty() && l.attr("noop_with_empty_axes", 0);
+  bool noop = axes.empty() && l.attr("noop_with_empty_axes", 0) == 1;
   if (axes.empty() && !noop)
     llvm::append_range(axes, llvm::seq<int64_t>(rank));
   Type element = l.resultType().getElementType();
@@ -125,7 +125,7 @@ static LogicalResult reduce(Lowering &l) {
       });
   Value count = name == "ReduceMean" ? reducedCount(l, input, axes, sum) : Value();
   // What comes after the sum, together with the dims of size 1 that are kept.
-  bool keep = l.attr("keepdims", 1) || noop;
+  bool keep = l.attr("keepdims", 1) == 1 || noop;
   Sizes sizes;
   SmallVector<AffineExpr> exprs;
   Sizes own = l.sizes(l.in(0));

@@ -55,7 +55,7 @@ static LogicalResult argReduce(Lowering &l) {
         linalg::YieldOp::create(b, loc, ValueRange{value, index});
       });
   Value result = found.getResult(1);
-  if (l.attr("keepdims", 1)) {
+  if (l.attr("keepdims", 1) == 1) {
     Sizes kept = own;
     kept[axis] = l.index(1);
     SmallVector<AffineExpr> exprs;
