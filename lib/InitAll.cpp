@@ -14,8 +14,10 @@
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Target/CPU/CPUTarget.h"
 #include "lowbit/Target/CPU/Passes.h"
+#include "lowbit/Target/CUDA/CUDATarget.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
+#include "lowbit/Target/CUDA/Pipeline.h"
 #include "lowbit/Target/LLVM/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
 #include "lowbit/Transforms/Passes.h"
@@ -24,6 +26,7 @@ void lowbit::registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<onnx::ONNXDialect, LowbitDialect, rt::LowbitRTDialect>();
   registerHostPipelineDialects(registry);
   registerCPUTarget();
+  registerCUDATarget();
   cuda::registerEmission(registry);
   registerLinalgQuantizableModels(registry);
   onnx::registerQuantizableModels(registry);
@@ -34,6 +37,7 @@ void lowbit::registerAllPasses() {
   registerLowbitTargetLLVMPasses();
   registerLowbitTargetCPUPasses();
   registerLowbitTargetCUDAPasses();
+  cuda::registerPipelines();
   registerLowbitConversionPasses();
   registerLowbitTransformsPasses();
 }

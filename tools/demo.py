@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -14,10 +15,10 @@ from rich.console import Console
 
 import lowbit
 from lowbit.cli.console import size
-from lowbit.compiler import calibrate_to, compile_bundle
+from lowbit.compiler import calibrate_to, compile_bundle, emit_device_code
 from lowbit.eval.html import page
 from lowbit.eval.table import print_report
-from lowbit.output import write_text
+from lowbit.output import write_folder, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "python" / "lowbit" / "models"
@@ -28,7 +29,7 @@ SUBJECTS = (("digits_cnn", "digits", "classify"), ("tiny_llama", "tiny_llama", "
 
 
 def compile_all(console: Console, model: str, data: str, folder: Path, cuda: str) -> list[Path]:
-    """CPU bundles of every recipe, which are returned, and CUDA bundles of some."""
+    """CPU bundles of every recipe, which are returned, and the CUDA kernels of some."""
     source = str(MODELS / f"{model}.onnx")
     bundles = []
     for recipe in RECIPES:
@@ -36,16 +37,22 @@ def compile_all(console: Console, model: str, data: str, folder: Path, cuda: str
         calibration = str(folder / f"{model}.{name}.lbcal")
         samples = calibrate_to(source, recipe, str(MODELS / f"{data}_calib.npz"), calibration, force=True)
         used = calibration if samples else None
-        for target in ("cpu", "cuda") if cuda and recipe in CUDA_RECIPES else ("cpu",):
-            out = folder / f"{model}.{name}{'.cuda' if target == 'cuda' else ''}.lowbit"
+        out = folder / f"{model}.{name}.lowbit"
+        begin = time.monotonic()
+        report = compile_bundle(source, str(out), recipe=recipe, calibration=used, force=True)
+        summary = report["summary"]
+        console.print(f"  {out.name}: cpu, {summary['quantized']} of {summary['quantizable']} layers quantized, "
+                      f"weights {size(summary['fp32_bytes'])} → {size(summary['quantized_bytes'])}, "
+                      f"{f'{samples} samples, ' if samples else ''}{time.monotonic() - begin:.1f} s", markup=False)
+        bundles.append(out)
+        if cuda and recipe in CUDA_RECIPES:
+            folder_cuda = folder / f"{model}.{name}.cubin"
             begin = time.monotonic()
-            report = compile_bundle(source, str(out), recipe=recipe, calibration=used, target=target, arch=cuda if target == "cuda" else None, force=True)
-            summary = report["summary"]
-            console.print(f"  {out.name}: {target}, {summary['quantized']} of {summary['quantizable']} layers quantized, "
-                          f"weights {size(summary['fp32_bytes'])} → {size(summary['quantized_bytes'])}, "
-                          f"{f'{samples} samples, ' if samples else ''}{time.monotonic() - begin:.1f} s", markup=False)
-            if target == "cpu":
-                bundles.append(out)
+            files = emit_device_code(source, "cubin", recipe=recipe, calibration=used, arch=cuda)
+            write_folder(str(folder_cuda), files, force=True)
+            kernels = json.loads(files["kernels.json"])["kernels"]
+            console.print(f"  {folder_cuda.name}: cuda, {len(kernels)} kernels for {cuda}, most registers {max(k['registers'] for k in kernels)}, "
+                          f"spilled bytes {sum(k['spill_bytes'] for k in kernels)}, {time.monotonic() - begin:.1f} s", markup=False)
     return bundles
 
 
@@ -53,7 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "demo-out", help="where the bundles go (default demo-out)")
     parser.add_argument("--report", type=Path, default=ROOT / "demo-report.html")
-    parser.add_argument("--cuda", default="sm_80,sm_90a", metavar="ARCH", help="architectures of the CUDA bundles; '' for none")
+    parser.add_argument("--cuda", default="sm_80,sm_90a", metavar="ARCH", help="architectures of the CUDA kernels; '' for none")
     options = parser.parse_args()
     console = Console(highlight=False)
     if options.out.exists():

@@ -19,6 +19,8 @@ static StringAttr explicitName(Operation *op) {
   return {};
 }
 
+bool lowbit::hasLayerName(Operation *op) { return bool(explicitName(op)); }
+
 std::string lowbit::getLayerName(Operation *op) {
   if (StringAttr name = explicitName(op))
     return name.str();

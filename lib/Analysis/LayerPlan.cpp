@@ -134,6 +134,8 @@ std::optional<LayerPlan> lowbit::planLayers(ModuleOp module, StringRef specifica
   llvm::DenseSet<Operation *> seen;
   for (PlannedLayer &layer : plan.layers) {
     layer.rule = plan.recipe.match(layer.key);
+    if (!hasLayerName(layer.op))
+      layer.op->setAttr("lowbit.layer", StringAttr::get(layer.op->getContext(), layer.key.name));
     keys.push_back(layer.key);
     seen.insert(layer.op);
   }

@@ -26,6 +26,9 @@ struct PortInfo {
   std::vector<std::string> symbols;
 };
 
+/// As in manifest.json.
+llvm::json::Array portsToJSON(const std::vector<PortInfo> &ports);
+
 /// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the way.
 class Compilation {
 public:
@@ -43,6 +46,9 @@ public:
   std::string print();
   /// What the diagnostics since the last step said, as an error.
   llvm::Error takeError(int code, llvm::StringRef stage) { return failure(code, stage); }
+
+  /// The first error since the last step, or `otherwise`.
+  std::string firstError(const std::string &otherwise) { return errors.empty() ? otherwise : errors.front(); }
 
   CompileOptions options;
   std::vector<PortInfo> inputs, outputs;

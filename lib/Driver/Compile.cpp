@@ -116,13 +116,14 @@ llvm::Expected<std::string> lowbit::emitForm(const CompileOptions &given, const 
     return target.takeError();
   compilation.options = options;
   if (llvm::is_contained((*target)->deviceForms(), form)) {
-    if (llvm::Error error = advanceTo(compilation, "quantized"))
-      return std::move(error);
-    int exitCode = 5;
-    auto code = (*target)->emit(compilation.module(), form, options.arch, exitCode);
-    if (!code)
-      return driverError(exitCode, llvm::toString(code.takeError()));
-    return code;
+    auto files = emitDeviceCode(options, form);
+    if (!files)
+      return files.takeError();
+    std::string text;
+    for (auto &[name, bytes] : *files)
+      if (!llvm::StringRef(name).ends_with(".json"))
+        text += bytes;
+    return text;
   }
   if (form == "asm") {
     if (llvm::Error error = advanceTo(compilation, "llvm"))
@@ -135,4 +136,27 @@ llvm::Expected<std::string> lowbit::emitForm(const CompileOptions &given, const 
   if (llvm::Error error = advanceTo(compilation, form))
     return std::move(error);
   return compilation.print();
+}
+
+llvm::Expected<std::vector<std::pair<std::string, std::string>>>
+lowbit::emitDeviceCode(const CompileOptions &given, const std::string &form) {
+  CompileOptions options = given;
+  auto target = resolveTarget(options);
+  if (!target)
+    return target.takeError();
+  if (!llvm::is_contained((*target)->deviceForms(), form))
+    return driverError(2, "--emit " + form + ": target " + options.target + " has no such form");
+  Compilation compilation(options);
+  if (llvm::Error error = advanceTo(compilation, "quantized"))
+    return std::move(error);
+  int exitCode = 5;
+  auto code = (*target)->emit(compilation.module(), form, options.arch, exitCode);
+  if (!code) {
+    std::string message = llvm::toString(code.takeError());
+    return driverError(exitCode, compilation.firstError(message));
+  }
+  std::vector<std::pair<std::string, std::string>> files;
+  for (DeviceCode &file : *code)
+    files.emplace_back(std::move(file.name), std::move(file.bytes));
+  return files;
 }

@@ -35,14 +35,6 @@ static json::Array weightShape(const PlannedLayer &layer) {
   return shape;
 }
 
-static json::Array portsToJSON(const std::vector<PortInfo> &ports) {
-  json::Array result;
-  for (const PortInfo &port : ports)
-    result.push_back(json::Object{{"name", port.name}, {"dtype", port.dtype}, {"dims", json::Array(port.dims)},
-                                  {"symbols", json::Array(port.symbols)}});
-  return result;
-}
-
 llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
   CompileOptions options;
   options.model = model;

@@ -94,7 +94,7 @@ llvm::Expected<llvm::SmallVector<char, 0>> lowbit::generateCode(Compilation &com
   return code;
 }
 
-static json::Array portsToJSON(const std::vector<PortInfo> &ports) {
+json::Array lowbit::portsToJSON(const std::vector<PortInfo> &ports) {
   json::Array result;
   for (const PortInfo &port : ports)
     result.push_back(json::Object{{"name", port.name}, {"dtype", port.dtype}, {"dims", json::Array(port.dims)},

@@ -35,8 +35,8 @@ lowbit_status lowbit_emulator_open(const char *path, lowbit_emulator **out) {
   *out = nullptr;
   if (!path)
     return failWith(LOWBIT_INVALID, "path is NULL");
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c"))
-    return failWith(LOWBIT_UNSUPPORTED, "emulated kernels need an x86-64-v3 processor (AVX2, FMA, F16C)");
+  if (!__builtin_cpu_supports("x86-64-v3"))
+    return failWith(LOWBIT_UNSUPPORTED, "emulated kernels need an x86-64-v3 processor");
   // A path without a slash would be looked up in the system's library folders.
   std::string file = path;
   if (file.find('/') == std::string::npos)

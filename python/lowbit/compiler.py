@@ -57,12 +57,17 @@ def emit(model: str, form: str, *, recipe: str = "fp32", calibration: str | None
         return bytes(module.emit(_existing(model), form, **_options(recipe, calibration, target, arch, dims)))
 
 
+def emit_device_code(model: str, form: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cuda",
+                     arch: str | None = None, dims: Mapping[str, int] | None = None) -> dict[str, bytes]:
+    """The kernels as files, name to bytes; `kernels.json` says what each is. Forms: ptx, cubin."""
+    with compiler_errors() as module:
+        return dict(module.emit_device_code(_existing(model), form, **_options(recipe, calibration, target, arch, dims)))
+
+
 def _options(recipe: str, calibration: str | None, target: str, arch: str | None, dims: Mapping[str, int] | None) -> dict[str, Any]:
     options: dict[str, Any] = {"recipe": recipe, "calibration": calibration, "target": target, "dims": dict(dims or {})}
     if arch is not None:
         options["arch"] = arch
-    elif target == "cuda":
-        options["arch"] = "sm_80,sm_90a"
     return options
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,3 +50,25 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, *, force: bool = F
 
 def write_text(path: str | os.PathLike[str], content: str, *, force: bool = False) -> None:
     write_bytes(path, content.encode(), force=force)
+
+
+def write_folder(path: str | os.PathLike[str], files: Mapping[str, bytes], *, force: bool = False) -> None:
+    """A folder with these files. With force, a folder that holds nothing but such files is replaced."""
+    path = check_free(path, force)
+    if path.exists():
+        others = sorted(f.name for f in path.iterdir() if f.suffix not in {Path(name).suffix for name in files}) if path.is_dir() else [path.name]
+        if others:
+            raise InvalidInput(f"{path} holds other things ({others[0]}, …), so it is not replaced")
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as folder:
+        fresh = Path(folder) / "new"
+        fresh.mkdir()
+        try:
+            for name, content in files.items():
+                (fresh / name).write_bytes(content)
+            if path.exists():
+                os.replace(path, Path(folder) / "old")
+            os.replace(fresh, path)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise OutOfMemory(f"{path}: no space left on the disk") from None
+            raise

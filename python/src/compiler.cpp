@@ -164,6 +164,18 @@ NB_MODULE(_compiler, m) {
       },
       "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a = "cpu", "arch"_a = nb::none(),
       "dims"_a = std::map<std::string, int64_t>(), "force"_a = false, "The model at one of its forms.");
+  m.def(
+      "emit_device_code",
+      [](const std::string &model, const std::string &form, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+         std::optional<std::string> arch, std::map<std::string, int64_t> dims) {
+        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), false);
+        nb::dict files;
+        for (auto &[name, bytes] : unwrap(emitDeviceCode(options, form)))
+          files[name.c_str()] = nb::bytes(bytes.data(), bytes.size());
+        return files;
+      },
+      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a, "arch"_a = nb::none(),
+      "dims"_a = std::map<std::string, int64_t>(), "The kernels of a model as files: name to bytes.");
   m.def("inspect", [](const std::string &model) { return unwrap(inspectModel(model)); }, "model"_a);
   m.def("recipe_show", [](const std::string &specification) {
     RecipeError why;

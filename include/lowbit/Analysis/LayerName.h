@@ -15,6 +15,8 @@ namespace lowbit {
 /// `layer` or `lowbit.layer`; for an op with none of these its mnemonic, '#' and its position among
 /// such ops of its function.
 std::string getLayerName(Operation *op);
+/// Whether the name is written on the op rather than its position.
+bool hasLayerName(Operation *op);
 } // namespace lowbit
 
 #endif // LOWBIT_ANALYSIS_LAYERNAME_H

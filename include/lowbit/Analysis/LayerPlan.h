@@ -36,9 +36,10 @@ struct LayerPlan {
   }
 };
 
-/// Loads a recipe (see Recipe::load) and finds the rule of each layer of `module`. Nothing, after
-/// an error at the module, for a recipe that is wrong, asks for what is not supported, or has a
-/// rule that matches nothing.
+/// Loads a recipe (see Recipe::load) and finds the rule of each layer of `module`. Layers that have
+/// a name only by their position get it written down (`lowbit.layer`), so that it stays when others
+/// go away. Nothing, after an error at the module, for a recipe that is wrong, asks for what is not
+/// supported, or has a rule that matches nothing.
 std::optional<LayerPlan> planLayers(ModuleOp module, StringRef recipe);
 
 /// All layers without rules: what could be quantized and why not.

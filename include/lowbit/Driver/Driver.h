@@ -41,8 +41,12 @@ struct CompileOptions {
 /// Writes the bundle folder `output`, whole or not at all, and returns report.json's text.
 llvm::Expected<std::string> compileBundle(const CompileOptions &options, const std::string &output);
 
-/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); targets add forms of their own (Target::deviceForms).
+/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); targets add forms of their own
+/// (emitDeviceCode), of which this gives all text files one after the other.
 llvm::Expected<std::string> emitForm(const CompileOptions &options, const std::string &form);
+
+/// Device code, in one of the forms that the target adds: files with their bytes. One of them is kernels.json.
+llvm::Expected<std::vector<std::pair<std::string, std::string>>> emitDeviceCode(const CompileOptions &options, const std::string &form);
 
 /// Inputs, outputs, operators, layers with sizes, and which can be quantized: JSON text.
 llvm::Expected<std::string> inspectModel(const std::string &model);

@@ -16,6 +16,12 @@
 
 namespace lowbit {
 
+/// One file of device code.
+struct DeviceCode {
+  std::string name; ///< As a file is called.
+  std::string bytes;
+};
+
 /// A family of devices that code is generated for. Everything above a target speaks to it through this class and the registry; adding one
 /// touches no shared file but the list in InitAll.
 class Target {
@@ -31,8 +37,10 @@ public:
 
   /// Forms of device code that emit() gives, as in `--emit`.
   virtual std::vector<StringRef> deviceForms() const { return {}; }
-  /// Code of the module's kernels for `arch`; the module is in the quantized form and used up. The error's exit code is in `exitCode`.
-  virtual llvm::Expected<std::string> emit(ModuleOp module, StringRef form, StringRef arch, int &exitCode) const;
+  /// The module's kernels in `form` for each of the architectures in `arch`, separated by commas; the module is in the quantized form and used
+  /// up. One file is `kernels.json`: what each kernel is, which layers use it, and what the assembler
+  /// said of it. On failure the error is one line and `exitCode` the interface's.
+  virtual llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form, StringRef arch, int &exitCode) const;
 };
 
 /// Adds a target; once per process and name, a second one of the same name is ignored.

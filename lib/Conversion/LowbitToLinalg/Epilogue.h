@@ -14,10 +14,12 @@
 
 namespace lowbit {
 
-/// f32(f64(input_scale) * weight_scale / output_scale), [] or one per channel: a constant where the scales are.
+/// f32(f64(input_scale) * weight_scale / output_scale), [] or one per channel: a constant where the
+/// scales are.
 Value requantMultipliers(Lowering &l, Value inputScale, Value weightScale, Value outputScale);
 
-/// What follows the accumulation in linear and conv; `channel` is the accumulator's dimension of output channels.
+/// What follows the accumulation in linear and conv; `channel` is the accumulator's dimension of
+/// output channels.
 template <typename OpTy>
 Value lowerEpilogue(OpTy op, Lowering &l, Value acc, unsigned channel) {
   Location loc = l.loc;

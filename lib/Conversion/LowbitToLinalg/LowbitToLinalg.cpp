@@ -28,7 +28,8 @@ namespace {
 struct LowbitToLinalg : public lowbit::impl::LowbitToLinalgBase<LowbitToLinalg> {
   using LowbitToLinalgBase::LowbitToLinalgBase;
 
-  /// Replaces `op` by its decomposition. Results of another type than the decomposition's get a cast.
+  /// Replaces `op` by its decomposition. Results of another type than the decomposition's get a
+  /// cast.
   LogicalResult lower(Operation *op) {
     OpBuilder b(op);
     Value result;

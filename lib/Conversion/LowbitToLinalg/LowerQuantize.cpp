@@ -11,8 +11,8 @@
 
 using namespace lowbit;
 
-/// The element of scale and zero that belongs to an element of a tensor of `rank`: nothing for one scale, the
-/// index along `axis` for one per channel, the group's index along it for groups.
+/// The element of scale and zero that belongs to an element of a tensor of `rank`: nothing for one
+/// scale, the index along `axis` for one per channel, the group's index along it for groups.
 static AffineMap paramMap(MLIRContext *context, int64_t rank, int64_t paramRank,
                           std::optional<int64_t> axis, int64_t group) {
   SmallVector<AffineExpr> exprs;
@@ -72,8 +72,8 @@ static Value dequantizeElement(OpBuilder &b, Location loc, Value q, Type element
   Type wide = element.getIntOrFloatBitWidth() > 16 ? b.getI64Type() : b.getI32Type();
   Value difference = Lowering::widen(b, loc, q, element, wide);
   if (zero)
-    difference = arith::SubIOp::create(b, loc, difference,
-                                       Lowering::widen(b, loc, zero, element, wide));
+    difference =
+        arith::SubIOp::create(b, loc, difference, Lowering::widen(b, loc, zero, element, wide));
   Value real = arith::SIToFPOp::create(b, loc, b.getF32Type(), difference);
   return arith::MulFOp::create(b, loc, real, scale);
 }
@@ -86,11 +86,10 @@ Value lowbit::dequantizeStored(Lowering &l, Value q, Type element, Value scale, 
     operands.push_back(zero);
     maps.push_back(map);
   }
-  return l.elementwise(operands, maps, l.shapeOf(q), l.b.getF32Type(),
-                       [&](OpBuilder &b, ValueRange args) {
-                         return dequantizeElement(b, l.loc, args[0], element,
-                                                  zero ? args[2] : Value(), args[1]);
-                       });
+  return l.elementwise(
+      operands, maps, l.shapeOf(q), l.b.getF32Type(), [&](OpBuilder &b, ValueRange args) {
+        return dequantizeElement(b, l.loc, args[0], element, zero ? args[2] : Value(), args[1]);
+      });
 }
 
 LogicalResult lowbit::lowerDequantize(DequantizeOp op, OpBuilder &b, Value &result) {
@@ -135,8 +134,7 @@ LogicalResult lowbit::lowerGather(GatherOp op, OpBuilder &b, Value &result) {
       {l.stored(op.getIndices())}, {b.getMultiDimIdentityMap(rank)}, shape, b.getI64Type(),
       [&](OpBuilder &b, ValueRange args) -> Value {
         Value index = Lowering::widen(b, loc, args[0], indexType.getElementType(), b.getI64Type());
-        Value isNegative =
-            arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, index, none);
+        Value isNegative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, index, none);
         Value fromEnd = arith::AddIOp::create(b, loc, index, rows);
         index = arith::SelectOp::create(b, loc, isNegative, fromEnd, index);
         // One unsigned comparison checks both ends.
@@ -147,8 +145,8 @@ LogicalResult lowbit::lowerGather(GatherOp op, OpBuilder &b, Value &result) {
 
   shape.push_back(l.shapeOf(weight)[1]);
   AffineMap rowMap = b.getMultiDimIdentityMap(rank + 1).getMajorSubMap(rank);
-  result = l.elementwise(
-      {row}, {rowMap}, shape, b.getF32Type(), [&](OpBuilder &b, ValueRange args) {
+  result =
+      l.elementwise({row}, {rowMap}, shape, b.getF32Type(), [&](OpBuilder &b, ValueRange args) {
         Value r = arith::IndexCastOp::create(b, loc, b.getIndexType(), args[0]);
         Value column = linalg::IndexOp::create(b, loc, rank);
         SmallVector<Value> at;

@@ -30,43 +30,76 @@ static Value constantTensor(OpBuilder &b, Location loc, Type element, ArrayRef<i
 }
 
 Value Lowering::stored(Value value) {
-  return storedAs(value, cast<RankedTensorType>(value.getType()).getShape());
-}
-
-Value Lowering::storedAs(Value value, ArrayRef<int64_t> shape) {
   auto type = cast<RankedTensorType>(value.getType());
   Type element = storageType(type.getElementType());
   if (std::optional<ConstantData> data = ConstantData::get(value)) {
     auto attr = value.getDefiningOp()->getAttrOfType<TypedAttr>("value");
-    if (attr && attr.getType() == RankedTensorType::get(shape, element))
+    if (attr && attr.getType() == type.clone(element))
       return arith::ConstantOp::create(b, loc, attr);
-    return constantTensor(b, loc, element, shape, data->bytes());
+    return constantTensor(b, loc, element, type.getShape(), data->bytes());
   }
-  if (type.getElementType() != element)
-    value = UnrealizedConversionCastOp::create(b, loc, type.clone(element), value).getResult(0);
-  if (type.getShape() == shape)
+  if (type.getElementType() == element)
     return value;
-  auto target = RankedTensorType::get(shape, element);
-  auto reassociation = getReassociationIndicesForReshape(type, target);
-  if (shape.size() < size_t(type.getRank()))
-    return tensor::CollapseShapeOp::create(b, loc, target, value, *reassociation);
-  return tensor::ExpandShapeOp::create(b, loc, target, value, *reassociation);
+  return UnrealizedConversionCastOp::create(b, loc, type.clone(element), value).getResult(0);
 }
 
-Value Lowering::storedTransposed(Value value) {
-  std::optional<ConstantData> data = ConstantData::get(value);
-  if (!data)
-    return {};
-  ArrayRef<char> bytes = data->bytes();
-  int64_t rows = data->getType().getDimSize(0), cols = data->getType().getDimSize(1),
-          size = bytesPerElement(data->getType().getElementType());
-  std::vector<char> transposed(bytes.size());
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c)
-      std::copy_n(bytes.data() + (r * cols + c) * size, size,
-                  transposed.data() + (c * rows + r) * size);
-  return constantTensor(b, loc, storageType(data->getType().getElementType()), {cols, rows},
-                        transposed);
+Value Lowering::transpose(Value value, ArrayRef<int64_t> permutation) {
+  SmallVector<OpFoldResult> sizes = shapeOf(value), permuted;
+  for (int64_t d : permutation)
+    permuted.push_back(sizes[d]);
+  Value init = empty(permuted, cast<RankedTensorType>(value.getType()).getElementType());
+  return linalg::TransposeOp::create(b, loc, value, init, permutation).getResult()[0];
+}
+
+/// Row-major bytes of a tensor of `shape` in the order of its transpose.
+static std::vector<char> permuteBytes(ArrayRef<char> bytes, ArrayRef<int64_t> shape,
+                                      ArrayRef<int64_t> permutation, int64_t size) {
+  size_t rank = shape.size();
+  SmallVector<int64_t> strides(rank, size), extents, steps, index(rank, 0);
+  for (size_t d = rank - 1; d-- > 0;)
+    strides[d] = strides[d + 1] * shape[d + 1];
+  for (int64_t d : permutation) {
+    extents.push_back(shape[d]);
+    steps.push_back(strides[d]);
+  }
+  std::vector<char> result(bytes.size());
+  int64_t from = 0;
+  for (size_t to = 0; to < result.size(); to += size) {
+    std::copy_n(bytes.data() + from, size, result.data() + to);
+    // The next index of the transpose, the last dimension fastest.
+    for (size_t d = rank; d-- > 0;) {
+      from += steps[d];
+      if (++index[d] < extents[d])
+        break;
+      from -= steps[d] * extents[d];
+      index[d] = 0;
+    }
+  }
+  return result;
+}
+
+Value Lowering::storedPermuted(Value value, ArrayRef<int64_t> shape,
+                               ArrayRef<int64_t> permutation) {
+  if (std::optional<ConstantData> data = ConstantData::get(value)) {
+    Type element = data->getType().getElementType();
+    SmallVector<int64_t> permuted;
+    for (int64_t d : permutation)
+      permuted.push_back(shape[d]);
+    return constantTensor(
+        b, loc, storageType(element), permuted,
+        permuteBytes(data->bytes(), shape, permutation, bytesPerElement(element)));
+  }
+  value = stored(value);
+  auto type = cast<RankedTensorType>(value.getType());
+  if (type.getShape() != shape) {
+    auto target = type.clone(shape);
+    auto reassociation = getReassociationIndicesForReshape(type, target);
+    if (shape.size() < size_t(type.getRank()))
+      value = tensor::CollapseShapeOp::create(b, loc, target, value, *reassociation);
+    else
+      value = tensor::ExpandShapeOp::create(b, loc, target, value, *reassociation);
+  }
+  return transpose(value, permutation);
 }
 
 Value Lowering::scalar(Value tensor) {
@@ -106,11 +139,11 @@ Value Lowering::elementwise(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps,
   allMaps.push_back(b.getMultiDimIdentityMap(shape.size()));
   SmallVector<utils::IteratorType> loops(shape.size(), utils::IteratorType::parallel);
   Value init = empty(shape, element);
-  auto generic = linalg::GenericOp::create(
-      b, loc, TypeRange{init.getType()}, inputs, ValueRange{init}, allMaps, loops,
-      [&](OpBuilder &inner, Location, ValueRange args) {
-        linalg::YieldOp::create(inner, loc, body(inner, args));
-      });
+  auto generic =
+      linalg::GenericOp::create(b, loc, TypeRange{init.getType()}, inputs, ValueRange{init},
+                                allMaps, loops, [&](OpBuilder &inner, Location, ValueRange args) {
+                                  linalg::YieldOp::create(inner, loc, body(inner, args));
+                                });
   return generic.getResult(0);
 }
 
@@ -125,11 +158,11 @@ Value Lowering::contract(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps, Affin
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(element));
   Value init =
       linalg::FillOp::create(b, loc, ValueRange{zero}, ValueRange{empty(shape, element)}).result();
-  auto generic = linalg::GenericOp::create(
-      b, loc, TypeRange{init.getType()}, inputs, ValueRange{init}, allMaps, loops,
-      [&](OpBuilder &inner, Location, ValueRange args) {
-        linalg::YieldOp::create(inner, loc, body(inner, args));
-      });
+  auto generic =
+      linalg::GenericOp::create(b, loc, TypeRange{init.getType()}, inputs, ValueRange{init},
+                                allMaps, loops, [&](OpBuilder &inner, Location, ValueRange args) {
+                                  linalg::YieldOp::create(inner, loc, body(inner, args));
+                                });
   return generic.getResult(0);
 }
 
@@ -152,8 +185,8 @@ Value Lowering::roundAndSaturate(OpBuilder &b, Location loc, Value x, Value zero
   float high = std::ldexp(1.0f, isUnsigned ? width : width - 1) - 1;
   Value zeroFloat = arith::SIToFPOp::create(b, loc, b.getF32Type(), zero);
   Value rounded = math::RoundEvenOp::create(b, loc, x);
-  // A sum that f32 cannot hold lies far outside of the range, so its rounding does not matter. maxnumf sends NaN to
-  // the lower bound.
+  // A sum that f32 cannot hold lies far outside of the range, so its rounding does not matter.
+  // maxnumf sends NaN to the lower bound.
   Value value = arith::AddFOp::create(b, loc, rounded, zeroFloat);
   value = arith::MaxNumFOp::create(b, loc, value, constant(low));
   if (atZero)

@@ -33,11 +33,13 @@ struct Lowering {
 
   /// `value` in storage form.
   Value stored(Value value);
-  /// A constant in storage form with its elements regarded as `shape`, or transposed where it is a matrix.
-  Value storedAs(Value value, ArrayRef<int64_t> shape);
-  /// Nothing where `value` is not constant.
-  Value storedTransposed(Value value);
-  /// A rank-0 tensor as a number: f32, or an integer widened to i32 by the signedness of its elements.
+  /// `value` in storage form, its elements regarded as `shape` and then transposed; a constant is
+  /// written so.
+  Value storedPermuted(Value value, ArrayRef<int64_t> shape, ArrayRef<int64_t> permutation);
+  /// linalg.transpose: dimension d of the result is dimension permutation[d] of `value`.
+  Value transpose(Value value, ArrayRef<int64_t> permutation);
+  /// A rank-0 tensor as a number: f32, or an integer widened to i32 by the signedness of its
+  /// elements.
   Value scalar(Value tensor);
 
   Value constantF32(float value);
@@ -47,7 +49,8 @@ struct Lowering {
   Value empty(ArrayRef<OpFoldResult> shape, Type element);
   SmallVector<OpFoldResult> shapeOf(Value tensor);
 
-  /// linalg.generic: inputs with their maps, one result over `shape`, identity for its map. All loops parallel.
+  /// linalg.generic: inputs with their maps, one result over `shape`, identity for its map. All
+  /// loops parallel.
   Value elementwise(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps, ArrayRef<OpFoldResult> shape,
                     Type element, BodyFn body);
   /// linalg.generic that accumulates into zeros. `reductions` are its reduction loops.
@@ -55,9 +58,11 @@ struct Lowering {
                  ArrayRef<unsigned> reductions, ArrayRef<OpFoldResult> shape, Type element,
                  BodyFn body);
 
-  /// Widens a stored integer to `type` by the signedness of `element`, the type it has in the lowbit op.
+  /// Widens a stored integer to `type` by the signedness of `element`, the type it has in the
+  /// lowbit op.
   static Value widen(OpBuilder &b, Location loc, Value stored, Type element, Type type);
-  /// saturate(round_half_even(x) + zero) in storage form of `element`; `atZero` clamps at zero from below (Relu).
+  /// saturate(round_half_even(x) + zero) in storage form of `element`; `atZero` clamps at zero from
+  /// below (Relu).
   static Value roundAndSaturate(OpBuilder &b, Location loc, Value x, Value zero, Type element,
                                 bool atZero);
 };
@@ -68,8 +73,8 @@ LogicalResult lowerLinear(LinearOp op, OpBuilder &b, Value &result);
 LogicalResult lowerConv(ConvOp op, OpBuilder &b, Value &result);
 LogicalResult lowerGather(GatherOp op, OpBuilder &b, Value &result);
 
-/// (q - zero) * scale over a whole tensor in storage form, whose lowbit element type is `element`: the map takes
-/// the loops of `q` to an element of scale and zero.
+/// (q - zero) * scale over a whole tensor in storage form, whose lowbit element type is `element`:
+/// the map takes the loops of `q` to an element of scale and zero.
 Value dequantizeStored(Lowering &l, Value q, Type element, Value scale, Value zero, AffineMap map);
 
 } // namespace lowbit

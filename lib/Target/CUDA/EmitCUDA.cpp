@@ -39,12 +39,12 @@ struct EmitCUDA : lowbit::impl::EmitCUDABase<EmitCUDA> {
     llvm::sys::path::append(path, name);
     std::error_code error;
     llvm::raw_fd_ostream stream(path, error);
-    stream << bytes;
-    stream.close();
-    if (stream.has_error()) {
+    if (!error) {
+      stream << bytes;
+      stream.close();
       error = stream.error();
-      stream.clear_error();
     }
+    stream.clear_error();
     return error ? getOperation().emitError() << "cannot write " << path << ": " << error.message() : success();
   }
 

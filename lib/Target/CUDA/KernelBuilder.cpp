@@ -164,8 +164,12 @@ gpu::GPUFuncOp cuda::beginKernel(KernelBuilder &b, ModuleOp module, StringRef na
   kernel.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({static_cast<int32_t>(launch.threads), 1, 1}));
   kernel->setAttr("lowbit.launch", b.getDenseI64ArrayAttr({launch.threads, launch.rowsPerBlock, launch.blocksN,
                                                            launch.sharedBytes}));
-  for (int64_t i = 0; i < pointers; ++i)
+  for (int64_t i = 0; i < pointers; ++i) {
     kernel.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
+    // The last is the output; what is never written may be read through the read-only cache.
+    if (i + 1 < pointers)
+      kernel.setArgAttr(i, LLVM::LLVMDialect::getReadonlyAttrName(), b.getUnitAttr());
+  }
   b.setInsertionPointToStart(&kernel.getBody().front());
   return kernel;
 }

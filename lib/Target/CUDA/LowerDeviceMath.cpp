@@ -11,9 +11,11 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <limits>
 
 namespace lowbit {
 #define GEN_PASS_DEF_LOWERDEVICEMATH
@@ -25,6 +27,10 @@ using namespace lowbit;
 /// The LLVM intrinsic that the code generator turns into correctly rounded instructions; "" where there is none.
 static StringRef intrinsicOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, StringRef>(op)
+      .Case([](arith::MaximumFOp) { return "maximum"; })
+      .Case([](arith::MaxNumFOp) { return "maxnum"; })
+      .Case([](arith::MinimumFOp) { return "minimum"; })
+      .Case([](arith::MinNumFOp) { return "minnum"; })
       .Case([](math::AbsFOp) { return "fabs"; })
       .Case([](math::CeilOp) { return "ceil"; })
       .Case([](math::CopySignOp) { return "copysign"; })
@@ -36,9 +42,40 @@ static StringRef intrinsicOf(Operation *op) {
       .Default(StringRef());
 }
 
+/// Ops that the upstream patterns leave to a library, in terms of ones that they do not.
+static bool rewriteInTermsOfOthers(Operation *op) {
+  if (op->getNumResults() != 1 || op->getNumOperands() == 0)
+    return false;
+  ImplicitLocOpBuilder b(op->getLoc(), op);
+  Value x = op->getOperand(0), result;
+  auto constant = [&](double value) -> Value { return arith::ConstantOp::create(b, b.getFloatAttr(x.getType(), value)); };
+  auto compare = [&](arith::CmpFPredicate predicate, Value a, Value c) { return arith::CmpFOp::create(b, predicate, a, c); };
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (isa<VectorType>(x.getType()))
+    return false;
+  if (isa<math::Log10Op>(op)) {
+    result = arith::MulFOp::create(b, math::LogOp::create(b, x), constant(0.43429448190325182765));
+  } else if (isa<math::AbsIOp>(op)) {
+    Value zero = arith::ConstantOp::create(b, b.getIntegerAttr(x.getType(), 0));
+    result = arith::MaxSIOp::create(b, x, arith::SubIOp::create(b, zero, x));
+  } else if (isa<math::IsNaNOp>(op)) {
+    result = compare(arith::CmpFPredicate::UNO, x, x);
+  } else if (isa<math::IsInfOp>(op)) {
+    result = compare(arith::CmpFPredicate::OEQ, math::AbsFOp::create(b, x), constant(kInfinity));
+  } else if (isa<math::IsFiniteOp>(op)) {
+    result = compare(arith::CmpFPredicate::OLT, math::AbsFOp::create(b, x), constant(kInfinity));
+  } else {
+    return false;
+  }
+  op->replaceAllUsesWith(ValueRange{result});
+  op->erase();
+  return true;
+}
+
 namespace {
 struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
   void runOnOperation() override {
+    getOperation().walk([&](Operation *op) { lowered += rewriteInTermsOfOthers(op); });
     // Polynomials are for f32; narrower floats pass through it. f64 functions stay, and emission names them.
     RewritePatternSet patterns(&getContext());
     static const llvm::StringSet<> expanded = {"math.exp2", "math.sinh",  "math.cosh", "math.tan",   "math.asinh", "math.acosh",

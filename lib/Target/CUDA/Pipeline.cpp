@@ -17,6 +17,7 @@
 #include "mlir/Dialect/Linalg/Passes.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/IR/LLVMContext.h"
@@ -30,6 +31,17 @@ using namespace lowbit::cuda;
 static constexpr int64_t kLinalgBlock = 256;
 
 void cuda::buildToKernelsPipeline(OpPassManager &manager) {
+  manager.addPass(createScheduleCUDA());
+  manager.addPass(createLowbitToLinalg());
+  manager.addPass(createConvertONNXToLinalg());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  // Transposes around kernels become index maps of the elementwise ops beside them.
+  manager.addPass(createLinalgGeneralizeNamedOpsPass());
+  manager.addPass(createLinalgElementwiseOpFusionPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
   buildBufferizePipeline(manager);
   LinalgToGPULoopsOptions loops;
   loops.blockSize = kLinalgBlock;
@@ -172,18 +184,13 @@ LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
 
 LogicalResult cuda::buildKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels) {
   PassManager manager(module.getContext(), ModuleOp::getOperationName());
-  manager.addPass(createScheduleCUDA());
-  manager.addPass(createLowbitToLinalg());
-  manager.addPass(createConvertONNXToLinalg());
-  manager.addPass(createReconcileUnrealizedCastsPass());
-  manager.addPass(createCanonicalizerPass());
-  manager.addPass(createCSEPass());
-  manager.addPass(createLinalgGeneralizeNamedOpsPass());
-  manager.addPass(createLinalgElementwiseOpFusionPass());
-  manager.addPass(createCanonicalizerPass());
-  manager.addPass(createCSEPass());
   buildToKernelsPipeline(manager);
   if (failed(manager.run(module)))
     return failure();
   return compileKernels(module, options, kernels);
+}
+
+void cuda::registerPipelines() {
+  PassPipelineRegistration<>("lowbit-to-cuda-kernels", "quantized form to GPU kernels and their launches on buffers",
+                             [](OpPassManager &manager) { buildToKernelsPipeline(manager); });
 }

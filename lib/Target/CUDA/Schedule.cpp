@@ -175,9 +175,25 @@ struct Tile {
 // Ordered from the largest: on equal cost the earlier one wins. Results per thread bound the registers: a warp's tile
 // of 64 × 64 takes 128 for the sums. Weight-only kernels keep two sets of sums, of the group and of all.
 static constexpr Tile kMmaTiles[] = {{128, 128, 2, 2}, {128, 64, 2, 2}, {64, 128, 1, 4}, {64, 64, 2, 2}, {128, 32, 4, 1},
-                                     {64, 32, 2, 2},   {128, 16, 4, 1}, {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}};
+                                     {64, 32, 2, 2},   {128, 16, 4, 1}, {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}, {16, 32, 1, 2}};
 static constexpr Tile kWeightOnlyTiles[] = {{64, 128, 1, 4}, {128, 64, 2, 2}, {64, 64, 2, 2}, {64, 32, 2, 2},
-                                            {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}};
+                                            {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}, {16, 32, 1, 2}};
+
+// A machine to compare tiles on: an A100. What counts is which tile is better, not the figures.
+static constexpr int64_t kMultiprocessors = 108;
+static constexpr double kLatencyPerStep = 100, kLatency = 1000; // Cycles that a lone block waits.
+
+/// Cycles of one multiprocessor for one block and 64 k: small tiles cost copies, large ones waste rows and columns.
+static double cyclesPerStep(const Schedule &s, const Tile &tile, int64_t rows) {
+  bool weightOnly = s.generator == "cuda.w4a16";
+  double rowBytes = weightOnly ? 128 : 64, columnBytes = 8 * s.bits, loadedRowBytes = weightOnly ? 256 : 64;
+  double multiply = tile.m * tile.n * 64.0 / (weightOnly ? 1024 : 2048);
+  // Warps side by side read the same rows, warps above each other the same columns.
+  double fragments = (tile.m * tile.warpsN * rowBytes + tile.n * tile.warpsM * columnBytes) / 128;
+  double copies = (std::min(tile.m, rows) * loadedRowBytes + tile.n * columnBytes) / 64;
+  double unpack = weightOnly ? tile.n * tile.warpsM * 64.0 / 75 : 0;
+  return multiply + fragments + copies + unpack;
+}
 
 void cuda::chooseTiles(Schedule &s, int64_t rows) {
   if (s.generator == "cuda.gather") {
@@ -195,18 +211,15 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
     s.tileM = s.threads() / s.tileN;
     return;
   }
-  // Time of one multiprocessor ~ waves of blocks × time of a block. A block's time is its multiplications
-  // at full rate plus the bytes that it copies, weighted by what shared memory moves per cycle: small tiles
-  // cost traffic, large ones waste rows, columns and multiprocessors.
-  constexpr int64_t kMultiprocessors = 108;
+  bool weightOnly = s.generator == "cuda.w4a16";
+  ArrayRef<Tile> tiles = weightOnly ? ArrayRef<Tile>(kWeightOnlyTiles) : ArrayRef<Tile>(kMmaTiles);
+  int64_t steps = (s.k + 63) / 64;
   double best = 0;
   const Tile *choice = nullptr;
-  ArrayRef<Tile> tiles = s.generator == "cuda.w4a16" ? ArrayRef<Tile>(kWeightOnlyTiles) : ArrayRef<Tile>(kMmaTiles);
   for (const Tile &tile : tiles) {
     int64_t blocks = ((rows + tile.m - 1) / tile.m) * ((s.n + tile.n - 1) / tile.n);
-    int64_t waves = (blocks + kMultiprocessors - 1) / kMultiprocessors;
-    double block = double(tile.m) * tile.n / 32 + (tile.m + tile.n) * 4.0 + 256;
-    double cost = waves * block;
+    double cost = double((blocks + kMultiprocessors - 1) / kMultiprocessors) * steps * cyclesPerStep(s, tile, rows) +
+                  kLatencyPerStep * steps + kLatency;
     if (!choice || cost < best) {
       best = cost;
       choice = &tile;

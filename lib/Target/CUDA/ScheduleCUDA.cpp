@@ -117,7 +117,8 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
     s.conv = convShape(conv);
     if (!s.conv)
       return no("the convolution has three or more spatial axes, or a dynamic size other than the batch");
-    rowsHere = s.conv->outH * s.conv->outW * (input.isDynamicDim(0) ? 1 : input.getDimSize(0));
+    int64_t pixels = s.conv->outH * s.conv->outW;
+    rowsHere = input.isDynamicDim(0) ? std::max<int64_t>(rows, pixels) : pixels * input.getDimSize(0);
   } else if (output.hasStaticShape()) {
     rowsHere = output.getNumElements() / std::max<int64_t>(s.n, 1);
   }

@@ -8,7 +8,8 @@ import difflib
 import re
 from typing import NoReturn
 
-FORMS = ("onnx", "qdq", "quantized", "scheduled", "llvm", "asm", "ptx", "cubin")
+DEVICE_FORMS = ("ptx", "cubin")
+FORMS = ("onnx", "float", "qdq", "quantized", "scheduled", "llvm", "asm", *DEVICE_FORMS)
 
 
 class UsageError(Exception):

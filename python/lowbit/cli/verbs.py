@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ..bench import bench as run_bench
-from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit
+from .arguments import DEVICE_FORMS
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit, emit_device_code
 from ..data import open_data
 from ..errors import InvalidInput, Unavailable
 from ..eval import evaluate
 from ..eval.table import print_report
 from ..feeds import Feeder
-from ..output import check_free, whole, write_bytes
+from ..output import check_free, whole, write_bytes, write_folder
 from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
@@ -148,14 +149,27 @@ def compile(options: Namespace) -> int:
 
 
 def _emit(options: Namespace, log: Log, arguments: dict[str, Any]) -> int:
+    if options.emit in DEVICE_FORMS and (options.out or options.emit == "cubin"):
+        return _emit_device_code(options, log, arguments)
     content = emit(options.model, options.emit, **arguments)
     if options.out:
         write_bytes(options.out, content, force=options.force)
         log.say(f"wrote {options.out}: {size(len(content))}")
-    elif options.emit == "cubin" and sys.stdout.isatty():
-        raise InvalidInput("a cubin is not text: name a file with -o")
     else:
         sys.stdout.buffer.write(content)
+    return 0
+
+
+def _emit_device_code(options: Namespace, log: Log, arguments: dict[str, Any]) -> int:
+    """A folder with one file per kernel and architecture, and kernels.json."""
+    if not options.out:
+        raise InvalidInput("cubins are files: name a folder for them with -o")
+    files = emit_device_code(options.model, options.emit, **arguments)
+    write_folder(options.out, files, force=options.force)
+    table = json.loads(files["kernels.json"])
+    log.say(f"wrote {options.out}: {len(table['kernels'])} kernels, {size(sum(map(len, files.values())))}")
+    if options.json:
+        print(json.dumps(table, indent=1))
     return 0
 
 

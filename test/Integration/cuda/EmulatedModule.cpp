@@ -37,14 +37,16 @@ static DialectRegistry makeRegistry() {
   return registry;
 }
 
-EmulatedModule::EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate)
+EmulatedModule::EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate, int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
   root = parseSourceString<ModuleOp>(text, &context);
   if (!root)
     return;
   PassManager generate(&context);
-  generate.addPass(createScheduleCUDA());
+  ScheduleCUDAOptions scheduling;
+  scheduling.rows = rows;
+  generate.addPass(createScheduleCUDA(scheduling));
   generate.addPass(createGenerateCUDA());
   if (failed(generate.run(*root)))
     return;

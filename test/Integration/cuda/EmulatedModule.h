@@ -29,8 +29,9 @@ struct Tensor {
 /// launches run one after the other in the emulator. Beside launches it understands transposes and casts, nothing else.
 class EmulatedModule {
 public:
-  /// `mutate` changes the text of the generated code before it is compiled. Check `error` before anything else.
-  explicit EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate = {});
+  /// `mutate` changes the text of the generated code before it is compiled; tiles are chosen for `rows` where the module
+  /// leaves them open. Check `error` before anything else.
+  explicit EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate = {}, int64_t rows = 256);
   ~EmulatedModule();
 
   /// Runs @main_graph on its one argument; the result of its return. On failure `error` says why.

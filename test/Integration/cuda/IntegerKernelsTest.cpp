@@ -10,9 +10,10 @@
 using namespace lowbit;
 using namespace lowbit::test;
 
-static void expectExact(IntegerLayer layer, std::vector<int64_t> rows, bool dynamic = true) {
+/// `expected`: for how many rows tiles are chosen, and so which.
+static void expectExact(IntegerLayer layer, std::vector<int64_t> rows, bool dynamic = true, int64_t expected = 256) {
   layer.draw();
-  EmulatedModule module(layer.text(dynamic));
+  EmulatedModule module(layer.text(dynamic), {}, expected);
   ASSERT_EQ(module.error, "");
   for (int64_t count : rows) {
     Tensor x = layer.randomInput(count), y = layer.expected(x);
@@ -32,6 +33,7 @@ TEST(IntegerLinear, OddShapes) {
       IntegerLayer layer;
       layer.n = n, layer.k = k, layer.seed = unsigned(n * 1000 + k);
       expectExact(layer, {1, 7, 130});
+      expectExact(layer, {128}, true, /*expected=*/k % 2 ? 20000 : 1000000);
     }
 }
 
@@ -75,6 +77,7 @@ TEST(IntegerConv, Shapes) {
       layer.conv = conv(channels, 9, 16, 3, stride, 1);
       layer.seed = unsigned(channels * 10 + stride);
       expectExact(layer, {1, 2});
+      expectExact(layer, {2}, true, /*expected=*/1000000);
     }
 }
 

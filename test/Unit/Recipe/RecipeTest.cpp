@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Recipe/Recipe.h"
 #include "gtest/gtest.h"
+#include <random>
 
 using namespace lowbit;
 using Granularity = Scheme::Granularity;
@@ -130,6 +131,33 @@ TEST(Recipe, RefusesWhatIsNotYaml) {
   refused("a: &x 1\nb: *x\n");
   refused(StringRef("\0\n\1", 3));
   EXPECT_EQ(refused("int9").substr(0, 37), "no recipe 'int9': neither a file nor ");
+}
+
+TEST(Recipe, DamagedTextIsRefusedOrHarmless) {
+  RecipeError error;
+  Recipe::load("\n" + std::string(200000, '['), error);
+  Recipe::load("\n" + std::string(200000, '{'), error);
+  std::string nested = "\n";
+  for (int i = 0; i < 5000; ++i)
+    nested += std::string(i, ' ') + "a:\n";
+  Recipe::load(nested, error);
+  std::mt19937 random(0);
+  std::string whole = Recipe::namedRecipeText("int4").str();
+  for (int i = 0; i < 20000; ++i) {
+    std::string text = whole;
+    for (int edits = 0; edits < 3; ++edits)
+      switch (size_t at = random() % text.size(); random() % 3) {
+      case 0:
+        text[at] = char(random());
+        break;
+      case 1:
+        text.erase(at, random() % 20);
+        break;
+      default:
+        text.insert(at, whole.substr(random() % whole.size(), random() % 20));
+      }
+    Recipe::load(text + "\n", error);
+  }
 }
 
 TEST(Recipe, WhatIsNotThereYetIsListed) {

@@ -26,7 +26,7 @@ def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"rows", "rows", "int64_t", "256",
-           "Rows of a matrix product (or images × pixels) that tiles are chosen for where a dimension is dynamic">,
+           "Rows of a matrix product (or images × pixels, at least one image) that tiles are chosen for where a size is dynamic">,
   ];
   let statistics = [
     Statistic<"scheduled", "layers scheduled", "Layers that became a launch">,

@@ -37,16 +37,17 @@ struct BuildOptions {
   std::string emulatorPath;
 };
 
-/// Scheduled form (launches and linalg on tensors, after lowbit-schedule-cuda) to kernels on buffers: bufferizes, generates,
-/// outlines what linalg is left as kernels.
+/// Quantized form to kernels on buffers: schedules for CUDA, decomposes the rest into linalg, bufferizes, generates, and
+/// outlines the linalg ops as kernels too.
 void buildToKernelsPipeline(OpPassManager &manager);
+/// The above as lowbit-to-cuda-kernels.
+void registerPipelines();
 
 /// Compiles every gpu.module of a module that buildToKernelsPipeline made. On failure a diagnostic says why and `kernels` is
 /// empty.
 LogicalResult compileKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels);
 
-/// Quantized form to kernels: schedules for CUDA, decomposes the rest into linalg, and compiles. `module` is consumed: it is left
-/// in a form that nothing else understands.
+/// Both. `module` is consumed: it is left in a form that nothing else understands.
 LogicalResult buildKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels);
 
 } // namespace lowbit::cuda

@@ -54,6 +54,13 @@ class Program:
         self.lines.append(f"{name} = builtin.unrealized_conversion_cast {value} : {hidden} to {result}")
         return name, result
 
+    def opaque(self, value, kind):
+        """The value in its own type, no constant to the pass."""
+        hidden = re.sub(r"tensor<\d+", "tensor<?", kind, count=1)
+        there, back = self.name(), self.name()
+        self.lines += [f"{there} = tensor.cast {value} : {kind} to {hidden}", f"{back} = tensor.cast {there} : {hidden} to {kind}"]
+        return back, kind
+
     def op(self, text, operands, result):
         """`text` has {} for the operands in order; their types follow."""
         name = self.name()
@@ -178,11 +185,14 @@ def epilogue(acc, bias, xs, ws, ys, yz, relu, out, channel):
     return saturate(y, yz, out, relu)
 
 
-def integer_case(p, op, x, w, attributes, result, contraction, channel, inp, bias, relu, out, per_tensor=False):
+def integer_case(p, op, x, w, attributes, result, contraction, channel, inp, bias, relu, out, per_tensor=False,
+                 opaque=False):
     xs, xz = scales(()), random((), inp)
     ws = scales(() if per_tensor else (w.shape[0],))
     acc = wrap(contraction(x - xz, w))
     operands = [p.dynamic(x, inp), p.constant(w, "i8"), p.constant(ws, "f32")]
+    if opaque:
+        operands[1:] = [p.opaque(*operand) for operand in operands[1:]]
     text = f"lowbit.{op} {{}}, {{}} scale({{}})"
     b = None
     if bias:
@@ -212,6 +222,8 @@ def float_case(p, op, x, w, element, attributes, result, contraction, channel, g
         s, z = (a.reshape((-1,) + (1,) * (w.ndim - 1)) for a in (ws, wz))
     y = contraction(x, (w - z).astype(F) * s)
     operands = [p.dynamic(x, "f32"), p.constant(w, element), p.constant(ws, "f32")]
+    if element == "i8":
+        operands[1] = p.opaque(*operands[1])
     text = f"lowbit.{op} {{}}, {{}} scale({{}})"
     if asymmetric:
         text += " zero({})"
@@ -239,7 +251,7 @@ def linear(p):
     for inp, bias, relu, out in (("ui8", True, True, "ui8"), ("i8", False, False, "i8"), ("ui8", True, True, "f32"),
                                  ("i8", True, False, "ui8"), ("ui8", False, True, "i8")):
         x, w = random((3, 2, 9), inp), random((5, 9), "i8")
-        integer_case(p, "linear", x, w, [], "tensor<?x2x5x{}>", matmul, 2, inp, bias, relu, out, per_tensor=out == "i8")
+        integer_case(p, "linear", x, w, [], "tensor<?x2x5x{}>", matmul, 2, inp, bias, relu, out, per_tensor=out == "i8", opaque=inp == "i8")
     # The accumulator wraps.
     integer_case(p, "linear", random((2, 9), "ui8"), random((5, 9), "i8"), [], "tensor<?x5x{}>", matmul, 1, "ui8", 2**31 - 5, False, "f32")
     for element, group, asymmetric in (("ui4", 4, True), ("i4", 3, False), ("ui8", 16, True), ("i8", 0, False), ("ui4", 0, True)):
@@ -255,8 +267,8 @@ def convolution(strides, pads, dilations, groups):
         acc = np.zeros((x.shape[0], w.shape[0], *out), x.dtype)
         per, filters = w.shape[1], w.shape[0] // groups
         for f in range(w.shape[0]):
-            for c in range(per):
-                for tap in np.ndindex(*w.shape[2:]):
+            for tap in np.ndindex(*w.shape[2:]):
+                for c in range(per):
                     window = tuple(slice(tap[d] * dilations[d], tap[d] * dilations[d] + (out[d] - 1) * strides[d] + 1, strides[d])
                                    for d in range(n))
                     acc[:, f] = acc[:, f] + x[(slice(None), f // filters * per + c) + window] * w[(f, c) + tap]
@@ -283,7 +295,7 @@ def conv(p):
         static = "x".join(map(str, shape[1:])) if i % 2 == 0 else f"{shape[1]}x" + "x".join("?" * (len(shape) - 2))
         result = f"tensor<?x{static}x{{}}>"
         inp, bias, relu, out = modes[i % len(modes)]
-        integer_case(p, "conv", random(xs, inp), random(ws, "i8"), attributes, result, run, 1, inp, bias, relu, out)
+        integer_case(p, "conv", random(xs, inp), random(ws, "i8"), attributes, result, run, 1, inp, bias, relu, out, opaque=i in (1, 2, 4))
         element, group = (("ui4", 4), ("i8", 0), ("i4", 5))[i % 3]
         float_case(p, "conv", rng.normal(0, 1, xs).astype(F), random(ws, element), element, attributes, result, run, 1, group,
                    element == "ui4", bias, relu)

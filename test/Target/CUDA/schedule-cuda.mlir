@@ -1,0 +1,103 @@
+// RUN: lowbit-opt %s --lowbit-schedule-cuda --split-input-file --verify-diagnostics | FileCheck %s
+
+// Two layers of equal shapes share a kernel, whatever their activation function, zero points and weights.
+// CHECK: lowbit_rt.kernel @linear_u8_u8_16x64 generator("cuda.mma_s8") schedule({input = "u8", k = 64 : i64, n = 16 : i64, output = "u8", stages = 2 : i64, tile = array<i64: 16, 32, 64>, warps = array<i64: 1, 2>})
+// CHECK-NOT: lowbit_rt.kernel
+// CHECK-LABEL: func.func @shared
+func.func @shared(%x: tensor<?x64xui8>) -> (tensor<?x16xui8>, tensor<?x16xui8>) {
+  %w = arith.constant dense<3> : tensor<16x64xi8>
+  %ws = arith.constant dense<0.01> : tensor<16xf32>
+  %b = arith.constant dense<100> : tensor<16xi32>
+  %s = arith.constant dense<0.1> : tensor<f32>
+  %z = "onnx.Constant"() {value = dense<7> : tensor<ui8>} : () -> tensor<ui8>
+  %z1 = "onnx.Constant"() {value = dense<9> : tensor<ui8>} : () -> tensor<ui8>
+  // CHECK: %[[X:.*]] = builtin.unrealized_conversion_cast %arg0 : tensor<?x64xui8> to tensor<?x64xi8>
+  // Bias 100 - 7 * 64 * 3, twice the clamp bounds of relu less the zero point.
+  // CHECK: dense<[0, 248, 7, 0, 117901063, {{.*}}, -1244, {{.*}}]> : tensor<84xi32>
+  // CHECK: lowbit_rt.launch @linear_u8_u8_16x64 ins(%[[X]], {{.*}} : tensor<?x64xi8>, tensor<2048xi8>, tensor<84xi32>) outs({{.*}} : tensor<?x16xi8>) {layer = "fc1"} -> tensor<?x16xi8>
+  %y = lowbit.linear %x, %w scale(%ws) bias(%b) input_scale(%s) input_zero(%z) output_scale(%s) output_zero(%z) {layer = "fc1", relu}
+    : (tensor<?x64xui8>, tensor<16x64xi8>, tensor<16xf32>, tensor<16xi32>, tensor<f32>, tensor<ui8>, tensor<f32>, tensor<ui8>) -> tensor<?x16xui8>
+  // CHECK: dense<[-9, 246, 9, 0
+  // CHECK: lowbit_rt.launch @linear_u8_u8_16x64
+  %v = lowbit.linear %x, %w scale(%ws) input_scale(%s) input_zero(%z) output_scale(%s) output_zero(%z1) {layer = "fc2"}
+    : (tensor<?x64xui8>, tensor<16x64xi8>, tensor<16xf32>, tensor<f32>, tensor<ui8>, tensor<f32>, tensor<ui8>) -> tensor<?x16xui8>
+  return %y, %v : tensor<?x16xui8>, tensor<?x16xui8>
+}
+
+// -----
+
+// A convolution runs channels last.
+// CHECK: lowbit_rt.kernel @conv3x3_u8_f32_32x144 generator("cuda.mma_s8") schedule({conv = array<i64: 16, 8, 8, 3, 3, 2, 2, 1, 1, 1, 1, 4, 4>,
+// CHECK-LABEL: func.func @conv
+func.func @conv(%x: tensor<?x16x8x8xui8>) -> tensor<?x32x4x4xf32> {
+  %w = arith.constant dense<1> : tensor<32x16x3x3xi8>
+  %ws = arith.constant dense<0.01> : tensor<32xf32>
+  %s = arith.constant dense<0.1> : tensor<f32>
+  %z = "onnx.Constant"() {value = dense<7> : tensor<ui8>} : () -> tensor<ui8>
+  // CHECK: linalg.transpose ins({{.*}} : tensor<?x16x8x8xi8>) outs({{.*}} : tensor<?x8x8x16xi8>) permutation = [0, 2, 3, 1]
+  // CHECK: %[[Y:.*]] = lowbit_rt.launch @conv3x3_u8_f32_32x144 {{.*}} -> tensor<?x4x4x32xf32>
+  // CHECK: linalg.transpose ins(%[[Y]] : tensor<?x4x4x32xf32>) outs({{.*}} : tensor<?x32x4x4xf32>) permutation = [0, 3, 1, 2]
+  %y = lowbit.conv %x, %w scale(%ws) input_scale(%s) input_zero(%z)
+    {layer = "c", strides = array<i64: 2, 2>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>}
+    : (tensor<?x16x8x8xui8>, tensor<32x16x3x3xi8>, tensor<32xf32>, tensor<f32>, tensor<ui8>) -> tensor<?x32x4x4xf32>
+  return %y : tensor<?x32x4x4xf32>
+}
+
+// -----
+
+// CHECK: lowbit_rt.kernel @conv3x3_i8_i8_8x9 generator("cuda.direct_s8") schedule({{.*}}groups = 8 : i64
+func.func @depthwise(%x: tensor<1x8x6x6xi8>) -> tensor<1x8x6x6xi8> {
+  %w = arith.constant dense<1> : tensor<8x1x3x3xi8>
+  %s = arith.constant dense<0.1> : tensor<f32>
+  %z = arith.constant dense<0> : tensor<i8>
+  %y = lowbit.conv %x, %w scale(%s) input_scale(%s) input_zero(%z) output_scale(%s) output_zero(%z)
+    {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>, groups = 8 : i64}
+    : (tensor<1x8x6x6xi8>, tensor<8x1x3x3xi8>, tensor<f32>, tensor<f32>, tensor<i8>, tensor<f32>, tensor<i8>) -> tensor<1x8x6x6xi8>
+  return %y : tensor<1x8x6x6xi8>
+}
+
+// -----
+
+// Few rows get a tile of 16.
+// CHECK: lowbit_rt.kernel @linear_w4g32_512x256 generator("cuda.w4a16") schedule({bits = 4 : i64, group = 32 : i64, input = "f32", k = 256 : i64, n = 512 : i64, output = "f32", stages = 4 : i64, tile = array<i64: 16, 32, 64>, warps = array<i64: 1, 2>})
+// CHECK-LABEL: func.func @weight_only
+func.func @weight_only(%x: tensor<1x1x256xf32>) -> tensor<1x1x512xf32> {
+  %w = "onnx.Constant"() {value = dense<3> : tensor<512x256xui4>} : () -> tensor<512x256xui4>
+  %s = arith.constant dense<0.1> : tensor<512x8xf32>
+  %z = "onnx.Constant"() {value = dense<7> : tensor<512x8xui4>} : () -> tensor<512x8xui4>
+  // 512 × 256 × 4 bits; 20 + 512 + 8 × 512 words, 8 × 512 bytes.
+  // CHECK: lowbit_rt.launch @linear_w4g32_512x256 ins(%arg0, {{.*}} : tensor<1x1x256xf32>, tensor<16384xi32>, tensor<5652xi32>)
+  %y = lowbit.linear %x, %w scale(%s) zero(%z) {layer = "l", group = 32 : i64}
+    : (tensor<1x1x256xf32>, tensor<512x256xui4>, tensor<512x8xf32>, tensor<512x8xui4>) -> tensor<1x1x512xf32>
+  return %y : tensor<1x1x512xf32>
+}
+
+// -----
+
+// CHECK: lowbit_rt.kernel @gather_w8_40x24 generator("cuda.gather")
+func.func @gather(%i: tensor<?xi64>) -> tensor<?x24xf32> {
+  %w = arith.constant dense<3> : tensor<40x24xi8>
+  %s = arith.constant dense<0.1> : tensor<40xf32>
+  %y = lowbit.gather %w[%i] scale(%s) : (tensor<40x24xi8>, tensor<?xi64>, tensor<40xf32>) -> tensor<?x24xf32>
+  return %y : tensor<?x24xf32>
+}
+
+// -----
+
+// What has no kernel stays, and says why.
+// CHECK-LABEL: func.func @left
+func.func @left(%x: tensor<4x96xf32>, %w: tensor<8x96xi8>, %v: tensor<1x4x?x?xf32>) -> (tensor<4x8xf32>, tensor<4x8xf32>, tensor<1x4x?x?xf32>) {
+  %s = arith.constant dense<0.1> : tensor<f32>
+  // CHECK: lowbit.linear {{.*}}lowbit.fallback = "its weight is not a constant"
+  // expected-remark@+1 {{no CUDA kernel: its weight is not a constant; runs as its decomposition}}
+  %a = lowbit.linear %x, %w scale(%s) : (tensor<4x96xf32>, tensor<8x96xi8>, tensor<f32>) -> tensor<4x8xf32>
+  %c = arith.constant dense<1> : tensor<8x96xi8>
+  %g = arith.constant dense<0.1> : tensor<8x4xf32>
+  // expected-remark@+1 {{no CUDA kernel: weight groups of 24 are not a multiple of 16; runs as its decomposition}}
+  %b = lowbit.linear %x, %c scale(%g) {group = 24 : i64} : (tensor<4x96xf32>, tensor<8x96xi8>, tensor<8x4xf32>) -> tensor<4x8xf32>
+  %f = arith.constant dense<1> : tensor<4x4x1x1xi8>
+  // expected-remark@+1 {{no CUDA kernel: the convolution has three or more spatial axes, or a dynamic size other than the batch; runs as its decomposition}}
+  %d = lowbit.conv %v, %f scale(%s) {strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>}
+    : (tensor<1x4x?x?xf32>, tensor<4x4x1x1xi8>, tensor<f32>) -> tensor<1x4x?x?xf32>
+  return %a, %b, %d : tensor<4x8xf32>, tensor<4x8xf32>, tensor<1x4x?x?xf32>
+}
