@@ -161,6 +161,7 @@ void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
+void addResizeLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
 void addSlicingLowerings(LoweringTable &table);

@@ -37,6 +37,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
     addReductionLowerings(all);
+    addResizeLowerings(all);
     addSelectionLowerings(all);
     addShapeLowerings(all);
     addSlicingLowerings(all);

@@ -182,7 +182,8 @@ LogicalResult GraphImporter::importNode(const NamedNode &node) {
       return failure();
     pending.operands.push_back(operand);
   }
-  FailureOr<NamedAttrList> attrs = importAttributes(proto, at, tensors, builder.getContext());
+  FailureOr<NamedAttrList> attrs =
+      importAttributes(proto, at, tensors, builder.getContext(), pending.unsupported);
   if (failed(attrs))
     return failure();
   pending.attrs = *attrs;

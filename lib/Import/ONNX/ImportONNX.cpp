@@ -36,15 +36,15 @@ OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, S
   OpBuilder builder(&context);
   Location loc = NameLoc::get(builder.getStringAttr(name));
   if (bytes.empty())
-    return emitError(loc) << "'" << name << "' is empty: not an ONNX model", nullptr;
+    return emitError(loc) << "the file is empty, so not an ONNX model", nullptr;
   if (bytes.size() > INT_MAX)
-    return emitError(loc) << "'" << name << "' is over 2 GiB: save its weights as external data",
+    return emitError(loc) << "over 2 GiB: save the weights as external data",
            nullptr;
   ::onnx::ModelProto model;
   if (!parse(bytes, model))
-    return emitError(loc) << "'" << name << "' is not an ONNX model or is damaged", nullptr;
+    return emitError(loc) << "not an ONNX model, or damaged", nullptr;
   if (!model.has_graph())
-    return emitError(loc) << "'" << name << "' has no graph: not an ONNX model or damaged", nullptr;
+    return emitError(loc) << "no graph in it: not an ONNX model, or damaged", nullptr;
 
   lowbit::onnx::NodeList nodes;
   if (failed(lowbit::onnx::listNodes(model, loc, nodes)))
@@ -80,7 +80,7 @@ OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
                       : llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                                     /*RequiresNullTerminator=*/false);
   if (!buffer)
-    return emitError(loc) << "cannot read '" << path << "': " << buffer.getError().message(),
+    return emitError(loc) << "cannot read the model: " << buffer.getError().message(),
            nullptr;
   StringRef directory = llvm::sys::path::parent_path(path);
   return importONNX(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), path,

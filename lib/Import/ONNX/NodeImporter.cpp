@@ -45,7 +45,8 @@ static AttributeProto::AttributeType typeOf(const AttributeProto &attr) {
 }
 
 FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, Location loc,
-                                                TensorReader &tensors, MLIRContext *context) {
+                                                TensorReader &tensors, MLIRContext *context,
+                                                std::string &unsupported) {
   Builder b(context);
   NamedAttrList list;
   llvm::StringSet<> seen;
@@ -85,9 +86,8 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
       break;
     case AttributeProto::GRAPH:
     case AttributeProto::GRAPHS:
-      return emitError(loc) << where() << " is a subgraph: control flow (If, Loop, Scan) is not "
-                               "supported",
-             failure();
+      unsupported = "control flow is not supported";
+      continue;
     default:
       return emitError(loc) << where() << " has kind "
                             << AttributeProto::AttributeType_Name(attr.type())
@@ -242,5 +242,10 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
   }
   if (outputs && isa<NoneType>(state.types[0]))
     return fail("does not name its first output");
-  return SmallVector<Value>(builder.create(state)->getResults().take_front(node.used.size()));
+  Operation *created = builder.create(state);
+  // An attribute that is not of the kind the op wants does not arrive.
+  for (NamedAttribute attr : node.attrs)
+    if (created->getAttr(attr.getName()) != attr.getValue())
+      return fail("has attribute '" + attr.getName().getValue() + "' of the wrong kind");
+  return SmallVector<Value>(created->getResults().take_front(node.used.size()));
 }

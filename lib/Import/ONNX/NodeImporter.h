@@ -42,9 +42,10 @@ struct PendingNode {
 /// May replace the node altogether: then its results are in `results`.
 void upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results);
 
-/// The attributes of `node`; failure after one diagnostic.
+/// The attributes of `node`; failure after one diagnostic. Subgraphs are left out; they make the node unsupported.
 FailureOr<NamedAttrList> importAttributes(const ::onnx::NodeProto &node, Location loc,
-                                          TensorReader &tensors, MLIRContext *context);
+                                          TensorReader &tensors, MLIRContext *context,
+                                          std::string &unsupported);
 
 /// Upgrades and builds the node. One value per output, or failure after one diagnostic.
 FailureOr<SmallVector<Value>> buildNode(PendingNode &node, OpBuilder &builder);

@@ -51,4 +51,13 @@ cases = [
     Case("DepthToSpace", var(f(1, 8, 2, 3)), blocksize=2), Case("DepthToSpace", var(f(1, 8, 2, 3)), blocksize=2, mode="CRD"),
     Case("Trilu", var(f(4, 5))), Case("Trilu", var(f(2, 4, 5)), const(np.int64(-1)), upper=0), Case("Trilu", dyn(f(4, 5)), var(np.int64(1))),
 ]
+up = np.float32([1, 1, 2, 3])
+for mode in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
+    cases += [Case("Resize", var(f(1, 2, 3, 4)), None, const(up), mode="linear", coordinate_transformation_mode=mode),
+              Case("Resize", var(f(1, 2, 6, 7)), None, const(np.float32([1, 1, 0.5, 0.7])), mode="nearest", coordinate_transformation_mode=mode)]
+for mode in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
+    cases += [Case("Resize", var(f(1, 1, 3, 4)), None, None, const(ints(1, 1, 5, 9)), nearest_mode=mode)]
+cases += [Case("Resize", dyn(f(1, 2, 3, 4)), None, const(up), mode="linear"), Case("Resize", dyn(f(1, 2, 3, 4)), None, None, var(ints(1, 2, 5, 5))),
+          Case("Resize", var(f(1, 2, 3, 4)), None, None, const(ints(5, 6)), axes=[2, 3], mode="linear")]
+
 check("shapes", cases)
