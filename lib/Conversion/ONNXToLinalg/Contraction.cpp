@@ -9,7 +9,7 @@
 // result, so the compiler vectorizes it without reassociating any sum.
 //
 //===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "Accumulation.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -18,33 +18,6 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 using utils::IteratorType;
-
-/// Sums of 16-bit floats are kept in f32.
-static Type accumulator(Type element) {
-  if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
-    return Float32Type::get(element.getContext());
-  return element;
-}
-
-/// acc + x * y, x and y widened to acc's type.
-static void multiplyAdd(OpBuilder &b, Location loc, ValueRange v) {
-  Type sum = v[2].getType();
-  auto widen = [&](Value x) -> Value {
-    return x.getType() == sum ? x : arith::ExtFOp::create(b, loc, sum, x).getResult();
-  };
-  Value product = mulScalars(b, loc, widen(v[0]), widen(v[1]));
-  linalg::YieldOp::create(b, loc, addScalars(b, loc, v[2], product));
-}
-
-static Value narrow(Lowering &l, Value tensor, Type element) {
-  auto type = cast<RankedTensorType>(tensor.getType());
-  if (type.getElementType() == element)
-    return tensor;
-  return l.parallel(tensor, l.b.getMultiDimIdentityMap(type.getRank()), l.sizes(tensor), element,
-                    [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                      return arith::TruncFOp::create(b, loc, element, v[0]);
-                    });
-}
 
 static LogicalResult matMul(Lowering &l) {
   Value a = l.in(0), b = l.in(1);

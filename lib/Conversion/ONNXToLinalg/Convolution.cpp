@@ -10,6 +10,7 @@
 // compiler vectorizes it without reassociating any sum.
 //
 //===----------------------------------------------------------------------===//
+#include "Accumulation.h"
 #include "Window.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -82,21 +83,6 @@ Value lowbit::onnx::padWindow(Lowering &l, const Window &w, Value input, Value f
   return l.pad(input, low, high, fill);
 }
 
-static Type accumulator(Type element) {
-  if (isa<FloatType>(element) && element.getIntOrFloatBitWidth() < 32)
-    return Float32Type::get(element.getContext());
-  return element;
-}
-
-static void multiplyAdd(OpBuilder &b, Location loc, ValueRange v) {
-  Type sum = v[2].getType();
-  auto widen = [&](Value x) -> Value {
-    return x.getType() == sum ? x : arith::ExtFOp::create(b, loc, sum, x).getResult();
-  };
-  Value product = mulScalars(b, loc, widen(v[0]), widen(v[1]));
-  linalg::YieldOp::create(b, loc, addScalars(b, loc, v[2], product));
-}
-
 /// `sizes` filled with the bias along dim 1, or with 0.
 static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum) {
   if (!l.has(2))
@@ -106,16 +92,6 @@ static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum) {
                       return v[0].getType() == sum
                                  ? v[0]
                                  : arith::ExtFOp::create(b, loc, sum, v[0]).getResult();
-                    });
-}
-
-static Value narrow(Lowering &l, Value tensor, Type element) {
-  auto type = cast<RankedTensorType>(tensor.getType());
-  if (type.getElementType() == element)
-    return tensor;
-  return l.parallel(tensor, l.b.getMultiDimIdentityMap(type.getRank()), l.sizes(tensor), element,
-                    [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                      return arith::TruncFOp::create(b, loc, element, v[0]);
                     });
 }
 

@@ -36,6 +36,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addMovementLowerings(all);
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
+    addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
     addSelectionLowerings(all);

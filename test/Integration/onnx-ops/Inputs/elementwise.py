@@ -60,4 +60,13 @@ cases += [Case("Cast", var(i(5)), to=t) for t in (F, I32, I8, B, D)]
 cases += [Case("Cast", var(np.array([True, False])), to=t) for t in (F, I64, U8)]
 cases += [Case("Cast", var(f(4).astype(np.float16)), to=F), Case("Add", var(f(4).astype(np.float16)), var(f(4).astype(np.float16)))]
 
+ties = np.array([[-300, -1.5, -0.5, 0.5], [1.5, 2.5, 100.2, 900]], np.float32)
+cases += [Case("QuantizeLinear", var(ties), const(np.float32(1)), const(np.uint8(5))), Case("QuantizeLinear", var(ties), const(np.float32(0.7))),
+          Case("QuantizeLinear", dyn(ties), const(np.float32(1)), const(np.int8(-3))),
+          Case("QuantizeLinear", var(ties), const(np.float32([1, 2, 3, 4])), const(np.int8([0, 1, 2, 3]))),
+          Case("QuantizeLinear", var(f(4, 3) * 9), const(np.abs(f(2, 3)) + 0.1), const(np.zeros((2, 3), np.int8)), axis=0, block_size=2),
+          Case("DequantizeLinear", var(u8), const(np.float32(0.5)), const(np.uint8(128))), Case("DequantizeLinear", var(u8), const(np.float32(0.5))),
+          Case("DequantizeLinear", var(np.int8([[-128, 127], [3, 4]])), const(np.float32([0.5, 2])), const(np.int8([-7, 100])), axis=0),
+          Case("DequantizeLinear", var(np.int8([[-128], [127], [3], [4]])), const(np.float32([[0.5], [2]])), axis=0, block_size=2)]
+
 check("elementwise", cases)
