@@ -287,9 +287,14 @@ LogicalResult Rewriter::exportKernel(llvm::Function *kernel) {
   SmallVector<llvm::Value *> arguments;
   for (llvm::Argument &argument : kernel->args()) {
     llvm::Type *type = argument.getType();
-    if (!(type->isPointerTy() || type->isIntegerTy(32) || type->isIntegerTy(64) || type->isFloatTy()))
+    bool integer = type->isIntegerTy() && type->getIntegerBitWidth() <= 64;
+    if (!integer && !type->isPointerTy() && !type->isFloatTy() && !type->isDoubleTy())
       return emitError(loc) << "the emulator cannot pass parameter " << argument.getArgNo() << " of kernel " << name;
     llvm::Value *slot = b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), entry->getArg(0), argument.getArgNo()));
+    if (type->isIntegerTy(1)) {
+      arguments.push_back(b.CreateTrunc(b.CreateLoad(b.getInt8Ty(), slot), type));
+      continue;
+    }
     arguments.push_back(b.CreateLoad(type, slot));
   }
   b.CreateCall(kernel, arguments);

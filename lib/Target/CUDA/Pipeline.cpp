@@ -10,6 +10,7 @@
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -39,7 +40,7 @@ void cuda::buildToKernelsPipeline(OpPassManager &manager) {
   manager.addPass(createCSEPass());
   // Transposes around kernels become index maps of the elementwise ops beside them.
   manager.addPass(createLinalgGeneralizeNamedOpsPass());
-  manager.addPass(createLinalgElementwiseOpFusionPass());
+  manager.addPass(createFuseElementwise());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   buildBufferizePipeline(manager);
@@ -131,6 +132,10 @@ static std::vector<Unit> collect(ModuleOp module) {
       Unit *unit = unitOf(launch.getKernelModuleName(), launch.getKernelName());
       if (!unit)
         return;
+      // The one of several equal kernels that is compiled.
+      StringAttr outer = unit->module.getSymNameAttr();
+      auto inner = FlatSymbolRefAttr::get(op->getContext(), unit->code.name);
+      launch.setKernelAttr(SymbolRefAttr::get(outer, {inner}));
       unit->code.threads = unit->code.rowsPerBlock = kLinalgBlock;
       unit->code.generator = "linalg";
       unit->code.layers.push_back(layerOf(op));

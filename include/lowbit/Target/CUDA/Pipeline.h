@@ -43,8 +43,8 @@ void buildToKernelsPipeline(OpPassManager &manager);
 /// The above as lowbit-to-cuda-kernels.
 void registerPipelines();
 
-/// Compiles every gpu.module of a module that buildToKernelsPipeline made. On failure a diagnostic says why and `kernels` is
-/// empty.
+/// Compiles every kernel that a module made by buildToKernelsPipeline launches, equal ones once; launches then name the
+/// one that was compiled. On failure a diagnostic says why and `kernels` is empty.
 LogicalResult compileKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels);
 
 /// Both. `module` is consumed: it is left in a form that nothing else understands.
