@@ -99,6 +99,8 @@ def runtime() -> ctypes.CDLL:
 def compiler() -> ModuleType:
     """The nanobind module over the compiler's driver."""
     name = "lowbit._compiler"
+    if sys.prefix != sys.base_prefix:  # The compiler looks for ptxas in this environment, activated or not.
+        os.environ.setdefault("VIRTUAL_ENV", sys.prefix)
     if name in sys.modules:
         return sys.modules[name]
     try:

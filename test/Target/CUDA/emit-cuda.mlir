@@ -1,66 +1,66 @@
 // RUN: rm -rf %t
 // RUN: lowbit-opt %S/Inputs/kernels.mlir --lowbit-generate-cuda --lowbit-emit-cuda="chip=sm_80 format=ptx output=%t" -o /dev/null
-// RUN: cat %t/int8_large_device.ptx | FileCheck %s --check-prefix=INT8
-// RUN: cat %t/int8_large_device.ptx | FileCheck %s --check-prefix=SUMS
-// RUN: cat %t/int8_small_device.ptx | FileCheck %s --check-prefix=CONV
-// RUN: cat %t/int4_large_device.ptx | FileCheck %s --check-prefix=INT4
-// RUN: cat %t/int8_weights_device.ptx | FileCheck %s --check-prefix=W8
-// RUN: cat %t/depthwise_device.ptx | FileCheck %s --check-prefix=DIRECT
-// RUN: cat %t/embedding_device.ptx | FileCheck %s --check-prefix=GATHER
+// RUN: cat %t/int8_large_device.ptx | FileCheck %s --check-prefix=CHECK-INT8
+// RUN: cat %t/int8_large_device.ptx | FileCheck %s --check-prefix=CHECK-SUMS
+// RUN: cat %t/int8_small_device.ptx | FileCheck %s --check-prefix=CHECK-CONV
+// RUN: cat %t/int4_large_device.ptx | FileCheck %s --check-prefix=CHECK-INT4
+// RUN: cat %t/int8_weights_device.ptx | FileCheck %s --check-prefix=CHECK-W8
+// RUN: cat %t/depthwise_device.ptx | FileCheck %s --check-prefix=CHECK-DIRECT
+// RUN: cat %t/embedding_device.ptx | FileCheck %s --check-prefix=CHECK-GATHER
 // Nothing is in local memory, and nothing calls a library.
-// RUN: cat %t/*.ptx | FileCheck %s --check-prefix=CLEAN
+// RUN: cat %t/*.ptx | FileCheck %s --check-prefix=CHECK-CLEAN
 
-// INT8: .target sm_80
-// INT8: .visible .entry int8_large(
-// INT8: .maxntid 128, 1, 1
-// INT8-DAG: cp.async.cg.shared.global [%{{.*}}], [%{{.*}}], 16;
-// INT8-DAG: cp.async.wait_group 2;
-// INT8-DAG: bar.sync 0;
-// INT8-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
-// SUMS-COUNT-64: mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
-// SUMS-NOT: mma.sync
+// CHECK-INT8: .target sm_80
+// CHECK-INT8: .visible .entry int8_large(
+// CHECK-INT8: .maxntid 128, 1, 1
+// CHECK-INT8-DAG: cp.async.cg.shared.global [%{{.*}}], [%{{.*}}], 16;
+// CHECK-INT8-DAG: cp.async.wait_group 2;
+// CHECK-INT8-DAG: bar.sync 0;
+// CHECK-INT8-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
+// CHECK-SUMS-COUNT-64: mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32
+// CHECK-SUMS-NOT: mma.sync
 // The one rounding, and pairs of results stored together.
-// INT8: mul.rn.f32
-// INT8-NEXT: cvt.rni.s32.f32
-// INT8: st.global.v2.b8
+// CHECK-INT8: mul.rn.f32
+// CHECK-INT8-NEXT: cvt.rni.s32.f32
+// CHECK-INT8: st.global.v2.b8
 
-// CONV: mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32
-// CONV-NOT: satfinite
+// CHECK-CONV: mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32
+// CHECK-CONV-NOT: satfinite
 
-// INT4-DAG: cvt.rn.f16x2.f32
-// INT4-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
-// INT4-DAG: lop3.b32 {{.*}}, 0xEA;
-// INT4-DAG: sub{{(.rn)?}}.f16x2
-// INT4-DAG: fma.rn.f16x2
-// INT4-DAG: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
-// INT4-DAG: st.global.v2.b32
+// CHECK-INT4-DAG: cvt.rn.f16x2.f32
+// CHECK-INT4-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
+// CHECK-INT4-DAG: lop3.b32 {{.*}}, 0xEA;
+// CHECK-INT4-DAG: sub{{(.rn)?}}.f16x2
+// CHECK-INT4-DAG: fma.rn.f16x2
+// CHECK-INT4-DAG: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
+// CHECK-INT4-DAG: st.global.v2.b32
 
-// W8: prmt.b32 {{.*}}, 0x4140
-// W8: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
+// CHECK-W8: prmt.b32 {{.*}}, 0x4140
+// CHECK-W8: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
 
-// DIRECT: .visible .entry depthwise(
-// DIRECT-NOT: mma.sync
+// CHECK-DIRECT: .visible .entry depthwise(
+// CHECK-DIRECT-NOT: mma.sync
 
-// GATHER: .visible .entry embedding(
-// GATHER: trap;
+// CHECK-GATHER: .visible .entry embedding(
+// CHECK-GATHER: trap;
 
-// CLEAN-NOT: .local
-// CLEAN-NOT: call
-// CLEAN-NOT: __nv_
+// CHECK-CLEAN-NOT: .local
+// CHECK-CLEAN-NOT: call
+// CHECK-CLEAN-NOT: __nv_
 
-// RUN: not lowbit-opt %s --lowbit-emit-cuda="chip=sm_12 output=%t" 2>&1 | FileCheck %s --check-prefix=CHIP
-// RUN: not lowbit-opt %s --lowbit-emit-cuda="format=elf output=%t" 2>&1 | FileCheck %s --check-prefix=FORMAT
-// RUN: not lowbit-opt %s --lowbit-emit-cuda="output=%s" 2>&1 | FileCheck %s --check-prefix=FOLDER
-// CHIP: error: unknown GPU 'sm_12'; expects one of sm_80 sm_86 sm_87 sm_89 sm_90 sm_90a
-// FORMAT: error: unknown format 'elf'; expects ptx, cubin, llvm or emulator
-// FOLDER: error: cannot write {{.*}}fence_device.ptx: Not a directory
+// RUN: not lowbit-opt %s --lowbit-emit-cuda="chip=sm_12 output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-CHIP
+// RUN: not lowbit-opt %s --lowbit-emit-cuda="format=elf output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-FORMAT
+// RUN: not lowbit-opt %s --lowbit-emit-cuda="output=%s" 2>&1 | FileCheck %s --check-prefix=CHECK-FOLDER
+// CHECK-CHIP: error: unknown GPU 'sm_12'; expects one of sm_80 sm_86 sm_87 sm_89 sm_90 sm_90a
+// CHECK-FORMAT: error: unknown format 'elf'; expects ptx, cubin, llvm or emulator
+// CHECK-FOLDER: error: cannot write {{.*}}fence_device.ptx: Not a directory
 
 // What the emulator lacks is an error that names it.
-// RUN: not lowbit-opt %s --lowbit-emit-cuda="format=emulator output=%t" 2>&1 | FileCheck %s --check-prefix=UNKNOWN
-// UNKNOWN: error: the emulator does not know llvm.nvvm.membar.gl (in fence)
+// RUN: not lowbit-opt %s --lowbit-emit-cuda="format=emulator output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-UNKNOWN
+// CHECK-UNKNOWN: error: the emulator does not know llvm.nvvm.membar.gl (in fence)
 // A library call is an error too.
-// RUN: sed 's/^ *nvvm.memory.barrier .*/%%r = math.exp %%x : f32\n    llvm.store %%r, %%p : f32, !llvm.ptr<1>/' %s | not lowbit-opt --lowbit-emit-cuda="output=%t" 2>&1 | FileCheck %s --check-prefix=CALL
-// CALL: error: GPU code calls '__nv_expf', which no device library provides
+// RUN: sed 's/^ *nvvm.memory.barrier .*/%%r = math.exp %%x : f32\n    llvm.store %%r, %%p : f32, !llvm.ptr<1>/' %s | not lowbit-opt --lowbit-emit-cuda="output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-CALL
+// CHECK-CALL: error: GPU code calls '__nv_expf', which no device library provides
 gpu.module @fence_device {
   gpu.func @fence(%x: f32, %p: !llvm.ptr<1>) kernel {
     nvvm.memory.barrier #nvvm.mem_scope<gpu>
