@@ -15,7 +15,7 @@ func.func @transposed_weights(%x: tensor<4x2xf32>) -> tensor<4x3xf32> {
 
 // CHECK-LABEL: func.func @batch
 // CHECK: lowbit.linear {{.*}} (tensor<5x4x2xf32>, tensor<3x2xi8>, tensor<3xf32>) -> tensor<5x4x3xf32>
-// CHECK: linalg.batch_matmul {lowbit.decision = {name = "batch_matmul#1", op = "linalg.batch_matmul", reason = "its right operand is not one matrix for all of the batch", weights = "float"}, lowbit.layer = "batch_matmul#1"}
+// CHECK: linalg.batch_matmul {lowbit.decision = {name = "batch_matmul#1", op = "linalg.batch_matmul", quantizable = false, reason = "its right operand is not one matrix for all of the batch", weights = "float"}, lowbit.layer = "batch_matmul#1"}
 func.func @batch(%x: tensor<5x4x2xf32>) -> (tensor<5x4x3xf32>, tensor<5x4x3xf32>) {
   %w = arith.constant dense<[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]> : tensor<2x3xf32>
   %v = arith.constant dense<1.0> : tensor<5x2x3xf32>
