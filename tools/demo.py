@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, default=ROOT / "demo-report.html")
     parser.add_argument("--cuda", default="sm_80,sm_90a", metavar="ARCH", help="architectures of the CUDA kernels; '' for none")
     options = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     if options.out.exists():
         shutil.rmtree(options.out)
     options.out.mkdir(parents=True)

@@ -104,10 +104,11 @@ json::Array lowbit::portsToJSON(const std::vector<PortInfo> &ports) {
 
 /// Totals over the layers; bytes are nominal: weights at their bit width plus scales and zero points, unpadded.
 static json::Object summarize(const json::Array &layers) {
-  int64_t quantized = 0, integer = 0, weightOnly = 0, fp32 = 0, bytes = 0, elements = 0;
+  int64_t quantizable = 0, quantized = 0, integer = 0, weightOnly = 0, fp32 = 0, bytes = 0, elements = 0;
   json::Array left;
   for (const json::Value &value : layers) {
     const json::Object &layer = *value.getAsObject();
+    quantizable += layer.getBoolean("quantizable").value_or(true);
     llvm::StringRef weights = layer.getString("weights").value_or("float");
     if (weights == "float") {
       left.push_back(json::Object{{"name", layer.getString("name").value_or("")}, {"op", layer.getString("op").value_or("")},
@@ -121,7 +122,7 @@ static json::Object summarize(const json::Array &layers) {
     bytes += layer.getInteger("bytes").value_or(0);
   }
   elements = fp32 / 4;
-  json::Object result{{"quantizable", (int64_t)layers.size()}, {"quantized", quantized}, {"int8_compute", integer},
+  json::Object result{{"quantizable", quantizable}, {"quantized", quantized}, {"int8_compute", integer},
                       {"weight_only", weightOnly}, {"fp32_bytes", fp32}, {"quantized_bytes", bytes}};
   result["bits_per_weight"] = elements ? json::Value(8.0 * bytes / elements) : json::Value(nullptr);
   result["left_in_float"] = std::move(left);

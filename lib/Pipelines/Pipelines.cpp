@@ -71,7 +71,7 @@ void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledO
   manager.addPass(createCSEPass());
   // Transposes around kernels become index maps of the elementwise ops beside them.
   manager.addPass(createLinalgGeneralizeNamedOpsPass());
-  manager.addPass(createLinalgElementwiseOpFusionPass());
+  manager.addPass(createFuseElementwise());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
 }

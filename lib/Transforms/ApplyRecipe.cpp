@@ -256,6 +256,7 @@ void ApplyRecipe::leaveInFloat(const PlannedLayer &planned, const Twine &reason)
   Builder builder(planned.op->getContext());
   setDecision(planned.op, planned.key,
               {builder.getNamedAttr("weights", builder.getStringAttr("float")),
+               builder.getNamedAttr("quantizable", builder.getBoolAttr(planned.layer.has_value())),
                builder.getNamedAttr("reason", builder.getStringAttr(reason))});
   ++numFloat;
 }

@@ -145,3 +145,21 @@ def test_weight_only_linear(tmp_path, m, k, n, group, bits, signed):
     # f32 accumulation over k terms: k roundings of half a unit at most, of sums no larger than Σ |x| |w|.
     bound = np.abs(x).astype(np.float64) @ np.abs(weights).T + np.abs(bias)
     assert (np.abs(run_everywhere(tmp_path, text, x) - want) <= (k + 2) * 2.0**-24 * bound).all()
+
+
+def test_conv_on_an_input_smaller_than_its_kernel(tmp_path):
+    """Sizes are dynamic, so this is known only at run time: an error, and no memory beyond the input is read."""
+    text = f"""func.func @main_graph(%x: tensor<?x4x?x?xi8>) -> tensor<?x16x?x?xf32> {{
+  %w = arith.constant dense<1> : tensor<16x4x5x5xi8>
+  %ws = arith.constant dense<1.0> : tensor<f32>{integer_parameters()}
+  %y = lowbit.conv %x, %w scale(%ws) input_scale(%xs) input_zero(%xz)
+    {{strides = array<i64: 1, 1>, pads = array<i64: 0, 0, 0, 0>, dilations = array<i64: 1, 1>, layer = "c"}}
+    : (tensor<?x4x?x?xi8>, tensor<16x4x5x5xi8>, tensor<f32>, tensor<f32>, tensor<i8>) -> tensor<?x16x?x?xf32>
+  return %y : tensor<?x16x?x?xf32>
+}}"""
+    (tmp_path / "k.mlir").write_text(text)
+    _compiler.compile(str(tmp_path / "k.mlir"), str(tmp_path / "k.lowbit"))
+    bundle = Bundle(str(tmp_path / "k.lowbit"))
+    assert bundle.run({"input0": np.zeros((1, 4, 5, 5), np.int8)})["output0"].shape == (1, 16, 1, 1)
+    with pytest.raises(Exception, match="'c': the input is smaller than the kernel"):
+        bundle.run({"input0": np.zeros((1, 4, 3, 3), np.int8)})

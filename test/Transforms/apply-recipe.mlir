@@ -71,7 +71,7 @@ func.func @shared_input(%x: tensor<1x2xf32>) -> (tensor<1x2xf32>, tensor<1x1xf32
 // INT4: %[[W:.*]] = tensor.expand_shape %[[F]] {{\[}}[0], [1, 2, 3]] output_shape [1, 1, 2, 2] : tensor<1x4xf32> into tensor<1x1x2x2xf32>
 // INT4: "onnx.Gather"
 // INT4: "onnx.Conv"(%{{.*}}, %[[W]]
-// INT4: "onnx.MatMul"{{.*}}lowbit.decision = {name = "square", op = "MatMul", reason = "its weights are not constant", weights = "float"}
+// INT4: "onnx.MatMul"{{.*}}lowbit.decision = {name = "square", op = "MatMul", quantizable = false, reason = "its weights are not constant", weights = "float"}
 func.func @others(%ids: tensor<4xi64>, %x: tensor<1x1x4x4xf32>) -> (tensor<4x4xf32>, tensor<1x1x3x3xf32>) {
   %table = "onnx.Constant"() {value = dense<1.0> : tensor<3x4xf32>} : () -> tensor<3x4xf32>
   %w = "onnx.Constant"() {value = dense<[[[[1.0, 2.0], [3.0, 4.0]]]]> : tensor<1x1x2x2xf32>} : () -> tensor<1x1x2x2xf32>

@@ -172,3 +172,24 @@ def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
     Statistic<"numLeft", "left", "batch normalizations left as they are">
   ];
 }
+
+//===----------------------------------------------------------------------===//
+// linalg
+//===----------------------------------------------------------------------===//
+
+def FuseElementwise : Pass<"lowbit-fuse-elementwise"> {
+  let summary = "Fuses elementwise linalg ops that nothing computes twice";
+  let description = [{
+    As upstream's linalg-fuse-elementwise-ops, except that a producer goes into its reader only where the reader uses each of
+    its elements once. The upstream pass fuses into reductions: weights that are dequantized before a matrix product
+    would be dequantized again for every row.
+
+    ```mlir
+    // fused: reads each element of %0 once              // not fused: %w is read once per row d0
+    %0 = linalg.generic … (quantize)                     %w = linalg.generic … (dequantize)
+    %1 = linalg.generic {affine_map<(d0, d1) -> (d1, d0)>}   %1 = linalg.generic {affine_map<(d0, d1, d2) -> (d1, d2)>}
+    ```
+  }];
+  let statistics = [Statistic<"numFused", "fused", "linalg ops that went into others">];
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}

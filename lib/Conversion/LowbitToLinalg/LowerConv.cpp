@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Epilogue.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
@@ -41,8 +42,18 @@ static OpFoldResult resultExtent(ConvOp op, Lowering &l, int64_t d, OpFoldResult
   int64_t kernel = cast<RankedTensorType>(op.getWeight().getType()).getDimSize(d + 2);
   int64_t reach = (kernel - 1) * op.getDilations()[d] + 1;
   AffineExpr extent = l.b.getAffineDimExpr(0);
-  return affine::makeComposedFoldedAffineApply(
+  OpFoldResult size = affine::makeComposedFoldedAffineApply(
       l.b, l.loc, (extent - reach).floorDiv(op.getStrides()[d]) + 1, {padded});
+  auto dynamic = dyn_cast<Value>(size);
+  if (!dynamic)
+    return size;
+  Value none = arith::ConstantIndexOp::create(l.b, l.loc, 0);
+  Value fits = arith::CmpIOp::create(l.b, l.loc, arith::CmpIPredicate::sgt, dynamic, none);
+  rt::AssertOp::create(
+      l.b, l.loc, fits,
+      ("layer '" + op.getLayer() + "': the input is smaller than the kernel").str());
+  return Value(
+      arith::MaxSIOp::create(l.b, l.loc, dynamic, none)); // After a failure: nothing to do.
 }
 
 namespace {

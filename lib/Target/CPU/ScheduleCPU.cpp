@@ -379,12 +379,14 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
       sizes[1 + d] = b.getIndexAttr(extent);
       continue;
     }
-    Value size = tensor::DimOp::create(b, loc, op.getInput(), 2 + d);
-    Value span = arith::ConstantIndexOp::create(b, loc, pads[d] + pads[2 + d] - kernel);
-    size = arith::AddIOp::create(b, loc, size, span);
-    size = arith::DivUIOp::create(b, loc, size, arith::ConstantIndexOp::create(b, loc, strides[d]));
-    sizes[1 + d] =
-        Value(arith::AddIOp::create(b, loc, size, arith::ConstantIndexOp::create(b, loc, 1)));
+    // floor((extent + pads - kernel) / stride) + 1; nothing, and an error of the run, where the kernel does not fit.
+    auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
+    Value slack = tensor::DimOp::create(b, loc, op.getInput(), 2 + d);
+    slack = arith::AddIOp::create(b, loc, slack, index(pads[d] + pads[2 + d] - kernel));
+    Value fits = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, slack, index(0));
+    rt::AssertOp::create(b, loc, fits, "layer '" + op.getLayer().str() + "': the input is smaller than the kernel");
+    Value count = arith::AddIOp::create(b, loc, arith::DivUIOp::create(b, loc, slack, index(strides[d])), index(1));
+    sizes[1 + d] = Value(arith::SelectOp::create(b, loc, fits, count, index(0)));
   }
   Value init = emptyLike(b, loc, sizes, parameters->outputElement);
   FlatSymbolRefAttr kernel = kernels->get(

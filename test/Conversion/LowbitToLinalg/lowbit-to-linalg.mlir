@@ -78,6 +78,23 @@ func.func @conv(%x: tensor<?x1x4x4xi8>) -> tensor<?x2x2x2xf32> {
 
 // -----
 
+// Where only the run tells the size, it checks that the kernel fits; a result without elements keeps the rest harmless.
+
+// CHECK-LABEL: func.func @dynamic_size
+// CHECK: %[[SIZE:.*]] = affine.apply
+// CHECK: %[[FITS:.*]] = arith.cmpi sgt, %[[SIZE]]
+// CHECK: lowbit_rt.assert %[[FITS]], "layer 'c': the input is smaller than the kernel"
+// CHECK: arith.maxsi %[[SIZE]]
+func.func @dynamic_size(%x: tensor<1x1x?xf32>) -> tensor<1x2x?xf32> {
+  %s = arith.constant dense<0.5> : tensor<f32>
+  %w = arith.constant dense<1> : tensor<2x1x3xi8>
+  // expected-remark @+1 {{layer 'c' has no kernel: it becomes loops}}
+  %y = lowbit.conv %x, %w scale(%s) {layer = "c", strides = array<i64: 2>, pads = array<i64: 0, 0>, dilations = array<i64: 1>} : (tensor<1x1x?xf32>, tensor<2x1x3xi8>, tensor<f32>) -> tensor<1x2x?xf32>
+  return %y : tensor<1x2x?xf32>
+}
+
+// -----
+
 // CHECK-LABEL: func.func @gather
 // CHECK: %[[OK:.*]] = arith.cmpi ult
 // CHECK: lowbit_rt.assert %[[OK]], "layer 'emb': an index is outside of the table"

@@ -56,7 +56,16 @@ class Program:
 
     def opaque(self, value, kind):
         """The value in its own type, no constant to the pass."""
+        if "ui" in kind:  # Upstream ops do not take it.
+            return value, kind
+        # A tensor of rank 0 goes through one element.
         hidden = re.sub(r"tensor<\d+", "tensor<?", kind, count=1)
+        if hidden == kind:
+            one = kind.replace("tensor<", "tensor<1x")
+            wide, back = self.name(), self.name()
+            self.lines += [f"{wide} = tensor.expand_shape {value} [] output_shape [1] : {kind} into {one}",
+                           f"{back} = tensor.collapse_shape {wide} [] : {one} into {kind}"]
+            return back, kind
         there, back = self.name(), self.name()
         self.lines += [f"{there} = tensor.cast {value} : {kind} to {hidden}", f"{back} = tensor.cast {there} : {hidden} to {kind}"]
         return back, kind
@@ -191,8 +200,6 @@ def integer_case(p, op, x, w, attributes, result, contraction, channel, inp, bia
     ws = scales(() if per_tensor else (w.shape[0],))
     acc = wrap(contraction(x - xz, w))
     operands = [p.dynamic(x, inp), p.constant(w, "i8"), p.constant(ws, "f32")]
-    if opaque:
-        operands[1:] = [p.opaque(*operand) for operand in operands[1:]]
     text = f"lowbit.{op} {{}}, {{}} scale({{}})"
     b = None
     if bias:
@@ -206,6 +213,8 @@ def integer_case(p, op, x, w, attributes, result, contraction, channel, inp, bia
         ys, yz = F(float(xs) * float(np.mean(ws)) * (np.abs(acc).mean() + 1) / 40), random((), out)
         text += " output_scale({}) output_zero({})"
         operands += [p.constant(ys, "f32"), p.constant(yz, out)]
+    if opaque:
+        operands[1:] = [p.opaque(*operand) for operand in operands[1:]]
     attributes = attributes + (["relu"] if relu else [])
     text += " {{" + ", ".join(attributes) + "}}"
     y = p.op(text, operands, result.format(out))
