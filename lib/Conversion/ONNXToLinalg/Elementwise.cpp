@@ -169,8 +169,19 @@ static Value divideIntegers(OpBuilder &b, Location loc, Value x, Value y, bool i
 }
 
 static Value modulo(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned, bool fmod) {
-  if (isFloat(x))
-    return arith::RemFOp::create(b, loc, x, y);
+  if (isFloat(x)) {
+    Value rest = arith::RemFOp::create(b, loc, x, y);
+    if (fmod)
+      return rest;
+    using P = arith::CmpFPredicate;
+    Value zero = number(b, loc, x.getType(), 0);
+    Value differs =
+        arith::XOrIOp::create(b, loc, arith::CmpFOp::create(b, loc, P::OLT, rest, zero),
+                              arith::CmpFOp::create(b, loc, P::OLT, y, zero));
+    Value wrong = arith::AndIOp::create(b, loc, differs,
+                                        arith::CmpFOp::create(b, loc, P::ONE, rest, zero));
+    return arith::SelectOp::create(b, loc, wrong, arith::AddFOp::create(b, loc, rest, y), rest);
+  }
   Value quotient = divideIntegers(b, loc, x, y, isUnsigned);
   Value rest = arith::SubIOp::create(b, loc, x, arith::MulIOp::create(b, loc, quotient, y));
   if (isUnsigned || fmod)
@@ -294,10 +305,15 @@ static LogicalResult power(Lowering &l) {
   Type element = l.resultType().getElementType();
   bool floating = isa<FloatType>(element);
   std::optional<double> exponent = floating ? splat(l, 1) : std::nullopt;
-  if (!floating && !l.element(1).isInteger())
-    return l.unsupported("an integer to the power of a float");
+  bool viaDouble = !floating && isa<FloatType>(l.element(1));
   return l.replace(l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
     Value x = v[0];
+    if (viaDouble) {
+      Type f64 = b.getF64Type();
+      Value power = math::PowFOp::create(b, loc, castScalar(b, loc, x, l.element(0), f64),
+                                         castScalar(b, loc, v[1], l.element(1), f64));
+      return castScalar(b, loc, power, f64, l.element(0));
+    }
     if (exponent == 1.0)
       return x;
     if (exponent == 2.0)

@@ -349,8 +349,18 @@ void Lowering::equalize(Value &x, unsigned xDim, const SymbolicExpr &xSize, Valu
 
 Value Lowering::slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,
                       ArrayRef<OpFoldResult> strides) {
+  // An empty slice may lie behind the last element, where MLIR allows none.
+  if (llvm::any_of(sizes, [](OpFoldResult size) { return getConstantIntValue(size) == 0; }))
+    return empty(sizes, cast<RankedTensorType>(tensor.getType()).getElementType());
   Sizes ones(sizes.size(), index(1));
   return tensor::ExtractSliceOp::create(b, tensor, offsets, sizes, strides.empty() ? ones : strides);
+}
+
+Value Lowering::insert(Value part, Value whole, ArrayRef<OpFoldResult> offsets) {
+  Sizes own = sizes(part);
+  if (llvm::any_of(own, [](OpFoldResult size) { return getConstantIntValue(size) == 0; }))
+    return whole;
+  return tensor::InsertSliceOp::create(b, part, whole, offsets, own, Sizes(own.size(), index(1)));
 }
 
 Value Lowering::pad(Value tensor, ArrayRef<OpFoldResult> low, ArrayRef<OpFoldResult> high,
@@ -361,9 +371,7 @@ Value Lowering::pad(Value tensor, ArrayRef<OpFoldResult> low, ArrayRef<OpFoldRes
   Sizes inner = sizes(tensor), outer;
   for (auto [size, front, back] : llvm::zip(inner, low, high))
     outer.push_back(add(add(size, front), back));
-  Value around = filled(outer, fill);
-  return tensor::InsertSliceOp::create(b, tensor, around, low, inner,
-                                       Sizes(inner.size(), index(1)));
+  return insert(tensor, filled(outer, fill), low);
 }
 
 Value Lowering::transpose(Value tensor, ArrayRef<int64_t> perm) {

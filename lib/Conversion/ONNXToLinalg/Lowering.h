@@ -128,12 +128,13 @@ public:
                          ArrayRef<OpFoldResult> toSizes);
   /// The sizes of the broadcast of the operands to result `result`; asserts at the run where they do not fit.
   Sizes broadcastSizes(ArrayRef<unsigned> operands, unsigned result = 0);
-  /// `tensor` read at `indices`, each clamped into range.
   /// Makes two dims equal that are not known to be: asserts at the run, and cuts both to the smaller.
   void equalize(Value &x, unsigned xDim, const SymbolicExpr &xSize, Value &y, unsigned yDim,
                 const SymbolicExpr &ySize, StringRef what);
   Value slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,
               ArrayRef<OpFoldResult> strides = {});
+  /// `whole` with `part` at `offsets`.
+  Value insert(Value part, Value whole, ArrayRef<OpFoldResult> offsets);
   /// `tensor` with `low` and `high` elements of `fill` around each dim; itself where all are constant 0.
   Value pad(Value tensor, ArrayRef<OpFoldResult> low, ArrayRef<OpFoldResult> high, Value fill);
   /// The same elements in another shape. `from` and `to` are the shapes; they need not be provably of one size.

@@ -38,8 +38,7 @@ static LogicalResult concat(Lowering &l) {
     Sizes own = l.sizes(part), offsets(own.size(), l.index(0));
     offsets[axis] = offset;
     offset = l.add(offset, own[axis]);
-    result = tensor::InsertSliceOp::create(l.b, part, result, offsets, own,
-                                           Sizes(own.size(), l.index(1)));
+    result = l.insert(part, result, offsets);
   }
   return l.replace(result);
 }
@@ -175,8 +174,7 @@ static LogicalResult pad(Lowering &l) {
     fill = tensor::ExtractOp::create(l.b, l.in(2), first);
   }
   Value part = l.slice(input, begin, keep);
-  return l.replace(tensor::InsertSliceOp::create(l.b, part, l.filled(sizes, fill), at, keep,
-                                                 Sizes(rank, l.index(1))));
+  return l.replace(l.insert(part, l.filled(sizes, fill), at));
 }
 
 static LogicalResult depthToSpace(Lowering &l) {
