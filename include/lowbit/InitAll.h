@@ -12,7 +12,8 @@ class DialectRegistry;
 }
 
 namespace lowbit {
-/// The dialects onnx, lowbit and lowbit_rt with their interface models, on lowbit's and on upstream ops.
+/// The dialects onnx, lowbit and lowbit_rt with their interface models, on lowbit's and on upstream
+/// ops.
 void registerAllDialects(mlir::DialectRegistry &registry);
 /// Every lowbit pass and pipeline.
 void registerAllPasses();

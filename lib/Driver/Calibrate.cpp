@@ -33,7 +33,8 @@ Calibrator::~Calibrator() {
 lowbit_bundle *Calibrator::bundle() const { return state->bundle; }
 const std::vector<std::string> &Calibrator::observers() const { return state->names; }
 
-llvm::Expected<std::unique_ptr<Calibrator>> Calibrator::create(const std::string &model, const std::string &recipe) {
+llvm::Expected<std::unique_ptr<Calibrator>> Calibrator::create(const std::string &model,
+                                                               const std::string &recipe) {
   std::unique_ptr<Calibrator> result(new Calibrator());
   State &state = *result->state;
   CompileOptions options;
@@ -41,8 +42,8 @@ llvm::Expected<std::unique_ptr<Calibrator>> Calibrator::create(const std::string
   options.recipe = recipe;
   options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
-  for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved, &Compilation::toScheduled,
-                    &Compilation::toExecutable})
+  for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved,
+                    &Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (compilation.*step)())
       return std::move(error);
   llvm::SmallString<128> folder;
@@ -79,15 +80,16 @@ llvm::Expected<std::unique_ptr<Calibrator>> Calibrator::create(const std::string
 
 llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs) {
   std::vector<lowbit_tensor> outputs(lowbit_bundle_num_outputs(state->bundle));
-  lowbit_status status =
-      lowbit_bundle_run(state->bundle, inputs.data(), inputs.size(), outputs.data(), outputs.size());
+  lowbit_status status = lowbit_bundle_run(state->bundle, inputs.data(), inputs.size(),
+                                           outputs.data(), outputs.size());
   for (lowbit_tensor &output : outputs)
     lowbit_tensor_release(&output);
   if (status != LOWBIT_OK)
     return driverError(status, "sample " + llvm::Twine(state->feeds) + ": " + lowbit_last_error());
   for (auto [name, observer] : llvm::zip(state->names, state->observers))
     if (observer.nanCount() || observer.infCount())
-      return driverError(2, "sample " + llvm::Twine(state->feeds) + ": NaN or infinity reaches " + name +
+      return driverError(2, "sample " + llvm::Twine(state->feeds) + ": NaN or infinity reaches " +
+                                name +
                                 "; look for it in the data, or for an overflow in the model");
   ++state->feeds;
   return llvm::Error::success();

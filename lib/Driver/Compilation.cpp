@@ -49,7 +49,8 @@ static std::string nodeName(Location location) {
   return name;
 }
 
-/// One line. The model's own path stays out of it: reports are part of bundles, which hold no paths.
+/// One line. The model's own path stays out of it: reports are part of bundles, which hold no
+/// paths.
 static std::string describe(Diagnostic &diagnostic, StringRef model) {
   std::string text, name = nodeName(diagnostic.getLocation());
   llvm::raw_string_ostream stream(text);
@@ -92,10 +93,15 @@ llvm::Error Compilation::run(int code, llvm::StringRef stage,
 }
 
 static llvm::Expected<std::string> dtypeName(Type type) {
-  for (auto [name, signless, isUnsigned, width] :
-       {std::tuple("u8", false, true, 8), {"i8", true, false, 8}, {"u16", false, true, 16},
-        {"i16", true, false, 16}, {"i32", true, false, 32}, {"i64", true, false, 64},
-        {"u32", false, true, 32}, {"u64", false, true, 64}, {"bool", true, false, 1}})
+  for (auto [name, signless, isUnsigned, width] : {std::tuple("u8", false, true, 8),
+                                                   {"i8", true, false, 8},
+                                                   {"u16", false, true, 16},
+                                                   {"i16", true, false, 16},
+                                                   {"i32", true, false, 32},
+                                                   {"i64", true, false, 64},
+                                                   {"u32", false, true, 32},
+                                                   {"u64", false, true, 64},
+                                                   {"bool", true, false, 1}})
     if (auto integer = dyn_cast<IntegerType>(type))
       if ((int)integer.getWidth() == width && integer.isUnsigned() == isUnsigned &&
           integer.isSignless() == signless)
@@ -119,7 +125,8 @@ static std::vector<std::string> readSymbols(Attribute attr, int64_t rank) {
   if (auto text = dyn_cast_or_null<StringAttr>(attr)) {
     llvm::SmallVector<StringRef> parts;
     text.getValue().split(parts, ',');
-    // A symbol may hold commas itself ("Min(256, s53)"): a part without "digits:" continues the one before.
+    // A symbol may hold commas itself ("Min(256, s53)"): a part without "digits:" continues the one
+    // before.
     std::string *last = nullptr;
     for (StringRef part : parts) {
       auto [number, name] = part.split(':');
@@ -146,14 +153,16 @@ llvm::Error Compilation::readPorts() {
     port.name = name ? name.str() : (input ? "input" : "output") + std::to_string(ports.size());
     auto tensor = dyn_cast<RankedTensorType>(type);
     if (!tensor)
-      return driverError(3, port.name + ": the rank of this " + (input ? "input" : "output") + " is not known");
+      return driverError(3, port.name + ": the rank of this " + (input ? "input" : "output") +
+                                " is not known");
     auto dtype = dtypeName(tensor.getElementType());
     if (!dtype)
       return dtype.takeError();
     port.dtype = *dtype;
     for (int64_t extent : tensor.getShape())
       port.dims.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
-    port.symbols = readSymbols(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
+    port.symbols =
+        readSymbols(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
     for (auto [extent, symbol] : llvm::zip(port.dims, port.symbols))
       if (extent >= 0)
         symbol.clear();
@@ -163,10 +172,12 @@ llvm::Error Compilation::readPorts() {
   inputs.clear();
   outputs.clear();
   for (unsigned i = 0; i < entry.getNumArguments(); ++i)
-    if (llvm::Error error = read(entry.getArgumentTypes()[i], entry.getArgAttrDict(i), true, inputs))
+    if (llvm::Error error =
+            read(entry.getArgumentTypes()[i], entry.getArgAttrDict(i), true, inputs))
       return error;
   for (unsigned i = 0; i < entry.getNumResults(); ++i)
-    if (llvm::Error error = read(entry.getResultTypes()[i], entry.getResultAttrDict(i), false, outputs))
+    if (llvm::Error error =
+            read(entry.getResultTypes()[i], entry.getResultAttrDict(i), false, outputs))
       return error;
   return llvm::Error::success();
 }
@@ -201,13 +212,17 @@ llvm::Error Compilation::specializeDims() {
   entry.setFunctionType(FunctionType::get(&context, types, entry.getResultTypes()));
   for (auto &[name, size] : options.dims)
     if (!used[name])
-      return driverError(2, "--dim " + name + ": the model has no dynamic dimension of this name (it has: " +
+      return driverError(2, "--dim " + name +
+                                ": the model has no dynamic dimension of this name (it has: " +
                                 (known.empty() ? "none" : known) + ")");
   return llvm::Error::success();
 }
 
-/// Quantized-form IR in a text file, for tests and for other compilers: the driver takes it from there.
-static bool isMLIR(llvm::StringRef path) { return path.ends_with(".mlir") || path.ends_with(".mlirbc"); }
+/// Quantized-form IR in a text file, for tests and for other compilers: the driver takes it from
+/// there.
+static bool isMLIR(llvm::StringRef path) {
+  return path.ends_with(".mlir") || path.ends_with(".mlirbc");
+}
 
 llvm::Error Compilation::import() {
   errors.clear();
@@ -256,9 +271,8 @@ llvm::Error Compilation::toQDQ() {
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
-  if (llvm::Error error = run(2, "applying the recipe", [&](OpPassManager &manager) {
-        buildToQDQPipeline(manager, qdq);
-      }))
+  if (llvm::Error error = run(2, "applying the recipe",
+                              [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq); }))
     return error;
   recordDecisions();
   return llvm::Error::success();
@@ -298,8 +312,10 @@ llvm::Error Compilation::toExecutable() {
 void Compilation::takeWeights() {
   for (auto global : llvm::make_early_inc_range(root->getOps<memref::GlobalOp>()))
     if (auto place = global->getAttrOfType<IntegerAttr>("lowbit_rt.offset")) {
-      if (weights.empty() || place.getInt() > weights.back().offset) // Else it shares an earlier place.
-        weights.push_back({global.getSymName().ltrim("_").str(), place.getInt(), cast<ElementsAttr>(*global.getInitialValue())});
+      if (weights.empty() ||
+          place.getInt() > weights.back().offset) // Else it shares an earlier place.
+        weights.push_back({global.getSymName().ltrim("_").str(), place.getInt(),
+                           cast<ElementsAttr>(*global.getInitialValue())});
       global.erase();
     }
 }
@@ -343,7 +359,8 @@ void Compilation::recordKernels() {
   llvm::StringMap<std::string> generators, kernels;
   for (auto kernel : root->getOps<rt::KernelOp>())
     generators[kernel.getSymName()] = kernel.getGenerator().str();
-  root->walk([&](rt::LaunchOp launch) { kernels[launch.getLayer()] = generators[launch.getKernel()]; });
+  root->walk(
+      [&](rt::LaunchOp launch) { kernels[launch.getLayer()] = generators[launch.getKernel()]; });
   for (llvm::json::Value &value : layers) {
     llvm::json::Object &layer = *value.getAsObject();
     auto found = kernels.find(layer.getString("name").value_or(""));

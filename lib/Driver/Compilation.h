@@ -29,7 +29,8 @@ struct PortInfo {
 /// As in manifest.json.
 llvm::json::Array portsToJSON(const std::vector<PortInfo> &ports);
 
-/// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the way.
+/// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the
+/// way.
 class Compilation {
 public:
   explicit Compilation(const CompileOptions &options);
@@ -48,7 +49,9 @@ public:
   llvm::Error takeError(int code, llvm::StringRef stage) { return failure(code, stage); }
 
   /// The first error since the last step, or `otherwise`.
-  std::string firstError(const std::string &otherwise) { return errors.empty() ? otherwise : errors.front(); }
+  std::string firstError(const std::string &otherwise) {
+    return errors.empty() ? otherwise : errors.front();
+  }
 
   CompileOptions options;
   std::vector<PortInfo> inputs, outputs;
@@ -81,8 +84,8 @@ private:
   std::vector<std::string> errors;
 };
 
-/// The module is in the LLVM dialect with placed weights: writes model.so, weights.safetensors, recipe.yaml, report.json and
-/// manifest.json into the folder. Returns the report.
+/// The module is in the LLVM dialect with placed weights: writes model.so, weights.safetensors,
+/// recipe.yaml, report.json and manifest.json into the folder. Returns the report.
 llvm::Expected<std::string> writeBundle(Compilation &compilation, const std::string &folder);
 
 /// Object code or assembly of the module.

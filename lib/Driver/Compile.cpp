@@ -22,7 +22,8 @@ static void removeFolder(const std::string &folder) {
 }
 
 /// Runs `fill` on a fresh folder beside `output` and renames it to `output` once it is whole.
-static llvm::Error replaceFolder(const std::string &output, bool force, llvm::function_ref<llvm::Error(const std::string &)> fill) {
+static llvm::Error replaceFolder(const std::string &output, bool force,
+                                 llvm::function_ref<llvm::Error(const std::string &)> fill) {
   llvm::StringRef trimmed = llvm::StringRef(output).rtrim('/');
   if (trimmed.empty())
     return driverError(2, "no output path");
@@ -34,7 +35,8 @@ static llvm::Error replaceFolder(const std::string &output, bool force, llvm::fu
   std::string parent = llvm::sys::path::parent_path(trimmed).str();
   if (!parent.empty() && !llvm::sys::fs::is_directory(parent))
     return driverError(2, parent + ": no such folder");
-  std::string fresh = (trimmed + ".partial-" + llvm::Twine(llvm::sys::Process::getProcessId())).str();
+  std::string fresh =
+      (trimmed + ".partial-" + llvm::Twine(llvm::sys::Process::getProcessId())).str();
   removeFolder(fresh);
   if (std::error_code error = llvm::sys::fs::create_directory(fresh))
     return driverError(4, fresh + ": " + error.message());
@@ -58,9 +60,12 @@ using Step = llvm::Error (Compilation::*)();
 /// Takes the steps up to and including the one that makes `form`; all of them for "llvm".
 static llvm::Error advanceTo(Compilation &compilation, llvm::StringRef form) {
   static constexpr std::pair<const char *, Step> steps[] = {
-      {"onnx", &Compilation::import},           {"float", &Compilation::toFloat},
-      {"qdq", &Compilation::toQDQ},             {"quantized", &Compilation::toQuantized},
-      {"scheduled", &Compilation::toScheduled}, {"llvm", &Compilation::toExecutable}};
+      {"onnx", &Compilation::import},
+      {"float", &Compilation::toFloat},
+      {"qdq", &Compilation::toQDQ},
+      {"quantized", &Compilation::toQuantized},
+      {"scheduled", &Compilation::toScheduled},
+      {"llvm", &Compilation::toExecutable}};
   for (auto [name, step] : steps) {
     if (llvm::Error error = (compilation.*step)())
       return error;
@@ -82,27 +87,30 @@ static llvm::Expected<const Target *> resolveTarget(CompileOptions &options) {
   return target;
 }
 
-llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &given, const std::string &output) {
+llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &given,
+                                                  const std::string &output) {
   CompileOptions options = given;
   auto target = resolveTarget(options);
   if (!target)
     return target.takeError();
   if (!(*target)->deviceForms().empty()) {
     std::string forms = llvm::join((*target)->deviceForms(), " or ");
-    return driverError(3, "--target " + options.target + ": whole bundles are not built for this target yet; --emit " + forms +
+    return driverError(3, "--target " + options.target +
+                              ": whole bundles are not built for this target yet; --emit " + forms +
                               " gives the kernels");
   }
   std::string report;
-  llvm::Error error = replaceFolder(output, options.force, [&](const std::string &folder) -> llvm::Error {
-    Compilation compilation(options);
-    if (llvm::Error error = advanceTo(compilation, "llvm"))
-      return error;
-    auto text = writeBundle(compilation, folder);
-    if (!text)
-      return text.takeError();
-    report = *text;
-    return llvm::Error::success();
-  });
+  llvm::Error error =
+      replaceFolder(output, options.force, [&](const std::string &folder) -> llvm::Error {
+        Compilation compilation(options);
+        if (llvm::Error error = advanceTo(compilation, "llvm"))
+          return error;
+        auto text = writeBundle(compilation, folder);
+        if (!text)
+          return text.takeError();
+        report = *text;
+        return llvm::Error::success();
+      });
   if (error)
     return std::move(error);
   return report;

@@ -46,8 +46,10 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
   compilation.module().walk([&](Operation *op) {
     if (auto constant = dyn_cast<onnx::ONNXConstantOp>(op)) {
       auto type = cast<RankedTensorType>(constant.getType());
-      constants += type.getNumElements() * ((type.getElementType().getIntOrFloatBitWidth() + 7) / 8);
-    } else if (op->getDialect() && isa<onnx::ONNXDialect>(op->getDialect()) && !isa<onnx::ONNXNoValueOp>(op)) {
+      constants +=
+          type.getNumElements() * ((type.getElementType().getIntOrFloatBitWidth() + 7) / 8);
+    } else if (op->getDialect() && isa<onnx::ONNXDialect>(op->getDialect()) &&
+               !isa<onnx::ONNXNoValueOp>(op)) {
       ++histogram[op->getName().stripDialect().str()];
     }
   });
@@ -59,24 +61,32 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
   for (const PlannedLayer &layer : findLayers(compilation.module())) {
     int64_t count = countWeights(layer);
     weights += count;
-    layers.push_back(json::Object{{"name", layer.key.name}, {"op", layer.key.op}, {"weight", layer.key.weight},
-                                  {"shape", weightShape(layer)}, {"parameters", count},
-                                  {"quantizable", layer.layer.has_value()}, {"reason", layer.whyNot}});
+    layers.push_back(json::Object{{"name", layer.key.name},
+                                  {"op", layer.key.op},
+                                  {"weight", layer.key.weight},
+                                  {"shape", weightShape(layer)},
+                                  {"parameters", count},
+                                  {"quantizable", layer.layer.has_value()},
+                                  {"reason", layer.whyNot}});
   }
   int64_t rest = constants - 4 * weights;
-  json::Object result{{"schema", "lowbit.inspect/1"},
-                      {"inputs", portsToJSON(compilation.inputs)},
-                      {"outputs", portsToJSON(compilation.outputs)},
-                      {"operators", std::move(operators)},
-                      {"layers", std::move(layers)},
-                      {"constant_bytes", constants},
-                      // Layers at that width plus everything else as it is; scales and zero points not counted.
-                      {"bytes", json::Object{{"fp32", constants}, {"fp16", rest + 2 * weights}, {"int8", rest + weights},
-                                             {"int4", rest + weights / 2}}}};
+  json::Object result{
+      {"schema", "lowbit.inspect/1"},
+      {"inputs", portsToJSON(compilation.inputs)},
+      {"outputs", portsToJSON(compilation.outputs)},
+      {"operators", std::move(operators)},
+      {"layers", std::move(layers)},
+      {"constant_bytes", constants},
+      // Layers at that width plus everything else as it is; scales and zero points not counted.
+      {"bytes", json::Object{{"fp32", constants},
+                             {"fp16", rest + 2 * weights},
+                             {"int8", rest + weights},
+                             {"int4", rest + weights / 2}}}};
   return llvm::formatv("{0:2}\n", json::Value(std::move(result))).str();
 }
 
-llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model, const std::string &recipe) {
+llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model,
+                                                  const std::string &recipe) {
   CompileOptions options;
   options.model = model;
   options.recipe = recipe;
@@ -89,13 +99,19 @@ llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model, cons
   json::Array layers;
   for (const PlannedLayer &layer : plan->layers) {
     const Rule *rule = plan->ruleOf(layer);
-    json::Object entry{{"name", layer.key.name}, {"op", layer.key.op}, {"quantizable", layer.layer.has_value()},
-                       {"reason", layer.whyNot}, {"rule", rule ? json::Value(rule->describeMatch()) : json::Value(nullptr)},
+    json::Object entry{{"name", layer.key.name},
+                       {"op", layer.key.op},
+                       {"quantizable", layer.layer.has_value()},
+                       {"reason", layer.whyNot},
+                       {"rule", rule ? json::Value(rule->describeMatch()) : json::Value(nullptr)},
                        {"origin", rule ? json::Value(rule->origin) : json::Value(nullptr)}};
-    entry["weights"] = rule && rule->weights ? json::Value(name(rule->weights->scheme.type)) : json::Value("float");
-    entry["activations"] = rule && rule->activations ? json::Value(name(rule->activations->type)) : json::Value("float");
+    entry["weights"] = rule && rule->weights ? json::Value(name(rule->weights->scheme.type))
+                                             : json::Value("float");
+    entry["activations"] = rule && rule->activations ? json::Value(name(rule->activations->type))
+                                                     : json::Value("float");
     layers.push_back(std::move(entry));
   }
-  json::Object result{{"schema", "lowbit.explain/1"}, {"recipe", plan->recipe.name}, {"layers", std::move(layers)}};
+  json::Object result{
+      {"schema", "lowbit.explain/1"}, {"recipe", plan->recipe.name}, {"layers", std::move(layers)}};
   return llvm::formatv("{0:2}\n", json::Value(std::move(result))).str();
 }

@@ -58,7 +58,8 @@ static const char *safetensorsType(Type type) {
 }
 
 /// Writes the constants at the places that lowbit-place-weights gave them.
-static llvm::Expected<uint64_t> writeWeights(const std::vector<Compilation::Weight> &weights, const std::string &path) {
+static llvm::Expected<uint64_t> writeWeights(const std::vector<Compilation::Weight> &weights,
+                                             const std::string &path) {
   SafetensorsWriter writer;
   std::vector<ConstantData> kept; // write() reads them.
   kept.reserve(weights.size());
@@ -66,12 +67,15 @@ static llvm::Expected<uint64_t> writeWeights(const std::vector<Compilation::Weig
     std::optional<ConstantData> data = ConstantData::get(weight.value);
     const char *dtype = data ? safetensorsType(data->getType().getElementType()) : nullptr;
     if (!dtype)
-      return driverError(5, "constant " + weight.name + " has no bytes or no type for the weights file");
+      return driverError(5, "constant " + weight.name +
+                                " has no bytes or no type for the weights file");
     kept.push_back(*data);
     llvm::ArrayRef<char> bytes = kept.back().bytes();
-    uint64_t offset = writer.add(weight.name, dtype, data->getType().getShape().vec(), bytes.data(), bytes.size());
+    uint64_t offset = writer.add(weight.name, dtype, data->getType().getShape().vec(), bytes.data(),
+                                 bytes.size());
     if ((int64_t)offset != weight.offset)
-      return driverError(5, "constant " + weight.name + " is at " + llvm::Twine(offset) + ", not at " + llvm::Twine(weight.offset));
+      return driverError(5, "constant " + weight.name + " is at " + llvm::Twine(offset) +
+                                ", not at " + llvm::Twine(weight.offset));
   }
   std::string error;
   if (!writer.write(path, error))
@@ -79,7 +83,8 @@ static llvm::Expected<uint64_t> writeWeights(const std::vector<Compilation::Weig
   return writer.dataOffset();
 }
 
-llvm::Expected<llvm::SmallVector<char, 0>> lowbit::generateCode(Compilation &compilation, bool assembly) {
+llvm::Expected<llvm::SmallVector<char, 0>> lowbit::generateCode(Compilation &compilation,
+                                                                bool assembly) {
   ObjectOptions object;
   object.cpu = compilation.processor;
   llvm::LLVMContext context;
@@ -97,21 +102,26 @@ llvm::Expected<llvm::SmallVector<char, 0>> lowbit::generateCode(Compilation &com
 json::Array lowbit::portsToJSON(const std::vector<PortInfo> &ports) {
   json::Array result;
   for (const PortInfo &port : ports)
-    result.push_back(json::Object{{"name", port.name}, {"dtype", port.dtype}, {"dims", json::Array(port.dims)},
+    result.push_back(json::Object{{"name", port.name},
+                                  {"dtype", port.dtype},
+                                  {"dims", json::Array(port.dims)},
                                   {"symbols", json::Array(port.symbols)}});
   return result;
 }
 
-/// Totals over the layers; bytes are nominal: weights at their bit width plus scales and zero points, unpadded.
+/// Totals over the layers; bytes are nominal: weights at their bit width plus scales and zero
+/// points, unpadded.
 static json::Object summarize(const json::Array &layers) {
-  int64_t quantizable = 0, quantized = 0, integer = 0, weightOnly = 0, fp32 = 0, bytes = 0, elements = 0;
+  int64_t quantizable = 0, quantized = 0, integer = 0, weightOnly = 0, fp32 = 0, bytes = 0,
+          elements = 0;
   json::Array left;
   for (const json::Value &value : layers) {
     const json::Object &layer = *value.getAsObject();
     quantizable += layer.getBoolean("quantizable").value_or(true);
     llvm::StringRef weights = layer.getString("weights").value_or("float");
     if (weights == "float") {
-      left.push_back(json::Object{{"name", layer.getString("name").value_or("")}, {"op", layer.getString("op").value_or("")},
+      left.push_back(json::Object{{"name", layer.getString("name").value_or("")},
+                                  {"op", layer.getString("op").value_or("")},
                                   {"reason", layer.getString("reason").value_or("")}});
       continue;
     }
@@ -122,14 +132,16 @@ static json::Object summarize(const json::Array &layers) {
     bytes += layer.getInteger("bytes").value_or(0);
   }
   elements = fp32 / 4;
-  json::Object result{{"quantizable", quantizable}, {"quantized", quantized}, {"int8_compute", integer},
-                      {"weight_only", weightOnly}, {"fp32_bytes", fp32}, {"quantized_bytes", bytes}};
+  json::Object result{{"quantizable", quantizable}, {"quantized", quantized},
+                      {"int8_compute", integer},    {"weight_only", weightOnly},
+                      {"fp32_bytes", fp32},         {"quantized_bytes", bytes}};
   result["bits_per_weight"] = elements ? json::Value(8.0 * bytes / elements) : json::Value(nullptr);
   result["left_in_float"] = std::move(left);
   return result;
 }
 
-llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation, const std::string &folder) {
+llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
+                                                const std::string &folder) {
   ModuleOp module = compilation.module();
   auto path = [&](const char *name) { return folder + "/" + name; };
   auto offset = writeWeights(compilation.weights, path("weights.safetensors"));
@@ -142,46 +154,50 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation, const 
   std::string object = path("model.o");
   if (llvm::Error error = writeFile(object, {code->data(), code->size()}))
     return std::move(error);
-  llvm::Error linked = linkShared({object}, path("model.so"), {"lowbit_model_abi", "lowbit_model_init", "lowbit_model_run"});
+  llvm::Error linked = linkShared({object}, path("model.so"),
+                                  {"lowbit_model_abi", "lowbit_model_init", "lowbit_model_run"});
   llvm::sys::fs::remove(object);
   if (linked)
     return driverError(5, llvm::toString(std::move(linked)));
 
   json::Object files;
   for (const char *name : {"model.so", "weights.safetensors"}) {
-    auto buffer = llvm::MemoryBuffer::getFile(path(name), /*IsText=*/false, /*RequiresNullTerminator=*/false);
+    auto buffer =
+        llvm::MemoryBuffer::getFile(path(name), /*IsText=*/false, /*RequiresNullTerminator=*/false);
     if (!buffer)
       return driverError(4, path(name) + ": " + buffer.getError().message());
-    files[name] = json::Object{{"sha256", hashOf((*buffer)->getBuffer())}, {"bytes", (int64_t)(*buffer)->getBufferSize()}};
+    files[name] = json::Object{{"sha256", hashOf((*buffer)->getBuffer())},
+                               {"bytes", (int64_t)(*buffer)->getBufferSize()}};
   }
 
   json::Array observers;
   for (auto [id, name] : llvm::enumerate(compilation.observers))
     observers.push_back(json::Object{{"id", (int64_t)id}, {"name", name}});
   auto modelHash = module->getAttrOfType<StringAttr>("onnx.model_sha256");
-  json::Object manifest{
-      {"schema", "lowbit.bundle/1"},
-      {"abi", LOWBIT_MODEL_ABI},
-      {"producer", "lowbit 0.1.0"},
-      {"target", "cpu"},
-      {"arch", compilation.processor},
-      {"isa", json::Array(compilation.isa)},
-      {"files", std::move(files)},
-      {"weights_offset", (int64_t)*offset},
-      {"inputs", portsToJSON(compilation.inputs)},
-      {"outputs", portsToJSON(compilation.outputs)},
-      {"observers", std::move(observers)},
-      {"model", json::Object{{"sha256", modelHash ? modelHash.str() : ""}}},
-      {"recipe", json::Object{{"name", compilation.recipeName}, {"sha256", compilation.recipeHash}}},
-      {"layers", json::Array(compilation.layers)},
-      {"summary", summarize(compilation.layers)}};
+  json::Object manifest{{"schema", "lowbit.bundle/1"},
+                        {"abi", LOWBIT_MODEL_ABI},
+                        {"producer", "lowbit 0.1.0"},
+                        {"target", "cpu"},
+                        {"arch", compilation.processor},
+                        {"isa", json::Array(compilation.isa)},
+                        {"files", std::move(files)},
+                        {"weights_offset", (int64_t)*offset},
+                        {"inputs", portsToJSON(compilation.inputs)},
+                        {"outputs", portsToJSON(compilation.outputs)},
+                        {"observers", std::move(observers)},
+                        {"model", json::Object{{"sha256", modelHash ? modelHash.str() : ""}}},
+                        {"recipe", json::Object{{"name", compilation.recipeName},
+                                                {"sha256", compilation.recipeHash}}},
+                        {"layers", json::Array(compilation.layers)},
+                        {"summary", summarize(compilation.layers)}};
   if (!compilation.options.calibration.empty()) {
     auto buffer = llvm::MemoryBuffer::getFile(compilation.options.calibration, false, false);
     if (!buffer)
       return driverError(2, compilation.options.calibration + ": " + buffer.getError().message());
     json::Object calibration{{"sha256", hashOf((*buffer)->getBuffer())}};
     std::string error;
-    if (auto header = parseSafetensors((*buffer)->getBufferStart(), (*buffer)->getBufferSize(), error)) {
+    if (auto header =
+            parseSafetensors((*buffer)->getBufferStart(), (*buffer)->getBufferSize(), error)) {
       int64_t samples = 0;
       if (auto found = header->metadata.find("samples"); found != header->metadata.end())
         llvm::StringRef(found->second).getAsInteger(10, samples);
@@ -200,7 +216,8 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation, const 
     return std::move(error);
   if (llvm::Error error = writeFile(path("recipe.yaml"), compilation.recipeText))
     return std::move(error);
-  if (llvm::Error error = writeFile(path("manifest.json"), llvm::formatv("{0:2}\n", json::Value(std::move(manifest))).str()))
+  if (llvm::Error error = writeFile(
+          path("manifest.json"), llvm::formatv("{0:2}\n", json::Value(std::move(manifest))).str()))
     return std::move(error);
   return reportText;
 }

@@ -61,7 +61,8 @@ void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
 }
 
 void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options) {
-  // An unknown target schedules nothing; whoever takes the name from a user checks it with findTarget.
+  // An unknown target schedules nothing; whoever takes the name from a user checks it with
+  // findTarget.
   if (const Target *target = findTarget(options.target))
     target->buildSchedule(manager);
   manager.addPass(createLowbitToLinalg());
@@ -98,8 +99,8 @@ void lowbit::registerPipelines() {
                                          buildToQDQPipeline);
   PassPipelineRegistration<>("lowbit-to-quantized", "qdq form to quantized form",
                              [](OpPassManager &manager) { buildToQuantizedPipeline(manager); });
-  PassPipelineRegistration<ToScheduledOptions>("lowbit-to-scheduled", "quantized form to scheduled form",
-                                               buildToScheduledPipeline);
+  PassPipelineRegistration<ToScheduledOptions>(
+      "lowbit-to-scheduled", "quantized form to scheduled form", buildToScheduledPipeline);
   PassPipelineRegistration<ToExecutableOptions>(
       "lowbit-to-executable", "scheduled form to LLVM dialect",
       [](OpPassManager &manager, const ToExecutableOptions &options) {

@@ -112,8 +112,8 @@ std::vector<int64_t> ConstantData::toInts() const {
     uint64_t bits = 0;
     std::copy_n(bytes().data() + i * size, size, reinterpret_cast<char *>(&bits));
     APInt value(64, bits);
-    values[i] = isUnsigned ? value.zextOrTrunc(width).getZExtValue()
-                           : value.trunc(width).getSExtValue();
+    values[i] =
+        isUnsigned ? value.zextOrTrunc(width).getZExtValue() : value.trunc(width).getSExtValue();
   }
   return values;
 }
@@ -122,14 +122,16 @@ ElementsAttr lowbit::makeConstant(RankedTensorType type, ArrayRef<char> bytes, S
   assert((int64_t)bytes.size() == type.getNumElements() * bytesPerElement(type.getElementType()) &&
          "bytes do not fill the type");
   if (bytes.size() > 1024)
-    return DenseResourceElementsAttr::get(type, name, HeapAsmResourceBlob::allocateAndCopyWithAlign(bytes, 64));
+    return DenseResourceElementsAttr::get(type, name,
+                                          HeapAsmResourceBlob::allocateAndCopyWithAlign(bytes, 64));
   if (type.getElementType().isInteger(1)) {
     SmallVector<bool> bits;
     for (char byte : bytes)
       bits.push_back(byte != 0);
     return DenseElementsAttr::get(type, bits);
   }
-  if (isNarrowSigned(type.getElementType())) { // As MLIR would parse it, so that equal constants are equal.
+  if (isNarrowSigned(
+          type.getElementType())) { // As MLIR would parse it, so that equal constants are equal.
     std::vector<char> masked(bytes.begin(), bytes.end());
     for (char &byte : masked)
       byte &= (1 << type.getElementTypeBitWidth()) - 1;

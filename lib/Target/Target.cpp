@@ -13,7 +13,8 @@ using namespace lowbit;
 
 Target::~Target() = default;
 
-llvm::Expected<std::vector<DeviceCode>> Target::emit(ModuleOp, StringRef form, StringRef, int &exitCode) const {
+llvm::Expected<std::vector<DeviceCode>> Target::emit(ModuleOp, StringRef form, StringRef,
+                                                     int &exitCode) const {
   exitCode = 2;
   return llvm::createStringError("target " + name() + " has no form called '" + form + "'");
 }

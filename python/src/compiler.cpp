@@ -50,8 +50,10 @@ static T unwrap(llvm::Expected<T> value) {
   return std::move(*value);
 }
 
-static CompileOptions makeOptions(const std::string &model, const std::string &recipe, std::optional<std::string> calibration,
-                                  const std::string &target, std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+static CompileOptions makeOptions(const std::string &model, const std::string &recipe,
+                                  std::optional<std::string> calibration, const std::string &target,
+                                  std::optional<std::string> arch,
+                                  std::map<std::string, int64_t> dims, bool force) {
   CompileOptions options;
   options.model = model;
   options.recipe = recipe;
@@ -65,19 +67,32 @@ static CompileOptions makeOptions(const std::string &model, const std::string &r
 
 static const char *dtypeName(int32_t dtype) {
   switch (dtype) {
-  case LOWBIT_F32: return "f32";
-  case LOWBIT_U8: return "u8";
-  case LOWBIT_I8: return "i8";
-  case LOWBIT_U16: return "u16";
-  case LOWBIT_I16: return "i16";
-  case LOWBIT_I32: return "i32";
-  case LOWBIT_I64: return "i64";
-  case LOWBIT_BOOL: return "bool";
-  case LOWBIT_F16: return "f16";
-  case LOWBIT_F64: return "f64";
-  case LOWBIT_U32: return "u32";
-  case LOWBIT_U64: return "u64";
-  default: return "bf16";
+  case LOWBIT_F32:
+    return "f32";
+  case LOWBIT_U8:
+    return "u8";
+  case LOWBIT_I8:
+    return "i8";
+  case LOWBIT_U16:
+    return "u16";
+  case LOWBIT_I16:
+    return "i16";
+  case LOWBIT_I32:
+    return "i32";
+  case LOWBIT_I64:
+    return "i64";
+  case LOWBIT_BOOL:
+    return "bool";
+  case LOWBIT_F16:
+    return "f16";
+  case LOWBIT_F64:
+    return "f64";
+  case LOWBIT_U32:
+    return "u32";
+  case LOWBIT_U64:
+    return "u64";
+  default:
+    return "bf16";
   }
 }
 
@@ -87,25 +102,38 @@ static std::vector<Port> inputsOf(const Calibrator &calibrator) {
   std::vector<Port> ports;
   for (size_t i = 0; i < lowbit_bundle_num_inputs(calibrator.bundle()); ++i) {
     const lowbit_value_info *info = lowbit_bundle_input(calibrator.bundle(), i);
-    ports.emplace_back(info->name, dtypeName(info->dtype), std::vector<int64_t>(info->dims, info->dims + info->rank),
+    ports.emplace_back(info->name, dtypeName(info->dtype),
+                       std::vector<int64_t>(info->dims, info->dims + info->rank),
                        std::vector<std::string>(info->symbols, info->symbols + info->rank));
   }
   return ports;
 }
 
 /// One array as the runtime sees it. The runtime checks dtype and shape and says what it expected.
-static lowbit_tensor view(const nb::ndarray<nb::ro, nb::device::cpu> &array, const std::string &name) {
+static lowbit_tensor view(const nb::ndarray<nb::ro, nb::device::cpu> &array,
+                          const std::string &name) {
   lowbit_tensor tensor{};
   if (array.ndim() > LOWBIT_MAX_RANK)
-    raise(2, name + ": " + std::to_string(array.ndim()) + " dimensions; at most " + std::to_string(LOWBIT_MAX_RANK));
+    raise(2, name + ": " + std::to_string(array.ndim()) + " dimensions; at most " +
+                 std::to_string(LOWBIT_MAX_RANK));
   nb::dlpack::dtype dtype = array.dtype();
-  auto is = [&](nb::dlpack::dtype_code code, int bits) { return dtype.code == (uint8_t)code && dtype.bits == bits; };
+  auto is = [&](nb::dlpack::dtype_code code, int bits) {
+    return dtype.code == (uint8_t)code && dtype.bits == bits;
+  };
   using Code = nb::dlpack::dtype_code;
-  for (auto [code, bits, value] :
-       {std::tuple(Code::Float, 32, LOWBIT_F32), {Code::Float, 64, LOWBIT_F64}, {Code::Float, 16, LOWBIT_F16}, {Code::Bfloat, 16, LOWBIT_BF16},
-        {Code::Int, 8, LOWBIT_I8}, {Code::Int, 16, LOWBIT_I16}, {Code::Int, 32, LOWBIT_I32}, {Code::Int, 64, LOWBIT_I64},
-        {Code::UInt, 8, LOWBIT_U8}, {Code::UInt, 16, LOWBIT_U16}, {Code::UInt, 32, LOWBIT_U32}, {Code::UInt, 64, LOWBIT_U64},
-        {Code::Bool, 8, LOWBIT_BOOL}})
+  for (auto [code, bits, value] : {std::tuple(Code::Float, 32, LOWBIT_F32),
+                                   {Code::Float, 64, LOWBIT_F64},
+                                   {Code::Float, 16, LOWBIT_F16},
+                                   {Code::Bfloat, 16, LOWBIT_BF16},
+                                   {Code::Int, 8, LOWBIT_I8},
+                                   {Code::Int, 16, LOWBIT_I16},
+                                   {Code::Int, 32, LOWBIT_I32},
+                                   {Code::Int, 64, LOWBIT_I64},
+                                   {Code::UInt, 8, LOWBIT_U8},
+                                   {Code::UInt, 16, LOWBIT_U16},
+                                   {Code::UInt, 32, LOWBIT_U32},
+                                   {Code::UInt, 64, LOWBIT_U64},
+                                   {Code::Bool, 8, LOWBIT_BOOL}})
     if (is(code, bits))
       tensor.dtype = value;
   if (!tensor.dtype)
@@ -119,7 +147,8 @@ static lowbit_tensor view(const nb::ndarray<nb::ro, nb::device::cpu> &array, con
   return tensor;
 }
 
-static void feed(Calibrator &calibrator, std::map<std::string, nb::ndarray<nb::ro, nb::device::cpu>> arrays) {
+static void feed(Calibrator &calibrator,
+                 std::map<std::string, nb::ndarray<nb::ro, nb::device::cpu>> arrays) {
   std::vector<lowbit_tensor> tensors;
   for (const Port &port : inputsOf(calibrator)) {
     const std::string &name = std::get<0>(port);
@@ -143,39 +172,48 @@ NB_MODULE(_compiler, m) {
 
   m.def(
       "compile",
-      [](const std::string &model, const std::string &out, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+      [](const std::string &model, const std::string &out, const std::string &recipe,
+         std::optional<std::string> calibration, const std::string &target,
          std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
-        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        CompileOptions options =
+            makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
         auto report = [&] {
           nb::gil_scoped_release release;
           return compileBundle(options, out);
         }();
         return unwrap(std::move(report));
       },
-      "model"_a, "out"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a = "cpu", "arch"_a = nb::none(),
-      "dims"_a = std::map<std::string, int64_t>(), "force"_a = false, "Writes a bundle folder; returns its report as JSON text.");
+      "model"_a, "out"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
+      "target"_a = "cpu", "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
+      "force"_a = false, "Writes a bundle folder; returns its report as JSON text.");
   m.def(
       "emit",
-      [](const std::string &model, const std::string &form, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+      [](const std::string &model, const std::string &form, const std::string &recipe,
+         std::optional<std::string> calibration, const std::string &target,
          std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
-        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        CompileOptions options =
+            makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
         std::string text = unwrap(emitForm(options, form));
         return nb::bytes(text.data(), text.size());
       },
-      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a = "cpu", "arch"_a = nb::none(),
-      "dims"_a = std::map<std::string, int64_t>(), "force"_a = false, "The model at one of its forms.");
+      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
+      "target"_a = "cpu", "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
+      "force"_a = false, "The model at one of its forms.");
   m.def(
       "emit_device_code",
-      [](const std::string &model, const std::string &form, const std::string &recipe, std::optional<std::string> calibration, const std::string &target,
+      [](const std::string &model, const std::string &form, const std::string &recipe,
+         std::optional<std::string> calibration, const std::string &target,
          std::optional<std::string> arch, std::map<std::string, int64_t> dims) {
-        CompileOptions options = makeOptions(model, recipe, calibration, target, arch, std::move(dims), false);
+        CompileOptions options =
+            makeOptions(model, recipe, calibration, target, arch, std::move(dims), false);
         nb::dict files;
         for (auto &[name, bytes] : unwrap(emitDeviceCode(options, form)))
           files[name.c_str()] = nb::bytes(bytes.data(), bytes.size());
         return files;
       },
-      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(), "target"_a, "arch"_a = nb::none(),
-      "dims"_a = std::map<std::string, int64_t>(), "The kernels of a model as files: name to bytes.");
+      "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
+      "target"_a, "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
+      "The kernels of a model as files: name to bytes.");
   m.def("inspect", [](const std::string &model) { return unwrap(inspectModel(model)); }, "model"_a);
   m.def("recipe_show", [](const std::string &specification) {
     RecipeError why;
@@ -185,7 +223,9 @@ NB_MODULE(_compiler, m) {
     return recipe->print();
   });
   m.def("recipe_schema", [] { return Recipe::jsonSchema().str(); });
-  m.def("recipe_explain", [](const std::string &model, const std::string &recipe) { return unwrap(explainRecipe(model, recipe)); });
+  m.def("recipe_explain", [](const std::string &model, const std::string &recipe) {
+    return unwrap(explainRecipe(model, recipe));
+  });
 
   nb::class_<Calibrator>(m, "Calibrator")
       .def(nb::new_([](const std::string &model, const std::string &recipe) {

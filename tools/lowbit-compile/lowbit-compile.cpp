@@ -12,14 +12,26 @@
 using namespace llvm;
 
 static cl::OptionCategory category("lowbit-compile options");
-static cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.onnx"), cl::Required, cl::cat(category));
-static cl::opt<std::string> output("o", cl::desc("Bundle folder, or with --emit a file"), cl::cat(category));
-static cl::opt<std::string> recipe("recipe", cl::desc("A name, NAME:key=value,… or a file (default: fp32)"), cl::init("fp32"), cl::cat(category));
-static cl::opt<std::string> calibration("calibration", cl::desc("Calibration file"), cl::cat(category));
-static cl::opt<std::string> target("target", cl::desc("cpu (default) or cuda"), cl::init("cpu"), cl::cat(category));
-static cl::opt<std::string> arch("arch", cl::desc("cpu: x86-64-v3 (default), x86-64-v4, host; cuda: sm_80, sm_90a, …"), cl::cat(category));
-static cl::list<std::string> dims("dim", cl::desc("NAME=SIZE: fix a dynamic dimension"), cl::cat(category));
-static cl::opt<std::string> emit("emit", cl::desc("Stop at a form: onnx, float, qdq, quantized, scheduled, llvm, asm, ptx, cubin"), cl::cat(category));
+static cl::opt<std::string> model(cl::Positional, cl::desc("MODEL.onnx"), cl::Required,
+                                  cl::cat(category));
+static cl::opt<std::string> output("o", cl::desc("Bundle folder, or with --emit a file"),
+                                   cl::cat(category));
+static cl::opt<std::string> recipe("recipe",
+                                   cl::desc("A name, NAME:key=value,… or a file (default: fp32)"),
+                                   cl::init("fp32"), cl::cat(category));
+static cl::opt<std::string> calibration("calibration", cl::desc("Calibration file"),
+                                        cl::cat(category));
+static cl::opt<std::string> target("target", cl::desc("cpu (default) or cuda"), cl::init("cpu"),
+                                   cl::cat(category));
+static cl::opt<std::string>
+    arch("arch", cl::desc("cpu: x86-64-v3 (default), x86-64-v4, host; cuda: sm_80, sm_90a, …"),
+         cl::cat(category));
+static cl::list<std::string> dims("dim", cl::desc("NAME=SIZE: fix a dynamic dimension"),
+                                  cl::cat(category));
+static cl::opt<std::string>
+    emit("emit",
+         cl::desc("Stop at a form: onnx, float, qdq, quantized, scheduled, llvm, asm, ptx, cubin"),
+         cl::cat(category));
 static cl::opt<bool> force("force", cl::desc("Replace the output"), cl::cat(category));
 
 static int fail(Error error) {
@@ -44,7 +56,8 @@ int main(int argc, char **argv) {
   cl::HideUnrelatedOptions(category);
   std::string messages;
   raw_string_ostream stream(messages);
-  if (!cl::ParseCommandLineOptions(argc, argv, "lowbit-compile: ONNX to a quantized bundle\n", &stream)) {
+  if (!cl::ParseCommandLineOptions(argc, argv, "lowbit-compile: ONNX to a quantized bundle\n",
+                                   &stream)) {
     errs() << messages;
     return 2;
   }

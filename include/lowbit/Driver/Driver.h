@@ -16,7 +16,8 @@
 
 namespace lowbit {
 
-/// A failure with the exit code of the interface: 2 usage or input, 3 unsupported, 4 memory or disk, 5 internal, 6 a tool is missing.
+/// A failure with the exit code of the interface: 2 usage or input, 3 unsupported, 4 memory or
+/// disk, 5 internal, 6 a tool is missing.
 class DriverError : public llvm::ErrorInfo<DriverError> {
 public:
   static char ID;
@@ -29,24 +30,27 @@ public:
 };
 
 struct CompileOptions {
-  std::string model;                  ///< Path of an .onnx file, or of a .mlir file in the quantized form.
-  std::string recipe = "fp32";        ///< A name, NAME:key=value,… or a file.
-  std::string calibration;            ///< Calibration file; empty where the recipe needs none.
-  std::string target = "cpu";         ///< As registered: cpu, cuda.
-  std::string arch;                   ///< Empty: the target's default.
+  std::string model;           ///< Path of an .onnx file, or of a .mlir file in the quantized form.
+  std::string recipe = "fp32"; ///< A name, NAME:key=value,… or a file.
+  std::string calibration;     ///< Calibration file; empty where the recipe needs none.
+  std::string target = "cpu";  ///< As registered: cpu, cuda.
+  std::string arch;            ///< Empty: the target's default.
   std::map<std::string, int64_t> dims; ///< Sizes for dynamic dimensions, by symbol.
-  bool force = false;                 ///< Replace what is at the output path.
+  bool force = false;                  ///< Replace what is at the output path.
 };
 
 /// Writes the bundle folder `output`, whole or not at all, and returns report.json's text.
 llvm::Expected<std::string> compileBundle(const CompileOptions &options, const std::string &output);
 
-/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm (assembly); targets add forms of their own
-/// (emitDeviceCode), of which this gives all text files one after the other.
+/// The module at one of the forms: onnx, float, qdq, quantized, scheduled, llvm (MLIR text) or asm
+/// (assembly); targets add forms of their own (emitDeviceCode), of which this gives all text files
+/// one after the other.
 llvm::Expected<std::string> emitForm(const CompileOptions &options, const std::string &form);
 
-/// Device code, in one of the forms that the target adds: files with their bytes. One of them is kernels.json.
-llvm::Expected<std::vector<std::pair<std::string, std::string>>> emitDeviceCode(const CompileOptions &options, const std::string &form);
+/// Device code, in one of the forms that the target adds: files with their bytes. One of them is
+/// kernels.json.
+llvm::Expected<std::vector<std::pair<std::string, std::string>>>
+emitDeviceCode(const CompileOptions &options, const std::string &form);
 
 /// Inputs, outputs, operators, layers with sizes, and which can be quantized: JSON text.
 llvm::Expected<std::string> inspectModel(const std::string &model);
@@ -65,7 +69,8 @@ public:
   lowbit_bundle *bundle() const;
   /// Names of what is observed; empty where the recipe needs no calibration.
   const std::vector<std::string> &observers() const;
-  /// Runs one feed, in the order of the model's inputs. NaN or infinity in an observed value is an error.
+  /// Runs one feed, in the order of the model's inputs. NaN or infinity in an observed value is an
+  /// error.
   llvm::Error feed(const std::vector<lowbit_tensor> &inputs);
   /// Writes the calibration file; an error where nothing was fed or the file exists.
   llvm::Error finish(const std::string &path, bool force);

@@ -14,7 +14,8 @@
 namespace lowbit {
 
 struct ToQDQOptions : public PassPipelineOptions<ToQDQOptions> {
-  Option<std::string> recipe{*this, "recipe", llvm::cl::desc("Recipe: a name, NAME:key=value,… or a file"),
+  Option<std::string> recipe{*this, "recipe",
+                             llvm::cl::desc("Recipe: a name, NAME:key=value,… or a file"),
                              llvm::cl::init("fp32")};
   Option<std::string> calibration{*this, "calibration", llvm::cl::desc("Calibration file"),
                                   llvm::cl::init("")};
@@ -32,7 +33,8 @@ struct ToExecutableOptions : public PassPipelineOptions<ToExecutableOptions> {
 void buildToFloatPipeline(OpPassManager &manager);
 /// float form → float form with observers for what `recipe` wants calibrated.
 void buildToObservedPipeline(OpPassManager &manager, StringRef recipe);
-/// float form → qdq form. Without a calibration file, statistics are those that the IR's lowbit.observe ops hold.
+/// float form → qdq form. Without a calibration file, statistics are those that the IR's
+/// lowbit.observe ops hold.
 void buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options);
 /// qdq form → quantized form.
 void buildToQuantizedPipeline(OpPassManager &manager);

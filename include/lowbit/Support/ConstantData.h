@@ -18,9 +18,10 @@ namespace lowbit {
 /// Bytes that one element takes in a constant: its width rounded up to whole bytes (i1 and i4: 1).
 int64_t bytesPerElement(Type elementType);
 
-/// The row-major bytes of a constant tensor, one element after the other, `bytesPerElement` each. i1 is
-/// 0 or 1; i4 is sign-extended, ui4 zero-extended to a byte. Points into the attribute where it can
-/// and owns a copy where the attribute is a splat or bit-packed. The attribute must outlive this.
+/// The row-major bytes of a constant tensor, one element after the other, `bytesPerElement` each.
+/// i1 is 0 or 1; i4 is sign-extended, ui4 zero-extended to a byte. Points into the attribute where
+/// it can and owns a copy where the attribute is a splat or bit-packed. The attribute must outlive
+/// this.
 class ConstantData {
 public:
   /// Empty where `attr` is not a dense constant or its resource is not loaded.
@@ -44,15 +45,16 @@ private:
   std::vector<char> owned;
 };
 
-/// A constant of `type` from row-major bytes (layout as above); a resource named `name` where it is over 1 KiB.
+/// A constant of `type` from row-major bytes (layout as above); a resource named `name` where it is
+/// over 1 KiB.
 ElementsAttr makeConstant(RankedTensorType type, ArrayRef<char> bytes, StringRef name = "constant");
 template <typename T>
 ElementsAttr makeConstant(RankedTensorType type, const std::vector<T> &values,
                           StringRef name = "constant") {
-  return makeConstant(type,
-                      ArrayRef<char>(reinterpret_cast<const char *>(values.data()),
-                                     values.size() * sizeof(T)),
-                      name);
+  return makeConstant(
+      type,
+      ArrayRef<char>(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(T)),
+      name);
 }
 
 } // namespace lowbit

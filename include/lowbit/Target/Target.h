@@ -22,8 +22,8 @@ struct DeviceCode {
   std::string bytes;
 };
 
-/// A family of devices that code is generated for. Everything above a target speaks to it through this class and the registry; adding one
-/// touches no shared file but the list in InitAll.
+/// A family of devices that code is generated for. Everything above a target speaks to it through
+/// this class and the registry; adding one touches no shared file but the list in InitAll.
 class Target {
 public:
   virtual ~Target();
@@ -32,15 +32,18 @@ public:
   virtual StringRef name() const = 0;
   /// Where the user gives no `--arch`.
   virtual StringRef defaultArch() const = 0;
-  /// Adds the passes that replace pivot ops by launches of this target's kernels (quantized form → scheduled form, tensors still).
+  /// Adds the passes that replace pivot ops by launches of this target's kernels (quantized form →
+  /// scheduled form, tensors still).
   virtual void buildSchedule(OpPassManager &manager) const = 0;
 
   /// Forms of device code that emit() gives, as in `--emit`.
   virtual std::vector<StringRef> deviceForms() const { return {}; }
-  /// The module's kernels in `form` for each of the architectures in `arch`, separated by commas; the module is in the quantized form and used
-  /// up. One file is `kernels.json`: what each kernel is, which layers use it, and what the assembler
-  /// said of it. On failure the error is one line and `exitCode` the interface's.
-  virtual llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form, StringRef arch, int &exitCode) const;
+  /// The module's kernels in `form` for each of the architectures in `arch`, separated by commas;
+  /// the module is in the quantized form and used up. One file is `kernels.json`: what each kernel
+  /// is, which layers use it, and what the assembler said of it. On failure the error is one line
+  /// and `exitCode` the interface's.
+  virtual llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form,
+                                                       StringRef arch, int &exitCode) const;
 };
 
 /// Adds a target; once per process and name, a second one of the same name is ignored.

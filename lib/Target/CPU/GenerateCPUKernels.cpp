@@ -47,7 +47,8 @@ struct GenerateCPUKernels : public lowbit::impl::GenerateCPUKernelsBase<Generate
       return signalPassFailure();
     }
     OpBuilder builder(&getContext());
-    module->setAttr("lowbit_rt.isa", builder.getStrArrayAttr(SmallVector<StringRef>(isa.begin(), isa.end())));
+    module->setAttr("lowbit_rt.isa",
+                    builder.getStrArrayAttr(SmallVector<StringRef>(isa.begin(), isa.end())));
 
     SymbolTable symbols(module);
     SmallVector<rt::LaunchOp> launches;
@@ -118,7 +119,8 @@ func::FuncOp GenerateCPUKernels::build(SymbolTable &symbols, rt::KernelOp kernel
     func::FuncOp body = function(kernel.getSymName() + "." + isa->name, bodyTypes);
     Attribute features = b.getStrArrayAttr({"target-features", isa->features});
     Attribute prefer = b.getStrArrayAttr({"prefer-vector-width", std::to_string(isa->vectorBits)});
-    Attribute legal = b.getStrArrayAttr({"min-legal-vector-width", std::to_string(isa->vectorBits)});
+    Attribute legal =
+        b.getStrArrayAttr({"min-legal-vector-width", std::to_string(isa->vectorBits)});
     Attribute processor = b.getStrArrayAttr({"target-cpu", "x86-64-v3"});
     body->setAttr("passthrough", b.getArrayAttr({processor, features, prefer, legal}));
     family->body(b, kernel, *isa, body);
@@ -130,7 +132,8 @@ func::FuncOp GenerateCPUKernels::build(SymbolTable &symbols, rt::KernelOp kernel
   ValueRange memrefs = wrapper.getArguments();
   Value tasks = family->tasks(b, kernel, memrefs);
   auto call = [&](func::FuncOp body) {
-    rt::ParallelOp::create(b, loc, FlatSymbolRefAttr::get(context, body.getSymName()), tasks, memrefs);
+    rt::ParallelOp::create(b, loc, FlatSymbolRefAttr::get(context, body.getSymName()), tasks,
+                           memrefs);
   };
   if (bodies.size() == 1) {
     call(bodies.front());

@@ -67,8 +67,7 @@ void KernelBuilder::store(Value vector, Value flat, Value offset) {
 }
 void KernelBuilder::storeMasked(Value vector, Value flat, Value offset, Value limit) {
   auto lanes = cast<VectorType>(vector.getType()).getShape();
-  Value mask =
-      vector::CreateMaskOp::create(*this, loc, VectorType::get(lanes, getI1Type()), limit);
+  Value mask = vector::CreateMaskOp::create(*this, loc, VectorType::get(lanes, getI1Type()), limit);
   vector::MaskedStoreOp::create(*this, loc, flat, offset, mask, vector);
 }
 Value KernelBuilder::splat(Value scalar, int64_t lanes) {
@@ -80,17 +79,15 @@ Value KernelBuilder::constantVector(Attribute element, int64_t lanes) {
   return arith::ConstantOp::create(*this, loc, DenseElementsAttr::get(type, element));
 }
 
-SmallVector<Value>
-KernelBuilder::loop(Value begin, Value end, Value step, ValueRange carried,
-                    function_ref<SmallVector<Value>(Value, ValueRange)> body) {
-  auto op = scf::ForOp::create(
-      *this, loc, begin, end, step, carried,
-      [&](OpBuilder &nested, Location, Value variable, ValueRange args) {
-        OpBuilder::InsertionGuard guard(*this);
-        restoreInsertionPoint(nested.saveInsertionPoint());
-        SmallVector<Value> next = body(variable, args);
-        scf::YieldOp::create(*this, loc, next);
-      });
+SmallVector<Value> KernelBuilder::loop(Value begin, Value end, Value step, ValueRange carried,
+                                       function_ref<SmallVector<Value>(Value, ValueRange)> body) {
+  auto op = scf::ForOp::create(*this, loc, begin, end, step, carried,
+                               [&](OpBuilder &nested, Location, Value variable, ValueRange args) {
+                                 OpBuilder::InsertionGuard guard(*this);
+                                 restoreInsertionPoint(nested.saveInsertionPoint());
+                                 SmallVector<Value> next = body(variable, args);
+                                 scf::YieldOp::create(*this, loc, next);
+                               });
   return SmallVector<Value>(op.getResults());
 }
 

@@ -52,7 +52,8 @@ struct KernelBuilder : public OpBuilder {
   void storeMasked(Value vector, Value flat, Value offset, Value limit);
   Value splat(Value scalar, int64_t lanes);
   Value constantVector(Attribute element, int64_t lanes);
-  /// for (i = begin; i < end; i += step): body(i, carried) → next carried. Returns the last carried.
+  /// for (i = begin; i < end; i += step): body(i, carried) → next carried. Returns the last
+  /// carried.
   SmallVector<Value> loop(Value begin, Value end, Value step, ValueRange carried,
                           function_ref<SmallVector<Value>(Value, ValueRange)> body);
 
@@ -62,7 +63,8 @@ struct KernelBuilder : public OpBuilder {
 /// Reads an integer of a kernel's schedule.
 int64_t scheduleInt(rt::KernelOp kernel, StringRef key);
 
-/// Builds the body of one variant: `function` takes (begin, end, memrefs…); the entry block is empty.
+/// Builds the body of one variant: `function` takes (begin, end, memrefs…); the entry block is
+/// empty.
 using BodyGenerator = function_ref<void(KernelBuilder &, rt::KernelOp, const ISA &, func::FuncOp)>;
 /// Computes the number of tasks from the launch's memrefs, in the wrapper.
 using TaskCounter = function_ref<Value(KernelBuilder &, rt::KernelOp, ValueRange)>;

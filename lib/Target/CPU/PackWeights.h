@@ -14,12 +14,13 @@
 
 namespace lowbit::cpu {
 
-/// Row-major [n, runs, length] signed bytes to QGemm's layout (see QGemm.cpp) with blocks of 16 · nr columns; short runs and columns past n
-/// are zeros.
+/// Row-major [n, runs, length] signed bytes to QGemm's layout (see QGemm.cpp) with blocks of 16 ·
+/// nr columns; short runs and columns past n are zeros.
 std::vector<int8_t> packQGemm(ArrayRef<int8_t> weights, int64_t n, int64_t runs, int64_t length,
                               int64_t nr);
 
-/// Row-major [n, k] integers, one per byte, to WGemm's layout: `bits` 4 or 8; with `offset` added to each (8 for signed 4-bit values).
+/// Row-major [n, k] integers, one per byte, to WGemm's layout: `bits` 4 or 8; with `offset` added
+/// to each (8 for signed 4-bit values).
 std::vector<int8_t> packWGemm(ArrayRef<int8_t> weights, int64_t n, int64_t k, int64_t nr,
                               int64_t bits, int8_t offset);
 

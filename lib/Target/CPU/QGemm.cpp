@@ -5,16 +5,20 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// out[m, n] = epilogue(Σ_k a[m, k] · w[n, k] + bias[n]), a unsigned, w signed 8-bit, i32 accumulators.
+// out[m, n] = epilogue(Σ_k a[m, k] · w[n, k] + bias[n]), a unsigned, w signed 8-bit, i32
+// accumulators.
 //
-// A row of `a` is `kh · segments_w` runs of consecutive bytes: for a linear layer one run of K, for a convolution in NHWC one run
-// of kw · C per kernel row (of C per kernel element where dilated), so no patches are ever copied. A run is read in steps of four bytes;
-// its packed weights are zero past its end, so what is read there does not matter (ScheduleCPU sees to it that it is memory).
+// A row of `a` is `kh · segments_w` runs of consecutive bytes: for a linear layer one run of K, for
+// a convolution in NHWC one run of kw · C per kernel row (of C per kernel element where dilated),
+// so no patches are ever copied. A run is read in steps of four bytes; its packed weights are zero
+// past its end, so what is read there does not matter (ScheduleCPU sees to it that it is memory).
 //
-// Packed weights: [block][run][ceil(length / 4)][16 · nr columns][4 bytes along K]; the same bytes serve every variant:
-//   with a dot product instruction, 64 bytes are one operand of vpdpbusd: four products into each of 16 columns;
-//   without, 16 bytes are widened to s16 and multiplied by vpmaddwd, which cannot saturate (255 · 128 · 2 < 2³¹), unlike
-//   vpmaddubsw; each i32 lane then holds two of a column's four products, and neighbouring lanes are added at the end.
+// Packed weights: [block][run][ceil(length / 4)][16 · nr columns][4 bytes along K]; the same bytes
+// serve every variant:
+//   with a dot product instruction, 64 bytes are one operand of vpdpbusd: four products into each
+//   of 16 columns; without, 16 bytes are widened to s16 and multiplied by vpmaddwd, which cannot
+//   saturate (255 · 128 · 2 < 2³¹), unlike vpmaddubsw; each i32 lane then holds two of a column's
+//   four products, and neighbouring lanes are added at the end.
 // Integer addition is associative, so all variants and thread counts give the same bits.
 //
 //===----------------------------------------------------------------------===//
@@ -65,7 +69,7 @@ private:
   int64_t outputZero, low, high, mr, groupVectors;
   rt::KernelOp kernel;
   func::FuncOp function;
-  Value input, weights, bias, multiplier, output;    // Flat.
+  Value input, weights, bias, multiplier, output;        // Flat.
   Value inputMemref, outputMemref, rowStride, dilationW; // rowStride: elements between kernel rows.
 };
 } // namespace
@@ -132,7 +136,8 @@ QGemm::Chunk QGemm::chunkAt(Value chunk) {
   Value height = b.dim(outputMemref, 1), width = b.dim(outputMemref, 2);
   Value image = arith::DivUIOp::create(b, b.loc, chunk, height);
   Value y = arith::RemUIOp::create(b, b.loc, chunk, height);
-  Value inputRow = b.add(b.mul(image, b.dim(inputMemref, 1)), b.mul(y, scheduleInt(kernel, "stride_h")));
+  Value inputRow =
+      b.add(b.mul(image, b.dim(inputMemref, 1)), b.mul(y, scheduleInt(kernel, "stride_h")));
   Value channels = b.dim(inputMemref, 3);
   Value start = b.mul(b.mul(inputRow, b.dim(inputMemref, 2)), channels);
   return {start, b.mul(channels, scheduleInt(kernel, "stride_w")), width,
@@ -158,11 +163,10 @@ void QGemm::tile(const Chunk &chunk, Value row, int64_t rows, Value block, Value
     Value inputRow = b.mul(y, rowStride);
     return b.loop(c0, b.index(runsW), c1, outer, [&](Value x, ValueRange middle) {
       Value inputRun = b.add(inputRow, b.mul(x, widthStep));
-      Value weightRun =
-          b.add(weightBase, b.mul(b.add(b.mul(y, runsW), x), steps * width * 4));
+      Value weightRun = b.add(weightBase, b.mul(b.add(b.mul(y, runsW), x), steps * width * 4));
       return b.loop(c0, b.index(steps), c1, middle, [&](Value k, ValueRange inner) {
-        return step(rowOffsets, b.add(inputRun, b.mul(k, 4)),
-                    b.add(weightRun, b.mul(k, width * 4)), inner);
+        return step(rowOffsets, b.add(inputRun, b.mul(k, 4)), b.add(weightRun, b.mul(k, width * 4)),
+                    inner);
       });
     });
   });

@@ -52,12 +52,13 @@ private:
   llvm::DenseMap<std::pair<Attribute, Attribute>, StringAttr> names;
 };
 
-/// What the int8 kernels need beside the activations, read off a lowbit.linear or lowbit.conv in integer mode.
+/// What the int8 kernels need beside the activations, read off a lowbit.linear or lowbit.conv in
+/// integer mode.
 struct IntegerParameters {
   std::vector<int8_t> weights; // Row-major, as in the op.
   std::vector<int32_t> bias;   // Per channel, the input's zero point folded in.
   std::vector<float> multiplier;
-  int32_t inputZero = 0; // Of the unsigned input.
+  int32_t inputZero = 0;  // Of the unsigned input.
   bool flipInput = false; // The input is signed: the kernel reads it + 128.
   Type outputElement;     // i8 or f32.
   int64_t outputZero = 0, outputMin = 0, outputMax = 0;
@@ -119,13 +120,12 @@ static Value flipSign(OpBuilder &b, Location loc, Value value) {
   Value init = emptyLike(b, loc, tensor::getMixedSizes(b, loc, value), type.getElementType());
   AffineMap id = b.getMultiDimIdentityMap(type.getRank());
   SmallVector<utils::IteratorType> loops(type.getRank(), utils::IteratorType::parallel);
-  return linalg::GenericOp::create(
-             b, loc, type, value, init, ArrayRef<AffineMap>{id, id}, loops,
-             [](OpBuilder &nested, Location l, ValueRange args) {
-               Value bit = arith::ConstantIntOp::create(nested, l, -128, 8);
-               Value flipped = arith::XOrIOp::create(nested, l, args[0], bit);
-               linalg::YieldOp::create(nested, l, flipped);
-             })
+  return linalg::GenericOp::create(b, loc, type, value, init, ArrayRef<AffineMap>{id, id}, loops,
+                                   [](OpBuilder &nested, Location l, ValueRange args) {
+                                     Value bit = arith::ConstantIntOp::create(nested, l, -128, 8);
+                                     Value flipped = arith::XOrIOp::create(nested, l, args[0], bit);
+                                     linalg::YieldOp::create(nested, l, flipped);
+                                   })
       .getResult(0);
 }
 
@@ -133,7 +133,8 @@ static Value transpose(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, value), permuted;
   for (int64_t d : permutation)
     permuted.push_back(sizes[d]);
-  Value init = emptyLike(b, loc, permuted, cast<RankedTensorType>(value.getType()).getElementType());
+  Value init =
+      emptyLike(b, loc, permuted, cast<RankedTensorType>(value.getType()).getElementType());
   return linalg::TransposeOp::create(b, loc, value, init, permutation)->getResult(0);
 }
 
@@ -180,7 +181,8 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
   }
   result.flipInput = !input.isUnsignedInteger();
   result.inputZero = inputZero->toInts()[0] + (result.flipInput ? 128 : 0);
-  result.weights.assign(weights->template as<int8_t>().begin(), weights->template as<int8_t>().end());
+  result.weights.assign(weights->template as<int8_t>().begin(),
+                        weights->template as<int8_t>().end());
 
   int64_t channels = weights->getType().getDimSize(0), k = result.weights.size() / channels;
   std::vector<float> scales = scale->toFloats();
@@ -216,8 +218,8 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
     for (int64_t i = 0; i < k; ++i)
       sum += result.weights[c * k + i];
     // Σ (x − z) w = Σ x w − z Σ w, modulo 2³² as the accumulator.
-    result.bias.push_back(static_cast<int32_t>(
-        static_cast<uint32_t>(bias[c]) - static_cast<uint32_t>(result.inputZero * sum)));
+    result.bias.push_back(static_cast<int32_t>(static_cast<uint32_t>(bias[c]) -
+                                               static_cast<uint32_t>(result.inputZero * sum)));
     float ws = scales[scales.size() == 1 ? 0 : c];
     result.multiplier.push_back(outputScale ? requantMultiplier(xs, ws, *outputScale)
                                             : static_cast<float>(double(xs) * ws));
@@ -243,7 +245,8 @@ static int64_t pickRows(int64_t vectors, int64_t rows) {
   return most;
 }
 
-static constexpr int64_t kChunk = 96; // A multiple of 6, 8, 12 and 16: full tiles in every chunk but the last.
+static constexpr int64_t kChunk =
+    96; // A multiple of 6, 8, 12 and 16: full tiles in every chunk but the last.
 
 LogicalResult ScheduleCPU::schedule(LinearOp op) {
   if (isa<FloatType>(cast<RankedTensorType>(op.getInput().getType()).getElementType()))
@@ -259,17 +262,20 @@ static Value collapseRows(OpBuilder &b, Location loc, Value value) {
   if (rank == 1) {
     auto type = cast<RankedTensorType>(value.getType());
     auto wide = RankedTensorType::get({1, type.getDimSize(0)}, type.getElementType());
-    return tensor::ExpandShapeOp::create(b, loc, wide, value, ArrayRef<ReassociationIndices>{{0, 1}});
+    return tensor::ExpandShapeOp::create(b, loc, wide, value,
+                                         ArrayRef<ReassociationIndices>{{0, 1}});
   }
   ReassociationIndices rows;
   for (int64_t d = 0; d + 1 < rank; ++d)
     rows.push_back(d);
-  return tensor::CollapseShapeOp::create(b, loc, value, ArrayRef<ReassociationIndices>{rows, {rank - 1}});
+  return tensor::CollapseShapeOp::create(b, loc, value,
+                                         ArrayRef<ReassociationIndices>{rows, {rank - 1}});
 }
 
 /// [rows, N] to the leading dimensions of `like`.
 static Value expandRows(OpBuilder &b, Location loc, Value value, Value like) {
-  auto likeType = cast<RankedTensorType>(like.getType()), type = cast<RankedTensorType>(value.getType());
+  auto likeType = cast<RankedTensorType>(like.getType()),
+       type = cast<RankedTensorType>(value.getType());
   int64_t rank = likeType.getRank();
   if (rank == 2)
     return value;
@@ -282,8 +288,9 @@ static Value expandRows(OpBuilder &b, Location loc, Value value, Value like) {
   shape.push_back(type.getDimSize(1));
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, like);
   sizes.back() = b.getIndexAttr(type.getDimSize(1));
-  return tensor::ExpandShapeOp::create(b, loc, RankedTensorType::get(shape, type.getElementType()), value,
-                                       ArrayRef<ReassociationIndices>{rows, {rank - 1}}, sizes);
+  return tensor::ExpandShapeOp::create(b, loc, RankedTensorType::get(shape, type.getElementType()),
+                                       value, ArrayRef<ReassociationIndices>{rows, {rank - 1}},
+                                       sizes);
 }
 
 LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
@@ -304,21 +311,32 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
   rows = pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, 0); // Reads go by four bytes.
   int64_t count = cast<RankedTensorType>(rows.getType()).getDimSize(0);
 
-  FlatSymbolRefAttr kernel = kernels->get(
-      b, loc, "cpu.qgemm",
-      {{"conv", 0}, {"n", n}, {"length", k}, {"runs_h", 1}, {"runs_w", 1}, {"nr", vectors},
-       {"mr", pickRows(vectors, count)}, {"chunk", kChunk}, {"relu", op.getRelu()},
-       {"output_zero", parameters->outputZero}, {"output_min", parameters->outputMin},
-       {"output_max", parameters->outputMax}});
+  FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.qgemm",
+                                          {{"conv", 0},
+                                           {"n", n},
+                                           {"length", k},
+                                           {"runs_h", 1},
+                                           {"runs_w", 1},
+                                           {"nr", vectors},
+                                           {"mr", pickRows(vectors, count)},
+                                           {"chunk", kChunk},
+                                           {"relu", op.getRelu()},
+                                           {"output_zero", parameters->outputZero},
+                                           {"output_min", parameters->outputMin},
+                                           {"output_max", parameters->outputMax}});
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
   sizes[1] = b.getIndexAttr(n);
   Value init = emptyLike(b, loc, sizes, parameters->outputElement);
   SmallVector<Value> inputs = {
       rows,
-      vectorConstant(b, loc, cpu::packQGemm(parameters->weights, n, 1, k, vectors), b.getI8Type(), "w"),
-      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0), b.getI32Type(), "b"),
-      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0), b.getF32Type(), "m")};
-  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+      vectorConstant(b, loc, cpu::packQGemm(parameters->weights, n, 1, k, vectors), b.getI8Type(),
+                     "w"),
+      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0),
+                     b.getI32Type(), "b"),
+      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0),
+                     b.getF32Type(), "m")};
+  auto launch =
+      rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = expandRows(b, loc, launch.getResult(0), op.getInput());
   result = castElement(b, loc, result, cast<RankedTensorType>(op.getType()).getElementType());
   op.replaceAllUsesWith(result);
@@ -364,10 +382,11 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
   if (parameters->flipInput)
     input = flipSign(b, loc, input);
   input = transpose(b, loc, input, {0, 2, 3, 1});
-  // Padding stands for the real value 0. One row more where reads by four bytes pass the end of a run.
-  input = pad(b, loc, input, {0, pads[0], pads[1], 0},
-              {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0},
-              static_cast<int8_t>(parameters->inputZero));
+  // Padding stands for the real value 0. One row more where reads by four bytes pass the end of a
+  // run.
+  input =
+      pad(b, loc, input, {0, pads[0], pads[1], 0}, {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0},
+          static_cast<int8_t>(parameters->inputZero));
 
   // The result's sizes, from the op's result type or the padded input.
   auto outputType = cast<RankedTensorType>(op.getType());
@@ -379,29 +398,45 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
       sizes[1 + d] = b.getIndexAttr(extent);
       continue;
     }
-    // floor((extent + pads - kernel) / stride) + 1; nothing, and an error of the run, where the kernel does not fit.
+    // floor((extent + pads - kernel) / stride) + 1; nothing, and an error of the run, where the
+    // kernel does not fit.
     auto index = [&](int64_t value) { return arith::ConstantIndexOp::create(b, loc, value); };
     Value slack = tensor::DimOp::create(b, loc, op.getInput(), 2 + d);
     slack = arith::AddIOp::create(b, loc, slack, index(pads[d] + pads[2 + d] - kernel));
     Value fits = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, slack, index(0));
-    rt::AssertOp::create(b, loc, fits, "layer '" + op.getLayer().str() + "': the input is smaller than the kernel");
-    Value count = arith::AddIOp::create(b, loc, arith::DivUIOp::create(b, loc, slack, index(strides[d])), index(1));
+    rt::AssertOp::create(
+        b, loc, fits, "layer '" + op.getLayer().str() + "': the input is smaller than the kernel");
+    Value count = arith::AddIOp::create(
+        b, loc, arith::DivUIOp::create(b, loc, slack, index(strides[d])), index(1));
     sizes[1 + d] = Value(arith::SelectOp::create(b, loc, fits, count, index(0)));
   }
   Value init = emptyLike(b, loc, sizes, parameters->outputElement);
-  FlatSymbolRefAttr kernel = kernels->get(
-      b, loc, "cpu.qgemm",
-      {{"conv", 1}, {"n", n}, {"length", length}, {"runs_h", kh}, {"runs_w", runsW}, {"nr", vectors},
-       {"mr", pickRows(vectors, outputType.getDimSize(3))}, {"relu", op.getRelu()},
-       {"stride_h", strides[0]}, {"stride_w", strides[1]}, {"dilation_h", dilations[0]},
-       {"dilation_w", dilations[1]}, {"output_zero", parameters->outputZero},
-       {"output_min", parameters->outputMin}, {"output_max", parameters->outputMax}});
+  FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.qgemm",
+                                          {{"conv", 1},
+                                           {"n", n},
+                                           {"length", length},
+                                           {"runs_h", kh},
+                                           {"runs_w", runsW},
+                                           {"nr", vectors},
+                                           {"mr", pickRows(vectors, outputType.getDimSize(3))},
+                                           {"relu", op.getRelu()},
+                                           {"stride_h", strides[0]},
+                                           {"stride_w", strides[1]},
+                                           {"dilation_h", dilations[0]},
+                                           {"dilation_w", dilations[1]},
+                                           {"output_zero", parameters->outputZero},
+                                           {"output_min", parameters->outputMin},
+                                           {"output_max", parameters->outputMax}});
   SmallVector<Value> inputs = {
       input,
-      vectorConstant(b, loc, cpu::packQGemm(ordered, n, kh * runsW, length, vectors), b.getI8Type(), "w"),
-      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0), b.getI32Type(), "b"),
-      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0), b.getF32Type(), "m")};
-  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+      vectorConstant(b, loc, cpu::packQGemm(ordered, n, kh * runsW, length, vectors), b.getI8Type(),
+                     "w"),
+      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0),
+                     b.getI32Type(), "b"),
+      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0),
+                     b.getF32Type(), "m")};
+  auto launch =
+      rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = transpose(b, loc, launch.getResult(0), {0, 3, 1, 2});
   auto resultType = cast<RankedTensorType>(result.getType());
   auto wanted = withElement(outputType, resultType.getElementType());
@@ -452,20 +487,31 @@ LogicalResult ScheduleCPU::scheduleWeightOnly(LinearOp op) {
   std::vector<float> biases = bias ? bias->toFloats() : std::vector<float>(n, 0.0f);
 
   Value rows = collapseRows(b, loc, op.getInput());
-  FlatSymbolRefAttr kernel = kernels->get(
-      b, loc, "cpu.wgemm",
-      {{"n", n}, {"k", k}, {"nr", vectors}, {"mr", vectors == 4 ? 6 : 12}, {"bits", bits}, {"signed", isSigned},
-       {"group", group}, {"relu", op.getRelu()}, {"chunk", kChunk}});
+  FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.wgemm",
+                                          {{"n", n},
+                                           {"k", k},
+                                           {"nr", vectors},
+                                           {"mr", vectors == 4 ? 6 : 12},
+                                           {"bits", bits},
+                                           {"signed", isSigned},
+                                           {"group", group},
+                                           {"relu", op.getRelu()},
+                                           {"chunk", kChunk}});
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
   sizes[1] = b.getIndexAttr(n);
   Value init = emptyLike(b, loc, sizes, b.getF32Type());
   SmallVector<Value> inputs = {
       rows,
-      vectorConstant(b, loc, cpu::packWGemm(weights->as<int8_t>(), n, k, vectors, bits, offset), b.getI8Type(), "w"),
-      vectorConstant(b, loc, cpu::packParameters<float>(allScales, n, groups, vectors, 0), b.getF32Type(), "s"),
-      vectorConstant(b, loc, cpu::packParameters<int8_t>(allZeros, n, groups, vectors, 0), b.getI8Type(), "z"),
-      vectorConstant(b, loc, cpu::packParameters<float>(biases, n, 1, vectors, 0), b.getF32Type(), "b")};
-  auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
+      vectorConstant(b, loc, cpu::packWGemm(weights->as<int8_t>(), n, k, vectors, bits, offset),
+                     b.getI8Type(), "w"),
+      vectorConstant(b, loc, cpu::packParameters<float>(allScales, n, groups, vectors, 0),
+                     b.getF32Type(), "s"),
+      vectorConstant(b, loc, cpu::packParameters<int8_t>(allZeros, n, groups, vectors, 0),
+                     b.getI8Type(), "z"),
+      vectorConstant(b, loc, cpu::packParameters<float>(biases, n, 1, vectors, 0), b.getF32Type(),
+                     "b")};
+  auto launch =
+      rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   op.replaceAllUsesWith(expandRows(b, loc, launch.getResult(0), op.getInput()));
   op.erase();
   ++numScheduled;
@@ -480,7 +526,8 @@ void ScheduleCPU::runOnOperation() {
       ops.push_back(op);
   });
   for (Operation *op : ops) {
-    LogicalResult result = isa<LinearOp>(op) ? schedule(cast<LinearOp>(op)) : schedule(cast<ConvOp>(op));
+    LogicalResult result =
+        isa<LinearOp>(op) ? schedule(cast<LinearOp>(op)) : schedule(cast<ConvOp>(op));
     if (failed(result))
       return signalPassFailure();
   }

@@ -5,12 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// out[m, n] = Σ_k x[m, k] · ((q[n, k] − zero[n, g]) · scale[n, g]) + bias[n], g = k / group: exactly the dequantized product, accumulated in
-// f32 along k with fused multiply-adds; each weight is dequantized once per `mr` rows, in registers.
+// out[m, n] = Σ_k x[m, k] · ((q[n, k] − zero[n, g]) · scale[n, g]) + bias[n], g = k / group:
+// exactly the dequantized product, accumulated in f32 along k with fused multiply-adds; each weight
+// is dequantized once per `mr` rows, in registers.
 //
-// Packed: weights [block][k][16 · nr columns], 8 bits each; or 4 bits, where byte i of a 16-byte run holds columns i (low nibble) and 16 + i
-// of 32. Signed 4-bit values are stored + 8, their zero points likewise. scales f32 and zeros i8 [block][group][16 · nr].
-// Every output is one chain of additions, so results do not depend on the number of threads.
+// Packed: weights [block][k][16 · nr columns], 8 bits each; or 4 bits, where byte i of a 16-byte
+// run holds columns i (low nibble) and 16 + i of 32. Signed 4-bit values are stored + 8, their zero
+// points likewise. scales f32 and zeros i8 [block][group][16 · nr]. Every output is one chain of
+// additions, so results do not depend on the number of threads.
 //
 //===----------------------------------------------------------------------===//
 #include "KernelBuilder.h"
@@ -31,7 +33,8 @@ public:
         nr(scheduleInt(kernel, "nr")), bits(scheduleInt(kernel, "bits")),
         isSigned(scheduleInt(kernel, "signed")), group(scheduleInt(kernel, "group")),
         groups((k + group - 1) / group), relu(scheduleInt(kernel, "relu")),
-        chunk(scheduleInt(kernel, "chunk")), mr(isa.vectorBits == 512 ? scheduleInt(kernel, "mr") : 2),
+        chunk(scheduleInt(kernel, "chunk")),
+        mr(isa.vectorBits == 512 ? scheduleInt(kernel, "mr") : 2),
         groupVectors(isa.vectorBits == 512 ? nr : 2), function(function) {}
 
   void run();
@@ -77,17 +80,19 @@ void WGemm::run() {
     Value count = b.min(left, b.index(chunk)), full = b.mul(b.divFloor(count, mr), mr);
     Value inputBase = b.mul(first, k), outputBase = b.mul(first, n);
     Value step = b.index(kLanes * groupVectors);
-    b.loop(b.index(0), b.index(kLanes * nr), step, {}, [&](Value columns, ValueRange) -> SmallVector<Value> {
-      b.loop(b.index(0), full, b.index(mr), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
-        tile(inputBase, row, mr, block, columns, outputBase);
-        return {};
-      });
-      b.loop(full, count, b.index(1), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
-        tile(inputBase, row, 1, block, columns, outputBase);
-        return {};
-      });
-      return {};
-    });
+    b.loop(b.index(0), b.index(kLanes * nr), step, {},
+           [&](Value columns, ValueRange) -> SmallVector<Value> {
+             b.loop(b.index(0), full, b.index(mr), {},
+                    [&](Value row, ValueRange) -> SmallVector<Value> {
+                      tile(inputBase, row, mr, block, columns, outputBase);
+                      return {};
+                    });
+             b.loop(full, count, b.index(1), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
+               tile(inputBase, row, 1, block, columns, outputBase);
+               return {};
+             });
+             return {};
+           });
     return {};
   });
   func::ReturnOp::create(b, b.loc);
@@ -115,8 +120,7 @@ void WGemm::tile(Value inputBase, Value row, int64_t rows, Value block, Value co
     }
     Value from = b.mul(g, group), to = b.min(b.add(from, group), b.index(k));
     return b.loop(from, to, b.index(1), outer, [&](Value at, ValueRange inner) {
-      SmallVector<Value> weight =
-          loadWeights(b.add(weightBase, b.mul(at, width * bits / 8)));
+      SmallVector<Value> weight = loadWeights(b.add(weightBase, b.mul(at, width * bits / 8)));
       for (int64_t j = 0; j < groupVectors; ++j) {
         weight[j] = arith::SubFOp::create(b, b.loc, weight[j], offset[j]); // Exact: small integers.
         weight[j] = arith::MulFOp::create(b, b.loc, weight[j], scale[j]);
@@ -127,7 +131,8 @@ void WGemm::tile(Value inputBase, Value row, int64_t rows, Value block, Value co
         Value spread = b.splat(x, kLanes);
         for (int64_t j = 0; j < groupVectors; ++j)
           // math.fma, not vector.fma: that one is a hint which strict floating point splits in two.
-          next.push_back(math::FmaOp::create(b, b.loc, spread, weight[j], inner[i * groupVectors + j]));
+          next.push_back(
+              math::FmaOp::create(b, b.loc, spread, weight[j], inner[i * groupVectors + j]));
       }
       return next;
     });

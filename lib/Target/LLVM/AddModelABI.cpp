@@ -25,7 +25,8 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
     ModuleOp module = getOperation();
     auto wrapper = module.lookupSymbol<LLVM::LLVMFuncOp>("_mlir_ciface_main_graph");
     if (!wrapper) {
-      module.emitError("expects @main_graph with llvm.emit_c_interface, lowered to the LLVM dialect");
+      module.emitError(
+          "expects @main_graph with llvm.emit_c_interface, lowered to the LLVM dialect");
       return signalPassFailure();
     }
     OpBuilder builder(&getContext());
@@ -38,7 +39,8 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
       auto func = module.lookupSymbol<LLVM::LLVMFuncOp>(name);
       builder.setInsertionPointToEnd(module.getBody());
       if (!func)
-        func = LLVM::LLVMFuncOp::create(builder, loc, name, LLVM::LLVMFunctionType::get(result, args));
+        func =
+            LLVM::LLVMFuncOp::create(builder, loc, name, LLVM::LLVMFunctionType::get(result, args));
       func.setLinkage(linkage);
       builder.setInsertionPointToStart(func.addEntryBlock(builder));
       return func;
@@ -46,20 +48,23 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
     auto exported = LLVM::Linkage::External;
 
     function("lowbit_model_abi", i64, {}, exported);
-    LLVM::ReturnOp::create(builder, loc,
-                           LLVM::ConstantOp::create(builder, loc, builder.getI64IntegerAttr(LOWBIT_MODEL_ABI))
-                               .getResult());
+    LLVM::ReturnOp::create(
+        builder, loc,
+        LLVM::ConstantOp::create(builder, loc, builder.getI64IntegerAttr(LOWBIT_MODEL_ABI))
+            .getResult());
 
     auto init = function("lowbit_model_init", none, {pointer, pointer, i64}, exported);
     for (auto [index, name, type] : {std::tuple(0, kTableGlobal, Type(pointer)),
-                                     {1, kWeightsGlobal, pointer}, {2, kISAGlobal, i64}}) {
+                                     {1, kWeightsGlobal, pointer},
+                                     {2, kISAGlobal, i64}}) {
       Value address =
           LLVM::AddressOfOp::create(builder, loc, getModelGlobal(module, builder, name, type));
       LLVM::StoreOp::create(builder, loc, init.getArgument(index), address);
     }
     LLVM::ReturnOp::create(builder, loc, ValueRange());
 
-    // The wrapper takes the results' address first (if there are results), then one descriptor each.
+    // The wrapper takes the results' address first (if there are results), then one descriptor
+    // each.
     auto run = function("lowbit_model_run", none, {pointer, pointer}, exported);
     auto inputs = module->getAttrOfType<IntegerAttr>("lowbit_rt.num_inputs");
     int64_t count = inputs ? inputs.getInt() : wrapper.getNumArguments() - 1;
@@ -79,11 +84,11 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
     Value alignment;
     auto alloc = function("_mlir_memref_to_llvm_alloc", pointer, {i64}, LLVM::Linkage::Internal);
     alignment = LLVM::ConstantOp::create(builder, loc, builder.getI64IntegerAttr(64));
-    LLVM::ReturnOp::create(builder, loc,
-                           callRuntime(module, builder, loc, Callback::Alloc,
-                                       {alloc.getArgument(0), alignment}));
-    auto aligned =
-        function("_mlir_memref_to_llvm_aligned_alloc", pointer, {i64, i64}, LLVM::Linkage::Internal);
+    LLVM::ReturnOp::create(
+        builder, loc,
+        callRuntime(module, builder, loc, Callback::Alloc, {alloc.getArgument(0), alignment}));
+    auto aligned = function("_mlir_memref_to_llvm_aligned_alloc", pointer, {i64, i64},
+                            LLVM::Linkage::Internal);
     LLVM::ReturnOp::create(builder, loc,
                            callRuntime(module, builder, loc, Callback::Alloc,
                                        {aligned.getArgument(1), aligned.getArgument(0)}));

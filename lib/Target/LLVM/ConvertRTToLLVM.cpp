@@ -67,8 +67,8 @@ struct WeightLowering : public ConvertOpToLLVMPattern<rt::WeightOp> {
                                 ConversionPatternRewriter &rewriter) const override {
     auto type = cast<MemRefType>(op.getType());
     auto pointer = LLVM::LLVMPointerType::get(getContext());
-    Value base = loadGlobal(op->getParentOfType<ModuleOp>(), rewriter, op.getLoc(), kWeightsGlobal,
-                            pointer);
+    Value base =
+        loadGlobal(op->getParentOfType<ModuleOp>(), rewriter, op.getLoc(), kWeightsGlobal, pointer);
     Value data = LLVM::GEPOp::create(rewriter, op.getLoc(), pointer, rewriter.getI8Type(), base,
                                      LLVM::GEPArg(static_cast<int32_t>(op.getOffset())));
     rewriter.replaceOp(op, {MemRefDescriptor::fromStaticShape(rewriter, op.getLoc(),
@@ -131,8 +131,8 @@ struct AssertLowering : public ConvertOpToLLVMPattern<rt::AssertOp> {
     unsigned index = 0;
     std::string name;
     LLVM::GlobalOp global;
-    while ((global = module.lookupSymbol<LLVM::GlobalOp>(
-                name = "lowbit_message_" + std::to_string(index))) &&
+    while ((global = module.lookupSymbol<LLVM::GlobalOp>(name = "lowbit_message_" +
+                                                                std::to_string(index))) &&
            cast<StringAttr>(global.getValueAttr()).getValue() != text)
       ++index;
     if (!global) {
@@ -200,9 +200,9 @@ struct ParallelLowering : public ConvertOpToLLVMPattern<rt::ParallelOp> {
     auto index = rewriter.getIndexType();
     SmallVector<Value> operands;
     for (unsigned i : {1, 2})
-      operands.push_back(UnrealizedConversionCastOp::create(rewriter, loc, index,
-                                                            entry->getArgument(i))
-                             .getResult(0));
+      operands.push_back(
+          UnrealizedConversionCastOp::create(rewriter, loc, index, entry->getArgument(i))
+              .getResult(0));
     for (auto [position, type] : llvm::enumerate(argTypes)) {
       Value field = LLVM::ExtractValueOp::create(rewriter, loc, arguments, position);
       operands.push_back(
@@ -216,9 +216,8 @@ struct ParallelLowering : public ConvertOpToLLVMPattern<rt::ParallelOp> {
 struct ConvertRTToLLVM : public lowbit::impl::ConvertRTToLLVMBase<ConvertRTToLLVM> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    module.walk([&](Operation *op) {
-      numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::AssertOp>(op);
-    });
+    module.walk(
+        [&](Operation *op) { numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::AssertOp>(op); });
     LLVMTypeConverter converter(&getContext());
     RewritePatternSet patterns(&getContext());
     patterns.add<WeightLowering, ISALowering, ObserveLowering, AssertLowering, ParallelLowering>(

@@ -17,8 +17,8 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// One block of memory by the rule of memref's own lowering, which calls a library function for the rest: row-major,
-/// and where there is an offset of a static shape.
+/// One block of memory by the rule of memref's own lowering, which calls a library function for the
+/// rest: row-major, and where there is an offset of a static shape.
 static bool isContiguous(MemRefType type) {
   if (type.getLayout().isIdentity())
     return true;

@@ -32,10 +32,18 @@ llvm::Error lowbit::linkShared(ArrayRef<std::string> objects, StringRef output,
     stream << "local: *; };\n";
   }
   std::string version = ("--version-script=" + script).str(), out = output.str();
-  std::vector<const char *> args = {"ld.lld",          "-shared",       "--build-id=none",
-                                    "--hash-style=gnu", "--gc-sections", "--strip-all",
-                                    "-z",              "noexecstack",   "-z",
-                                    "now",             version.c_str(), "-o",
+  std::vector<const char *> args = {"ld.lld",
+                                    "-shared",
+                                    "--build-id=none",
+                                    "--hash-style=gnu",
+                                    "--gc-sections",
+                                    "--strip-all",
+                                    "-z",
+                                    "noexecstack",
+                                    "-z",
+                                    "now",
+                                    version.c_str(),
+                                    "-o",
                                     out.c_str()};
   for (const std::string &object : objects)
     args.push_back(object.c_str());
@@ -44,8 +52,7 @@ llvm::Error lowbit::linkShared(ArrayRef<std::string> objects, StringRef output,
   std::lock_guard<std::mutex> lock(mutex);
   std::string messages;
   llvm::raw_string_ostream stream(messages);
-  lld::Result result =
-      lld::lldMain(args, llvm::nulls(), stream, {{lld::Gnu, &lld::elf::link}});
+  lld::Result result = lld::lldMain(args, llvm::nulls(), stream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0)
     return llvm::createStringError("linking failed: " + stream.str());
   return llvm::Error::success();

@@ -34,7 +34,8 @@ createMachine(const ObjectOptions &options) {
   if (!target)
     return llvm::createStringError("no code generator for " + triple.str() + ": " + message);
   llvm::TargetOptions targetOptions;
-  targetOptions.AllowFPOpFusion = llvm::FPOpFusion::Strict; // An f32 multiply and add stay two roundings.
+  targetOptions.AllowFPOpFusion =
+      llvm::FPOpFusion::Strict; // An f32 multiply and add stay two roundings.
   std::unique_ptr<llvm::TargetMachine> machine(
       target->createTargetMachine(triple, options.cpu, options.features, targetOptions,
                                   llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
@@ -77,7 +78,8 @@ llvm::Error lowbit::optimize(llvm::Module &module, const ObjectOptions &options)
   llvm::ModuleAnalysisManager modules;
   llvm::PipelineTuningOptions tuning;
   tuning.LoopVectorization = tuning.SLPVectorization = true;
-  // Unrolling short loops first would leave the vectorizer nothing but scalars; kernels come unrolled.
+  // Unrolling short loops first would leave the vectorizer nothing but scalars; kernels come
+  // unrolled.
   tuning.LoopUnrolling = false;
   llvm::PassBuilder builder(machine->get(), tuning);
   builder.registerModuleAnalyses(modules);

@@ -55,10 +55,9 @@ struct PlaceWeights : public lowbit::impl::PlaceWeightsBase<PlaceWeights> {
       if (found == offsets.end())
         return;
       builder.setInsertionPoint(get);
-      get.replaceAllUsesWith(
-          rt::WeightOp::create(builder, get.getLoc(), get.getType(),
-                               builder.getI64IntegerAttr(found->second))
-              .getResult());
+      get.replaceAllUsesWith(rt::WeightOp::create(builder, get.getLoc(), get.getType(),
+                                                  builder.getI64IntegerAttr(found->second))
+                                 .getResult());
       get.erase();
     });
   }

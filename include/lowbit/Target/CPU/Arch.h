@@ -18,10 +18,12 @@ namespace lowbit::cpu {
 /// What `--arch` chooses.
 struct Arch {
   std::string processor;             ///< LLVM's and the manifest's name: x86-64-v3 or x86-64-v4.
-  std::vector<std::string> variants; ///< Kernel variants, least first; the runtime takes the last that the processor has.
+  std::vector<std::string> variants; ///< Kernel variants, least first; the runtime takes the last
+                                     ///< that the processor has.
 };
 
-/// `x86-64-v3`, `x86-64-v4`, or `host`: the higher of the two that this machine has. Nothing for another name.
+/// `x86-64-v3`, `x86-64-v4`, or `host`: the higher of the two that this machine has. Nothing for
+/// another name.
 std::optional<Arch> findArch(StringRef name);
 
 /// The names that findArch takes, for messages.

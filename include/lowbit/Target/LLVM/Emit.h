@@ -28,19 +28,22 @@ struct ObjectOptions {
 /// The translations from the LLVM dialect that lowbit's code uses (llvm, builtin).
 void registerLLVMTranslations(DialectRegistry &registry);
 
-/// Translates a module of the LLVM dialect for the host's architecture; null (after a diagnostic) where it cannot.
+/// Translates a module of the LLVM dialect for the host's architecture; null (after a diagnostic)
+/// where it cannot.
 std::unique_ptr<llvm::Module> translateToLLVM(ModuleOp module, llvm::LLVMContext &context,
                                               const ObjectOptions &options);
 
-/// Runs LLVM's O3 pipeline on `module` for the given processor. Floating-point meaning is kept: no fast-math.
+/// Runs LLVM's O3 pipeline on `module` for the given processor. Floating-point meaning is kept: no
+/// fast-math.
 llvm::Error optimize(llvm::Module &module, const ObjectOptions &options);
 
 /// Optimized IR to a relocatable object, or to assembly text.
 llvm::Expected<SmallVector<char, 0>> emitObject(llvm::Module &module, const ObjectOptions &options,
                                                 bool assembly = false);
 
-/// Links objects into the shared object `output` with LLD in this process. Deterministic: no build id, no paths.
-/// `exports` are the only visible symbols; libc and libm are the only libraries it may need.
+/// Links objects into the shared object `output` with LLD in this process. Deterministic: no build
+/// id, no paths. `exports` are the only visible symbols; libc and libm are the only libraries it
+/// may need.
 llvm::Error linkShared(ArrayRef<std::string> objects, StringRef output,
                        ArrayRef<std::string> exports);
 

@@ -11,7 +11,8 @@
 
 namespace lowbit {
 
-/// linalg, tensor and lowbit_rt.launch on tensors → the same on buffers that this module frees itself.
+/// linalg, tensor and lowbit_rt.launch on tensors → the same on buffers that this module frees
+/// itself.
 void buildBufferizePipeline(OpPassManager &manager);
 
 /// Buffers → LLVM dialect with the model's entry points. Kernels are functions by now.

@@ -91,10 +91,10 @@ static LogicalResult verifyWeightScale(Operation *op, RankedTensorType scale, Va
     return op->emitOpError("expects weight zero points of the scales' shape ") << scale.getShape();
   if (group < 0)
     return op->emitOpError("expects a positive group, found ") << group;
-  bool good = group ? scale.getRank() == 2 && fits(scale.getDimSize(0), channels) &&
-                          fits(scale.getDimSize(1), groups(reduction, group))
-                    : scale.getRank() == 0 ||
-                          (scale.getRank() == 1 && fits(scale.getDimSize(0), channels));
+  bool good =
+      group ? scale.getRank() == 2 && fits(scale.getDimSize(0), channels) &&
+                  fits(scale.getDimSize(1), groups(reduction, group))
+            : scale.getRank() == 0 || (scale.getRank() == 1 && fits(scale.getDimSize(0), channels));
   if (good)
     return success();
   InFlightDiagnostic diag = op->emitOpError("expects weight scales of shape ");
@@ -114,8 +114,8 @@ static LogicalResult verifyModes(OpTy op, int64_t channels, int64_t reduction) {
   if (op.getBias()) {
     auto bias = cast<ShapedType>(op.getBias().getType());
     if (bias.getRank() != 1 || !fits(bias.getDimSize(0), channels))
-      return op.emitOpError("expects a bias of shape [") << channels << "], found ["
-                                                         << bias.getShape() << "]";
+      return op.emitOpError("expects a bias of shape [")
+             << channels << "], found [" << bias.getShape() << "]";
   }
   Type input = cast<ShapedType>(op.getInput().getType()).getElementType();
   bool integer = isa<IntegerType>(input);
@@ -167,8 +167,8 @@ LogicalResult ConvOp::verify() {
   size_t spatial = input.getRank() - 2;
   if (getStrides().size() != spatial || getDilations().size() != spatial ||
       getPads().size() != 2 * spatial)
-    return emitOpError("expects ") << spatial << " strides and dilations and " << 2 * spatial
-                                   << " pads";
+    return emitOpError("expects ")
+           << spatial << " strides and dilations and " << 2 * spatial << " pads";
   if (getGroups() < 1 || !fits(input.getDimSize(1), weight.getDimSize(1) * (int64_t)getGroups()))
     return emitOpError("expects input channels (")
            << input.getDimSize(1) << ") to be groups (" << getGroups() << ") times the weight's ("

@@ -1,4 +1,5 @@
-//===- Bufferization.cpp - lowbit_rt ops on tensors become ops on row-major buffers ---*- C++ -*-===//
+//===- Bufferization.cpp - lowbit_rt ops on tensors become ops on row-major buffers ---*- C++
+//-*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -43,7 +44,8 @@ struct LaunchModel : public DstBufferizableOpInterfaceExternalModel<LaunchModel,
                           const BufferizationOptions &options, BufferizationState &state) const {
     auto launch = cast<LaunchOp>(op);
     SmallVector<Value> inputs, outputs;
-    for (auto [from, to] : {std::pair(launch.getInputs(), &inputs), {launch.getOutputs(), &outputs}})
+    for (auto [from, to] :
+         {std::pair(launch.getInputs(), &inputs), {launch.getOutputs(), &outputs}})
       for (Value value : from) {
         FailureOr<Value> buffer = rowMajorBuffer(rewriter, op->getLoc(), value, options, state);
         if (failed(buffer))
