@@ -31,10 +31,10 @@ LOWBIT_API lowbit_status lowbit_emulator_open(const char *path, lowbit_emulator 
 LOWBIT_API void lowbit_emulator_close(lowbit_emulator *emulator);
 
 typedef enum lowbit_emu_kind {
-  LOWBIT_EMU_I32 = 0,      /* `value` */
-  LOWBIT_EMU_I64 = 1,      /* `value` */
-  LOWBIT_EMU_F32 = 2,      /* `value`: the float's 32 bits */
-  LOWBIT_EMU_READ = 3,     /* pointer to `bytes` readable bytes at `data` */
+  LOWBIT_EMU_I32 = 0,  /* `value` */
+  LOWBIT_EMU_I64 = 1,  /* `value` */
+  LOWBIT_EMU_F32 = 2,  /* `value`: the float's 32 bits */
+  LOWBIT_EMU_READ = 3, /* pointer to `bytes` readable bytes at `data` */
   LOWBIT_EMU_READ_WRITE = 4
 } lowbit_emu_kind;
 

@@ -47,7 +47,8 @@ lowbit_status lowbit_emulator_open(const char *path, lowbit_emulator **out) {
   auto *slot = static_cast<const lowbit_emu_table_t **>(dlsym(library, "lowbit_emu_table"));
   auto *abi = static_cast<const int64_t *>(dlsym(library, "lowbit_emu_abi"));
   if (!slot || !abi || *abi != LOWBIT_EMU_ABI) {
-    std::string why = slot && abi ? "was made for another version of the emulator" : "holds no emulated kernels";
+    std::string why =
+        slot && abi ? "was made for another version of the emulator" : "holds no emulated kernels";
     dlclose(library);
     return failWith(slot && abi ? LOWBIT_UNSUPPORTED : LOWBIT_INVALID, file + " " + why);
   }
@@ -67,23 +68,27 @@ void lowbit_emulator_close(lowbit_emulator *emulator) {
   delete emulator;
 }
 
-lowbit_status lowbit_emulator_run(lowbit_emulator *emulator, const char *name, const lowbit_emu_launch *launch,
+lowbit_status lowbit_emulator_run(lowbit_emulator *emulator, const char *name,
+                                  const lowbit_emu_launch *launch,
                                   const lowbit_emu_argument *arguments, size_t count) {
   if (!emulator || !name || !launch || launch->size != sizeof *launch || (count && !arguments))
     return failWith(LOWBIT_INVALID, "a NULL argument or a launch of another version");
-  auto *kernel = reinterpret_cast<Kernel>(dlsym(emulator->library, (std::string("lowbit_emu_kernel_") + name).c_str()));
+  auto *kernel = reinterpret_cast<Kernel>(
+      dlsym(emulator->library, (std::string("lowbit_emu_kernel_") + name).c_str()));
   auto *expected = static_cast<const int32_t *>(
       dlsym(emulator->library, (std::string("lowbit_emu_parameters_") + name).c_str()));
   if (!kernel || !expected)
     return failWith(LOWBIT_INVALID, std::string("no kernel '") + name + "'");
   if (count != size_t(*expected))
-    return failWith(LOWBIT_INVALID, std::string("kernel '") + name + "' takes " + std::to_string(*expected) +
-                                        " arguments, not " + std::to_string(count));
+    return failWith(LOWBIT_INVALID, std::string("kernel '") + name + "' takes " +
+                                        std::to_string(*expected) + " arguments, not " +
+                                        std::to_string(count));
   uint64_t threads = 1;
   for (uint32_t size : launch->block)
     threads *= size;
   if (threads == 0 || threads > 1024)
-    return failWith(LOWBIT_INVALID, "a block has 1 to 1024 threads, not " + std::to_string(threads));
+    return failWith(LOWBIT_INVALID,
+                    "a block has 1 to 1024 threads, not " + std::to_string(threads));
   std::vector<void *> parameters;
   std::vector<int64_t> values(count);
   std::vector<Buffer> buffers;

@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// x86-64 only, as is the code that runs on these stacks. A switch is twelve instructions; swapcontext would make two
-// system calls, and a kernel switches a million times.
+// x86-64 only, as is the code that runs on these stacks. A switch is twelve instructions;
+// swapcontext would make two system calls, and a kernel switches a million times.
 //
 //===----------------------------------------------------------------------===//
 #include "Fiber.h"
@@ -61,12 +61,13 @@ Fiber::Fiber() : stack(new char[kStackBytes]) {}
 void Fiber::prepare(void (*entry)(void *), void *argument) {
   auto top = reinterpret_cast<std::uintptr_t>(stack.get() + kStackBytes) & ~std::uintptr_t(15);
   auto *slots = reinterpret_cast<void **>(top) - 9;
-  slots[0] = nullptr;                          // r15
-  slots[1] = nullptr;                          // r14
-  slots[2] = reinterpret_cast<void *>(entry);  // r13
-  slots[3] = argument;                         // r12
-  slots[4] = slots[5] = nullptr;               // rbx, rbp
+  slots[0] = nullptr;                         // r15
+  slots[1] = nullptr;                         // r14
+  slots[2] = reinterpret_cast<void *>(entry); // r13
+  slots[3] = argument;                        // r12
+  slots[4] = slots[5] = nullptr;              // rbx, rbp
   slots[6] = reinterpret_cast<void *>(&lowbit_emu_start);
-  slots[7] = slots[8] = nullptr; // lowbit_emu_start finds the stack aligned to 16, as a call wants it.
+  slots[7] = slots[8] =
+      nullptr; // lowbit_emu_start finds the stack aligned to 16, as a call wants it.
   context.stackPointer = slots;
 }

@@ -12,7 +12,8 @@
 
 namespace lowbit::emulator {
 
-/// Where a suspended computation goes on. Only the registers that a call preserves are kept, on its stack.
+/// Where a suspended computation goes on. Only the registers that a call preserves are kept, on its
+/// stack.
 struct Context {
   void *stackPointer = nullptr;
 };

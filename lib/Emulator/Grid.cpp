@@ -13,10 +13,12 @@ static thread_local Grid *currentGrid = nullptr;
 
 Grid &Grid::current() { return *currentGrid; }
 
-Grid::Grid(Kernel kernel, void *const *parameters, const lowbit_emu_launch &launch, std::vector<Buffer> buffers)
+Grid::Grid(Kernel kernel, void *const *parameters, const lowbit_emu_launch &launch,
+           std::vector<Buffer> buffers)
     : kernel(kernel), parameters(parameters), launch(launch), buffers(std::move(buffers)),
       sharedStorage(launch.shared_bytes + 128),
-      threads(std::size_t(launch.block[0]) * launch.block[1] * launch.block[2]), random(launch.seed) {
+      threads(std::size_t(launch.block[0]) * launch.block[1] * launch.block[2]),
+      random(launch.seed) {
   auto address = reinterpret_cast<uintptr_t>(sharedStorage.data());
   shared = sharedStorage.data() + (128 - address % 128) % 128;
   warps.resize((threads.size() + kLanes - 1) / kLanes);
@@ -52,8 +54,8 @@ void Grid::runBlock() {
     thread.groups.clear();
     thread.fiber.prepare(threadMain, this);
   }
-  // A random warp runs for a random, often long, while: a warp may be several barriers' worth of work ahead of
-  // another wherever nothing stops it.
+  // A random warp runs for a random, often long, while: a warp may be several barriers' worth of
+  // work ahead of another wherever nothing stops it.
   while (error.empty() && done < threads.size()) {
     uint32_t first = random() % warps.size(), warp = first;
     auto canRun = [&](uint32_t w) {
@@ -87,9 +89,10 @@ std::string Grid::describeWaiting() const {
   uint32_t inWarp = 0;
   for (const Thread &thread : threads)
     inWarp += thread.state == State::InWarp;
-  return "deadlock in block (" + std::to_string(block[0]) + ", " + std::to_string(block[1]) + "): of " +
-         std::to_string(threads.size()) + " threads " + std::to_string(atBarrier) + " wait at a barrier, " +
-         std::to_string(inWarp) + " for other lanes of their warp, " + std::to_string(done) + " have ended";
+  return "deadlock in block (" + std::to_string(block[0]) + ", " + std::to_string(block[1]) +
+         "): of " + std::to_string(threads.size()) + " threads " + std::to_string(atBarrier) +
+         " wait at a barrier, " + std::to_string(inWarp) + " for other lanes of their warp, " +
+         std::to_string(done) + " have ended";
 }
 
 void Grid::resume(uint32_t index) {
@@ -142,8 +145,8 @@ void Grid::check(const void *address, uint64_t bytes, uint32_t access) {
   auto *begin = static_cast<const char *>(address);
   if (access == LOWBIT_EMU_SHARED_READ || access == LOWBIT_EMU_SHARED_WRITE) {
     if (begin < shared || begin + bytes > shared + launch.shared_bytes)
-      fail("shared memory access of " + std::to_string(bytes) + " bytes at offset " + std::to_string(begin - shared) +
-           " of " + std::to_string(launch.shared_bytes));
+      fail("shared memory access of " + std::to_string(bytes) + " bytes at offset " +
+           std::to_string(begin - shared) + " of " + std::to_string(launch.shared_bytes));
   } else {
     bool write = access == LOWBIT_EMU_GLOBAL_WRITE;
     for (const Buffer &buffer : buffers)
@@ -154,7 +157,8 @@ void Grid::check(const void *address, uint64_t bytes, uint32_t access) {
           fail("misaligned access of " + std::to_string(bytes) + " bytes");
         return;
       }
-    fail(std::string(write ? "write of " : "read of ") + std::to_string(bytes) + " bytes outside of every buffer");
+    fail(std::string(write ? "write of " : "read of ") + std::to_string(bytes) +
+         " bytes outside of every buffer");
   }
   if (reinterpret_cast<uintptr_t>(begin) % bytes && (bytes & (bytes - 1)) == 0)
     fail("misaligned shared memory access of " + std::to_string(bytes) + " bytes");
@@ -162,7 +166,8 @@ void Grid::check(const void *address, uint64_t bytes, uint32_t access) {
 
 void Grid::barrier(uint32_t id) {
   if (atBarrier && id != barrierId)
-    fail("threads of one block wait at barriers " + std::to_string(barrierId) + " and " + std::to_string(id));
+    fail("threads of one block wait at barriers " + std::to_string(barrierId) + " and " +
+         std::to_string(id));
   barrierId = id;
   // Threads that have ended no longer count, as on the device.
   if (++atBarrier + done < threads.size())
@@ -173,7 +178,8 @@ void Grid::barrier(uint32_t id) {
       other.state = State::Ready;
 }
 
-const Meeting &Grid::meet(uint32_t code, const uint32_t *words, uint32_t count, const void *pointer) {
+const Meeting &Grid::meet(uint32_t code, const uint32_t *words, uint32_t count,
+                          const void *pointer) {
   uint32_t index = running / kLanes, me = lane();
   Warp &warp = warps[index];
   Meeting &meeting = warp.meetings[warp.phase[me]];

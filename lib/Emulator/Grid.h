@@ -58,7 +58,8 @@ using Kernel = void (*)(void *const *parameters);
 
 class Grid {
 public:
-  Grid(Kernel kernel, void *const *parameters, const lowbit_emu_launch &launch, std::vector<Buffer> buffers);
+  Grid(Kernel kernel, void *const *parameters, const lowbit_emu_launch &launch,
+       std::vector<Buffer> buffers);
   /// Runs every block. Returns "" or what went wrong.
   std::string run();
 
@@ -72,7 +73,8 @@ public:
   void *sharedMemory() { return shared; }
   void check(const void *address, uint64_t bytes, uint32_t access);
   void barrier(uint32_t id);
-  /// Waits until all lanes have come with the same `code`; `words` and `pointer` are what this lane brings.
+  /// Waits until all lanes have come with the same `code`; `words` and `pointer` are what this lane
+  /// brings.
   const Meeting &meet(uint32_t code, const uint32_t *words, uint32_t count, const void *pointer);
   /// Ends the launch: does not return.
   [[noreturn]] void fail(const std::string &message);

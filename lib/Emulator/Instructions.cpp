@@ -22,7 +22,8 @@ static void copyAsync(void *target, const void *source, uint32_t bytes, uint32_t
     grid.check(source, valid, LOWBIT_EMU_GLOBAL_READ);
   // Whoever reads before the wait reads this.
   std::memset(target, 0x7b, bytes);
-  grid.thread().open.push_back({static_cast<char *>(target), static_cast<const char *>(source), bytes, valid});
+  grid.thread().open.push_back(
+      {static_cast<char *>(target), static_cast<const char *>(source), bytes, valid});
 }
 
 static void commitGroup() {
@@ -63,7 +64,8 @@ static void loadMatrix(uint32_t *result, const void *row, uint32_t count, uint32
       return uint32_t(value);
     };
     uint32_t r = lane / 4, c = lane % 4 * 2;
-    result[matrix] = transposed ? half(c, r) | half(c + 1, r) << 16 : half(r, c) | half(r, c + 1) << 16;
+    result[matrix] =
+        transposed ? half(c, r) | half(c + 1, r) << 16 : half(r, c) | half(r, c + 1) << 16;
   }
 }
 
@@ -72,8 +74,9 @@ static int32_t byteOf(uint32_t word, uint32_t index, bool isUnsigned) {
   return isUnsigned ? int32_t(byte) : int32_t(static_cast<int8_t>(byte));
 }
 
-// Fragments, g = lane / 4, t = lane % 4. A: words 0–3 are rows g, g + 8, g, g + 8, bytes of k 4t … 4t + 3, the last two
-// 16 further. B: words 4, 5 are column g, k as A's. C: results 2i + j are row g + 8i, column 2t + j.
+// Fragments, g = lane / 4, t = lane % 4. A: words 0–3 are rows g, g + 8, g, g + 8, bytes of k 4t …
+// 4t + 3, the last two 16 further. B: words 4, 5 are column g, k as A's. C: results 2i + j are row
+// g + 8i, column 2t + j.
 static void mmaInt8(uint32_t *result, const uint32_t *operands, uint32_t signs) {
   Grid &grid = Grid::current();
   uint32_t lane = grid.lane(), g = lane / 4, t = lane % 4;
@@ -83,7 +86,8 @@ static void mmaInt8(uint32_t *result, const uint32_t *operands, uint32_t signs) 
     for (uint32_t k = 0; k < 32; ++k) {
       uint32_t a = all.words[row % 8 * 4 + k % 16 / 4][row / 8 + k / 16 * 2];
       uint32_t b = all.words[column * 4 + k % 16 / 4][4 + k / 16];
-      sum += uint32_t(byteOf(a, k % 4, signs & LOWBIT_EMU_UNSIGNED_A) * byteOf(b, k % 4, signs & LOWBIT_EMU_UNSIGNED_B));
+      sum += uint32_t(byteOf(a, k % 4, signs & LOWBIT_EMU_UNSIGNED_A) *
+                      byteOf(b, k % 4, signs & LOWBIT_EMU_UNSIGNED_B));
     }
     result[i] = sum;
   }
@@ -115,7 +119,8 @@ static void mmaHalf(uint32_t *result, const uint32_t *operands) {
 
 static void warpBarrier(uint32_t) { Grid::current().meet(kWarpBarrier, nullptr, 0, nullptr); }
 
-static uint32_t shuffle(uint32_t, uint32_t value, uint32_t operand, uint32_t control, uint32_t kind) {
+static uint32_t shuffle(uint32_t, uint32_t value, uint32_t operand, uint32_t control,
+                        uint32_t kind) {
   Grid &grid = Grid::current();
   uint32_t lane = grid.lane();
   const Meeting &all = grid.meet(kShuffle + 16 * kind, &value, 1, nullptr);
@@ -170,7 +175,8 @@ static uint32_t permute(uint32_t a, uint32_t b, uint32_t selector) {
 
 static uint32_t dot4(uint32_t a, uint32_t b, uint32_t c, uint32_t signs) {
   for (uint32_t i = 0; i < 4; ++i)
-    c += uint32_t(byteOf(a, i, signs & LOWBIT_EMU_UNSIGNED_A) * byteOf(b, i, signs & LOWBIT_EMU_UNSIGNED_B));
+    c += uint32_t(byteOf(a, i, signs & LOWBIT_EMU_UNSIGNED_A) *
+                  byteOf(b, i, signs & LOWBIT_EMU_UNSIGNED_B));
   return c;
 }
 
@@ -211,7 +217,9 @@ const lowbit_emu_table_t &lowbit::emulator::instructionTable() {
       LOWBIT_EMU_ABI,
       [](uint32_t which) { return Grid::current().specialRegister(which); },
       [] { return Grid::current().sharedMemory(); },
-      [](const void *address, uint64_t bytes, uint32_t access) { Grid::current().check(address, bytes, access); },
+      [](const void *address, uint64_t bytes, uint32_t access) {
+        Grid::current().check(address, bytes, access);
+      },
       copyAsync,
       commitGroup,
       waitGroup,

@@ -5,13 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// emulator.so is the device code of a bundle's kernels, compiled for the CPU. Each device instruction that has
-// no CPU counterpart became a call through the table below; `lowbit_emu_table` in emulator.so points to it
-// and is set by liblowbit-emulator when it opens the file. Besides, emulator.so exports
-//   const int64_t lowbit_emu_abi                                   LOWBIT_EMU_ABI of the compiler
+// emulator.so is the device code of a bundle's kernels, compiled for the CPU. Each device
+// instruction that has no CPU counterpart became a call through the table below; `lowbit_emu_table`
+// in emulator.so points to it and is set by liblowbit-emulator when it opens the file. Besides,
+// emulator.so exports
+//   const int64_t lowbit_emu_abi               LOWBIT_EMU_ABI of the compiler
 // and for each kernel K
-//   const int32_t lowbit_emu_parameters_K                          how many parameters it has
-//   void lowbit_emu_kernel_K(void *const *parameters)              parameters[i] points to the i-th parameter
+//   const int32_t lowbit_emu_parameters_K      how many parameters it has
+//   void lowbit_emu_kernel_K(void *const *p)   p[i] points to the i-th parameter
 // which runs one device thread and is called on that thread's own stack.
 //
 //===----------------------------------------------------------------------===//
@@ -27,22 +28,48 @@ extern "C" {
 #endif
 
 enum lowbit_emu_register {
-  LOWBIT_EMU_TID_X, LOWBIT_EMU_TID_Y, LOWBIT_EMU_TID_Z,
-  LOWBIT_EMU_NTID_X, LOWBIT_EMU_NTID_Y, LOWBIT_EMU_NTID_Z,
-  LOWBIT_EMU_CTAID_X, LOWBIT_EMU_CTAID_Y, LOWBIT_EMU_CTAID_Z,
-  LOWBIT_EMU_NCTAID_X, LOWBIT_EMU_NCTAID_Y, LOWBIT_EMU_NCTAID_Z,
+  LOWBIT_EMU_TID_X,
+  LOWBIT_EMU_TID_Y,
+  LOWBIT_EMU_TID_Z,
+  LOWBIT_EMU_NTID_X,
+  LOWBIT_EMU_NTID_Y,
+  LOWBIT_EMU_NTID_Z,
+  LOWBIT_EMU_CTAID_X,
+  LOWBIT_EMU_CTAID_Y,
+  LOWBIT_EMU_CTAID_Z,
+  LOWBIT_EMU_NCTAID_X,
+  LOWBIT_EMU_NCTAID_Y,
+  LOWBIT_EMU_NCTAID_Z,
   LOWBIT_EMU_LANEID
 };
 
-enum lowbit_emu_access { LOWBIT_EMU_GLOBAL_READ, LOWBIT_EMU_GLOBAL_WRITE, LOWBIT_EMU_SHARED_READ, LOWBIT_EMU_SHARED_WRITE };
+enum lowbit_emu_access {
+  LOWBIT_EMU_GLOBAL_READ,
+  LOWBIT_EMU_GLOBAL_WRITE,
+  LOWBIT_EMU_SHARED_READ,
+  LOWBIT_EMU_SHARED_WRITE
+};
 
-enum lowbit_emu_function { LOWBIT_EMU_EX2, LOWBIT_EMU_LG2, LOWBIT_EMU_RCP, LOWBIT_EMU_RSQRT, LOWBIT_EMU_SQRT,
-                           LOWBIT_EMU_SIN, LOWBIT_EMU_COS, LOWBIT_EMU_TANH };
+enum lowbit_emu_function {
+  LOWBIT_EMU_EX2,
+  LOWBIT_EMU_LG2,
+  LOWBIT_EMU_RCP,
+  LOWBIT_EMU_RSQRT,
+  LOWBIT_EMU_SQRT,
+  LOWBIT_EMU_SIN,
+  LOWBIT_EMU_COS,
+  LOWBIT_EMU_TANH
+};
 
 /* The signs of the operands of an int8 multiplication. */
 enum lowbit_emu_signs { LOWBIT_EMU_UNSIGNED_A = 1, LOWBIT_EMU_UNSIGNED_B = 2 };
 
-enum lowbit_emu_shuffle { LOWBIT_EMU_SHUFFLE_IDX, LOWBIT_EMU_SHUFFLE_UP, LOWBIT_EMU_SHUFFLE_DOWN, LOWBIT_EMU_SHUFFLE_BFLY };
+enum lowbit_emu_shuffle {
+  LOWBIT_EMU_SHUFFLE_IDX,
+  LOWBIT_EMU_SHUFFLE_UP,
+  LOWBIT_EMU_SHUFFLE_DOWN,
+  LOWBIT_EMU_SHUFFLE_BFLY
+};
 
 /* The field order is ABI: compiled kernels index this table. */
 typedef struct lowbit_emu_table_t {
@@ -50,7 +77,8 @@ typedef struct lowbit_emu_table_t {
   uint32_t (*special_register)(uint32_t which);
   /* The block's shared memory, 128-byte aligned. */
   void *(*shared_memory)(void);
-  /* Stops the launch with an error where [address, address + bytes) is not in a buffer of that space. */
+  /* Stops the launch with an error where [address, address + bytes) is not in a buffer of that
+   * space. */
   void (*check)(const void *address, uint64_t bytes, uint32_t access);
   void (*copy_async)(void *shared, const void *global, uint32_t bytes, uint32_t valid_bytes);
   void (*commit_group)(void);
@@ -63,7 +91,8 @@ typedef struct lowbit_emu_table_t {
   void (*mma_int8)(uint32_t *result, const uint32_t *operands, uint32_t signs);
   /* mma m16n8k16 of f16 into f32: A (4 words), B (2), C (4 floats). */
   void (*mma_half)(uint32_t *result, const uint32_t *operands);
-  uint32_t (*shuffle)(uint32_t mask, uint32_t value, uint32_t lane, uint32_t control, uint32_t kind);
+  uint32_t (*shuffle)(uint32_t mask, uint32_t value, uint32_t lane, uint32_t control,
+                      uint32_t kind);
   uint32_t (*lop3)(uint32_t a, uint32_t b, uint32_t c, uint32_t table);
   uint32_t (*permute)(uint32_t a, uint32_t b, uint32_t selector);
   uint32_t (*dot4)(uint32_t a, uint32_t b, uint32_t c, uint32_t signs);

@@ -9,8 +9,8 @@
 using namespace lowbit;
 using namespace lowbit::cuda;
 
-Activations::Activations(KernelBuilder &b, const Schedule &schedule, WindowOrder order, Value base, Value pad,
-                         Value rows, bool pastTheEnd)
+Activations::Activations(KernelBuilder &b, const Schedule &schedule, WindowOrder order, Value base,
+                         Value pad, Value rows, bool pastTheEnd)
     : b(b), s(schedule), order(order), base(base), pad(pad), rows(rows),
       bytes(schedule.input == Element::F32 ? 4 : 1),
       checkDepth(pastTheEnd || schedule.k % schedule.tileK) {}
@@ -42,7 +42,8 @@ std::pair<Value, Value> Activations::locate(const Row &row, Value k) const {
     if (order == WindowOrder::HWC) {
       position = b.div(k, conv.channels), channel = b.rem(k, conv.channels);
     } else {
-      channel = b.div(k, conv.kernelH * conv.kernelW), position = b.rem(k, conv.kernelH * conv.kernelW);
+      channel = b.div(k, conv.kernelH * conv.kernelW),
+      position = b.rem(k, conv.kernelH * conv.kernelW);
     }
     Value y = b.add(row.top, b.mul(b.div(position, conv.kernelW), conv.dilationH));
     Value x = b.add(row.left, b.mul(b.rem(position, conv.kernelW), conv.dilationW));

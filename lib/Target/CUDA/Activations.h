@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A kernel sees its activations as a matrix of rows × k. For a linear layer that is what they are; for a
-// convolution, row and k name a pixel of the result and an element of the filter's window (implicit GEMM).
+// A kernel sees its activations as a matrix of rows × k. For a linear layer that is what they are;
+// for a convolution, row and k name a pixel of the result and an element of the filter's window
+// (implicit GEMM).
 //
 //===----------------------------------------------------------------------===//
 #ifndef LOWBIT_LIB_TARGET_CUDA_ACTIVATIONS_H
@@ -17,21 +18,22 @@
 
 namespace lowbit::cuda {
 
-/// In which order k walks a convolution's window. Channels last keeps neighbouring k neighbours in memory.
+/// In which order k walks a convolution's window. Channels last keeps neighbouring k neighbours in
+/// memory.
 enum class WindowOrder { HWC, CHW };
 
 class Activations {
 public:
-  /// `pad` points to readable memory that stands for every element outside of the matrix or the image. With
-  /// `pastTheEnd`, k may be any number; else it is below the padded k.
-  Activations(KernelBuilder &b, const Schedule &schedule, WindowOrder order, Value base, Value pad, Value rows,
-              bool pastTheEnd = false);
+  /// `pad` points to readable memory that stands for every element outside of the matrix or the
+  /// image. With `pastTheEnd`, k may be any number; else it is below the padded k.
+  Activations(KernelBuilder &b, const Schedule &schedule, WindowOrder order, Value base, Value pad,
+              Value rows, bool pastTheEnd = false);
 
   /// One row's state, computed once per thread, outside of the main loop.
   struct Row {
-    Value base;         // of the row (linear) or of its image (convolution)
-    Value valid;        // row < rows
-    Value top, left;    // convolution: the window's corner, as wrapping i32
+    Value base;      // of the row (linear) or of its image (convolution)
+    Value valid;     // row < rows
+    Value top, left; // convolution: the window's corner, as wrapping i32
   };
   Row row(Value index) const;
 
@@ -40,8 +42,8 @@ public:
   /// The address, which is always readable, and whether it is that of an element.
   std::pair<Value, Value> locate(const Row &row, Value k) const;
 
-  /// The most elements, at most `limit`, that are always adjacent in memory and aligned to their size when k
-  /// is a multiple of their number.
+  /// The most elements, at most `limit`, that are always adjacent in memory and aligned to their
+  /// size when k is a multiple of their number.
   static int64_t granule(const Schedule &schedule, WindowOrder order, int64_t limit);
 
 private:

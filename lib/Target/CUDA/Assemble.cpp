@@ -20,16 +20,19 @@ using namespace lowbit;
 namespace fs = llvm::sys::fs;
 namespace path = llvm::sys::path;
 
-/// ptxas below `environment`/lib/python3.x/site-packages/nvidia, wherever that wheel's version puts it.
+/// ptxas below `environment`/lib/python3.x/site-packages/nvidia, wherever that wheel's version puts
+/// it.
 static std::string inPythonEnvironment(StringRef environment) {
   SmallString<128> lib(environment);
   path::append(lib, "lib");
   std::error_code error;
-  for (fs::directory_iterator python(lib, error), end; !error && python != end; python.increment(error)) {
+  for (fs::directory_iterator python(lib, error), end; !error && python != end;
+       python.increment(error)) {
     SmallString<128> packages(python->path());
     path::append(packages, "site-packages", "nvidia");
     std::error_code inner;
-    for (fs::directory_iterator package(packages, inner); !inner && package != end; package.increment(inner)) {
+    for (fs::directory_iterator package(packages, inner); !inner && package != end;
+         package.increment(inner)) {
       SmallString<128> candidate(package->path());
       path::append(candidate, "bin", "ptxas");
       if (fs::can_execute(candidate))
@@ -53,7 +56,8 @@ std::string cuda::findPtxas() {
   if (auto environment = llvm::sys::Process::GetEnv("VIRTUAL_ENV"))
     if (std::string found = inPythonEnvironment(*environment); !found.empty())
       return found;
-  // This program may be a Python's, a tool installed beside one, or one in build/bin of a checkout with a .venv.
+  // This program may be a Python's, a tool installed beside one, or one in build/bin of a checkout
+  // with a .venv.
   SmallString<128> folder(fs::getMainExecutable(nullptr, nullptr));
   for (int i = 0; i < 3 && !folder.empty(); ++i) {
     path::remove_filename(folder);
@@ -84,7 +88,8 @@ static int64_t largest(StringRef log, StringRef words) {
 FailureOr<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef chip, Location loc) {
   std::string ptxas = findPtxas();
   if (ptxas.empty())
-    return emitError(loc) << "ptxas is not available: set CUDA_HOME, put it on PATH, or install the Python package "
+    return emitError(loc) << "ptxas is not available: set CUDA_HOME, put it on PATH, or install "
+                             "the Python package "
                              "nvidia-cuda-nvcc";
   SmallString<128> input, output, log;
   int descriptor;
@@ -115,14 +120,16 @@ FailureOr<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef chip, Location lo
   auto text = llvm::MemoryBuffer::getFile(log);
   StringRef said = text ? (*text)->getBuffer() : "";
   if (code != 0)
-    return emitError(loc) << "ptxas failed for " << chip << ": " << (message.empty() ? said.trim().str() : message);
+    return emitError(loc) << "ptxas failed for " << chip << ": "
+                          << (message.empty() ? said.trim().str() : message);
   auto bytes = llvm::MemoryBuffer::getFile(output);
   if (!bytes)
     return emitError(loc) << "cannot read what ptxas wrote: " << bytes.getError().message();
   Cubin cubin;
   cubin.bytes = (*bytes)->getBuffer().str();
   cubin.registers = largest(said, "registers");
-  cubin.spillBytes = std::max(largest(said, "bytes spill stores"), largest(said, "bytes spill loads"));
+  cubin.spillBytes =
+      std::max(largest(said, "bytes spill stores"), largest(said, "bytes spill loads"));
   cubin.stackBytes = largest(said, "bytes stack frame");
   cubin.staticSharedBytes = largest(said, "bytes smem");
   return cubin;

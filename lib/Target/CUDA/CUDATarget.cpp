@@ -22,7 +22,9 @@ namespace {
 class CUDATarget : public Target {
   StringRef name() const override { return "cuda"; }
   StringRef defaultArch() const override { return "sm_80,sm_90a"; }
-  void buildSchedule(OpPassManager &manager) const override { manager.addPass(createScheduleCUDA()); }
+  void buildSchedule(OpPassManager &manager) const override {
+    manager.addPass(createScheduleCUDA());
+  }
   std::vector<StringRef> deviceForms() const override { return {"ptx", "cubin"}; }
   llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form, StringRef arch,
                                                int &exitCode) const override;
@@ -30,10 +32,14 @@ class CUDATarget : public Target {
 } // namespace
 
 static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {
-  json::Object entry{{"name", kernel.name},       {"arch", chip},
-                     {"generator", kernel.generator}, {"layers", json::Array(kernel.layers)},
-                     {"threads", kernel.threads}, {"shared_bytes", kernel.sharedBytes},
-                     {"rows_per_block", kernel.rowsPerBlock}, {"blocks_y", kernel.blocksY}};
+  json::Object entry{{"name", kernel.name},
+                     {"arch", chip},
+                     {"generator", kernel.generator},
+                     {"layers", json::Array(kernel.layers)},
+                     {"threads", kernel.threads},
+                     {"shared_bytes", kernel.sharedBytes},
+                     {"rows_per_block", kernel.rowsPerBlock},
+                     {"blocks_y", kernel.blocksY}};
   if (kernel.registers >= 0) {
     entry["registers"] = kernel.registers;
     entry["spill_bytes"] = kernel.spillBytes;
@@ -41,8 +47,8 @@ static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {
   return entry;
 }
 
-llvm::Expected<std::vector<DeviceCode>> CUDATarget::emit(ModuleOp module, StringRef form, StringRef arch,
-                                                         int &exitCode) const {
+llvm::Expected<std::vector<DeviceCode>> CUDATarget::emit(ModuleOp module, StringRef form,
+                                                         StringRef arch, int &exitCode) const {
   llvm::SmallVector<StringRef> chips;
   arch.split(chips, ',', -1, /*KeepEmpty=*/false);
   for (StringRef chip : chips)
@@ -52,7 +58,8 @@ llvm::Expected<std::vector<DeviceCode>> CUDATarget::emit(ModuleOp module, String
     }
   if (form == "cubin" && cuda::findPtxas().empty()) {
     exitCode = 6;
-    return llvm::createStringError("ptxas is not available: set CUDA_HOME, put it on PATH, or install the nvidia-cuda-nvcc package "
+    return llvm::createStringError("ptxas is not available: set CUDA_HOME, put it on PATH, or "
+                                   "install the nvidia-cuda-nvcc package "
                                    "into the Python environment (tools/setup.sh does)");
   }
   std::vector<DeviceCode> files;
@@ -69,7 +76,8 @@ llvm::Expected<std::vector<DeviceCode>> CUDATarget::emit(ModuleOp module, String
     }
     for (cuda::KernelCode &kernel : built) {
       kernels.push_back(describe(kernel, chip));
-      files.push_back({(kernel.name + "." + chip + "." + form).str(), form == "ptx" ? kernel.ptx : kernel.cubin});
+      files.push_back({(kernel.name + "." + chip + "." + form).str(),
+                       form == "ptx" ? kernel.ptx : kernel.cubin});
     }
   }
   json::Object table{{"schema", "lowbit.kernels/1"}, {"kernels", std::move(kernels)}};

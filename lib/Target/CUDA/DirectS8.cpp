@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// One thread per result: a depthwise filter has too few products per result for a matrix multiplication. Neighbouring
-// threads take neighbouring channels, so that weights and (channels last) activations are read in runs.
+// One thread per result: a depthwise filter has too few products per result for a matrix
+// multiplication. Neighbouring threads take neighbouring channels, so that weights and (channels
+// last) activations are read in runs.
 //
 //===----------------------------------------------------------------------===//
 #include "Activations.h"
@@ -19,9 +20,10 @@ using namespace lowbit::cuda;
 void cuda::generateDirectS8(ModuleOp module, Location loc, StringRef name, const Schedule &s) {
   KernelBuilder b(loc, module.getContext());
   gpu::GPUFuncOp kernel = beginKernel(b, module, name, /*pointers=*/4, launchShape(s));
-  Value weights = kernel.getArgument(1), parameters = kernel.getArgument(2), output = kernel.getArgument(3),
-        rows = kernel.getArgument(4);
-  Activations activations(b, s, WindowOrder::HWC, kernel.getArgument(0), b.at(parameters, kParamPad * 4), rows);
+  Value weights = kernel.getArgument(1), parameters = kernel.getArgument(2),
+        output = kernel.getArgument(3), rows = kernel.getArgument(4);
+  Activations activations(b, s, WindowOrder::HWC, kernel.getArgument(0),
+                          b.at(parameters, kParamPad * 4), rows);
   Value thread = b.threadId();
   Value column = b.add(b.mul(b.blockY(), s.tileN), b.rem(thread, s.tileN));
   Value index = b.add(b.mul(b.blockX(), s.tileM), b.div(thread, s.tileN));

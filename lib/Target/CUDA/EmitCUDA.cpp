@@ -45,13 +45,15 @@ struct EmitCUDA : lowbit::impl::EmitCUDABase<EmitCUDA> {
       error = stream.error();
     }
     stream.clear_error();
-    return error ? getOperation().emitError() << "cannot write " << path << ": " << error.message() : success();
+    return error ? getOperation().emitError() << "cannot write " << path << ": " << error.message()
+                 : success();
   }
 
   LogicalResult emit() {
     Location loc = getOperation().getLoc();
     if (format != "ptx" && format != "cubin" && format != "llvm" && format != "emulator")
-      return emitError(loc) << "unknown format '" << format << "'; expects ptx, cubin, llvm or emulator";
+      return emitError(loc) << "unknown format '" << format
+                            << "'; expects ptx, cubin, llvm or emulator";
     if (auto error = llvm::sys::fs::create_directories(output))
       return emitError(loc) << "cannot make the folder " << output << ": " << error.message();
     llvm::LLVMContext context;
@@ -91,8 +93,10 @@ struct EmitCUDA : lowbit::impl::EmitCUDABase<EmitCUDA> {
     FailureOr<cuda::Cubin> cubin = cuda::assemble(*ptx, chip, op.getLoc());
     if (failed(cubin) || failed(write(name + ".cubin", cubin->bytes)))
       return failure();
-    op->setAttr("lowbit.registers", IntegerAttr::get(IntegerType::get(op.getContext(), 64), cubin->registers));
-    op->setAttr("lowbit.spill_bytes", IntegerAttr::get(IntegerType::get(op.getContext(), 64), cubin->spillBytes));
+    op->setAttr("lowbit.registers",
+                IntegerAttr::get(IntegerType::get(op.getContext(), 64), cubin->registers));
+    op->setAttr("lowbit.spill_bytes",
+                IntegerAttr::get(IntegerType::get(op.getContext(), 64), cubin->spillBytes));
     registers = std::max<int64_t>(registers, cubin->registers);
     spills += cubin->spillBytes;
     return success();

@@ -5,9 +5,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// The input is the very module that becomes PTX, after all optimization. Each device instruction (an intrinsic
-// or whitelisted inline assembly) becomes a call through lowbit_emu_table; each access to global or shared memory is
-// preceded by a check. Address spaces 1 and 3 need no rewriting: on x86-64 they are the flat one.
+// The input is the very module that becomes PTX, after all optimization. Each device instruction
+// (an intrinsic or whitelisted inline assembly) becomes a call through lowbit_emu_table; each
+// access to global or shared memory is preceded by a check. Address spaces 1 and 3 need no
+// rewriting: on x86-64 they are the flat one.
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Emulator/Table.h"
@@ -26,21 +27,24 @@
 
 using namespace lowbit;
 using llvm::CallInst;
-using llvm::IRBuilder;
 using llvm::Instruction;
+using llvm::IRBuilder;
 
 namespace {
 class Rewriter {
 public:
-  Rewriter(llvm::Module &module, Location loc) : module(module), loc(loc), context(module.getContext()) {}
+  Rewriter(llvm::Module &module, Location loc)
+      : module(module), loc(loc), context(module.getContext()) {}
   LogicalResult run();
 
 private:
   /// Calls entry `offset` of the table.
-  llvm::Value *call(IRBuilder<> &b, size_t offset, llvm::Type *result, ArrayRef<llvm::Value *> arguments);
-  /// The same for entries that take arrays of words: stores `words`, returns a struct of `results` loaded words.
-  llvm::Value *callOnWords(IRBuilder<> &b, size_t offset, llvm::Type *result, ArrayRef<llvm::Value *> words,
-                           ArrayRef<llvm::Value *> more);
+  llvm::Value *call(IRBuilder<> &b, size_t offset, llvm::Type *result,
+                    ArrayRef<llvm::Value *> arguments);
+  /// The same for entries that take arrays of words: stores `words`, returns a struct of `results`
+  /// loaded words.
+  llvm::Value *callOnWords(IRBuilder<> &b, size_t offset, llvm::Type *result,
+                           ArrayRef<llvm::Value *> words, ArrayRef<llvm::Value *> more);
   LogicalResult rewriteIntrinsic(CallInst *inst);
   LogicalResult rewriteAssembly(CallInst *inst);
   llvm::Value *rewriteShuffle(IRBuilder<> &b, CallInst *inst, StringRef name);
@@ -48,7 +52,8 @@ private:
   LogicalResult rewriteSharedMemory();
   LogicalResult exportKernel(llvm::Function *kernel);
   LogicalResult unknown(Instruction *inst, StringRef what) {
-    return emitError(loc) << "the emulator does not know " << what << " (in " << inst->getFunction()->getName() << ")";
+    return emitError(loc) << "the emulator does not know " << what << " (in "
+                          << inst->getFunction()->getName() << ")";
   }
 
   llvm::Module &module;
@@ -58,9 +63,11 @@ private:
 };
 } // namespace
 
-llvm::Value *Rewriter::call(IRBuilder<> &b, size_t offset, llvm::Type *result, ArrayRef<llvm::Value *> arguments) {
+llvm::Value *Rewriter::call(IRBuilder<> &b, size_t offset, llvm::Type *result,
+                            ArrayRef<llvm::Value *> arguments) {
   llvm::Value *start = b.CreateLoad(b.getPtrTy(), table);
-  llvm::Value *entry = b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getInt8Ty(), start, offset));
+  llvm::Value *entry =
+      b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getInt8Ty(), start, offset));
   SmallVector<llvm::Type *> types;
   SmallVector<llvm::Value *> values;
   for (llvm::Value *argument : arguments) {
@@ -72,10 +79,11 @@ llvm::Value *Rewriter::call(IRBuilder<> &b, size_t offset, llvm::Type *result, A
   return b.CreateCall(llvm::FunctionType::get(result, types, false), entry, values);
 }
 
-llvm::Value *Rewriter::callOnWords(IRBuilder<> &b, size_t offset, llvm::Type *result, ArrayRef<llvm::Value *> words,
-                                   ArrayRef<llvm::Value *> more) {
+llvm::Value *Rewriter::callOnWords(IRBuilder<> &b, size_t offset, llvm::Type *result,
+                                   ArrayRef<llvm::Value *> words, ArrayRef<llvm::Value *> more) {
   IRBuilder<> entry(&*b.GetInsertBlock()->getParent()->getEntryBlock().getFirstInsertionPt());
-  llvm::Value *in = entry.CreateAlloca(llvm::ArrayType::get(b.getInt32Ty(), std::max<size_t>(words.size(), 1)));
+  llvm::Value *in =
+      entry.CreateAlloca(llvm::ArrayType::get(b.getInt32Ty(), std::max<size_t>(words.size(), 1)));
   llvm::Value *out = entry.CreateAlloca(llvm::ArrayType::get(b.getInt32Ty(), 4));
   for (auto [i, word] : llvm::enumerate(words))
     b.CreateStore(word, b.CreateConstGEP1_64(b.getInt32Ty(), in, i));
@@ -89,7 +97,8 @@ llvm::Value *Rewriter::callOnWords(IRBuilder<> &b, size_t offset, llvm::Type *re
     return b.CreateLoad(result, out);
   llvm::Value *aggregate = llvm::PoisonValue::get(type);
   for (unsigned i = 0; i < type->getNumElements(); ++i) {
-    llvm::Value *word = b.CreateLoad(type->getElementType(i), b.CreateConstGEP1_64(b.getInt32Ty(), out, i));
+    llvm::Value *word =
+        b.CreateLoad(type->getElementType(i), b.CreateConstGEP1_64(b.getInt32Ty(), out, i));
     aggregate = b.CreateInsertValue(aggregate, word, i);
   }
   return aggregate;
@@ -129,7 +138,8 @@ static std::optional<unsigned> approximation(StringRef name) {
 }
 
 static unsigned signsOf(StringRef a, StringRef b) {
-  return (a == "u8" || a == "u" ? LOWBIT_EMU_UNSIGNED_A : 0) | (b == "u8" || b == "u" ? LOWBIT_EMU_UNSIGNED_B : 0);
+  return (a == "u8" || a == "u" ? LOWBIT_EMU_UNSIGNED_A : 0) |
+         (b == "u8" || b == "u" ? LOWBIT_EMU_UNSIGNED_B : 0);
 }
 
 llvm::Value *Rewriter::rewriteShuffle(IRBuilder<> &b, CallInst *inst, StringRef name) {
@@ -143,8 +153,8 @@ llvm::Value *Rewriter::rewriteShuffle(IRBuilder<> &b, CallInst *inst, StringRef 
     return nullptr;
   llvm::Value *value = b.CreateBitCast(inst->getArgOperand(1), b.getInt32Ty());
   llvm::Value *result = call(b, ENTRY(shuffle), b.getInt32Ty(),
-                             {inst->getArgOperand(0), value, inst->getArgOperand(2), inst->getArgOperand(3),
-                              b.getInt32(*kind)});
+                             {inst->getArgOperand(0), value, inst->getArgOperand(2),
+                              inst->getArgOperand(3), b.getInt32(*kind)});
   return b.CreateBitCast(result, inst->getType());
 }
 
@@ -172,8 +182,9 @@ LogicalResult Rewriter::rewriteIntrinsic(CallInst *inst) {
   } else if (copy.match(name, &match)) {
     unsigned bytes = 0;
     match[2].getAsInteger(10, bytes);
-    result = call(b, ENTRY(copy_async), none,
-                  {args[0], args[1], b.getInt32(bytes), match[3].empty() ? b.getInt32(bytes) : args[2]});
+    result =
+        call(b, ENTRY(copy_async), none,
+             {args[0], args[1], b.getInt32(bytes), match[3].empty() ? b.getInt32(bytes) : args[2]});
   } else if (name == "cp.async.commit.group") {
     result = call(b, ENTRY(commit_group), none, {});
   } else if (name == "cp.async.wait.group") {
@@ -233,7 +244,8 @@ LogicalResult Rewriter::rewriteAssembly(CallInst *inst) {
 
 void Rewriter::checkAccess(Instruction *inst, llvm::Value *pointer, llvm::Type *type, bool write) {
   unsigned space = pointer->getType()->getPointerAddressSpace();
-  // A flat pointer that came in as a parameter is global too; others are the stack's or a constant's.
+  // A flat pointer that came in as a parameter is global too; others are the stack's or a
+  // constant's.
   if (space == 0 && isa<llvm::Argument>(llvm::getUnderlyingObject(pointer)))
     space = 1;
   if (space != 1 && space != 3)
@@ -245,8 +257,8 @@ void Rewriter::checkAccess(Instruction *inst, llvm::Value *pointer, llvm::Type *
   call(b, ENTRY(check), b.getVoidTy(), {pointer, b.getInt64(bytes), b.getInt32(access)});
 }
 
-/// Static arrays first, in the order of the module; then the one of unknown size, which shares its start with
-/// what follows, as on the device.
+/// Static arrays first, in the order of the module; then the one of unknown size, which shares its
+/// start with what follows, as on the device.
 LogicalResult Rewriter::rewriteSharedMemory() {
   uint64_t offset = 0;
   for (bool dynamic : {false, true})
@@ -254,13 +266,15 @@ LogicalResult Rewriter::rewriteSharedMemory() {
       uint64_t bytes = module.getDataLayout().getTypeAllocSize(global.getValueType());
       if (global.getAddressSpace() != 3 || (bytes == 0) != dynamic)
         continue;
-      offset = llvm::alignTo(offset, std::max<uint64_t>(16, global.getAlign().valueOrOne().value()));
+      offset =
+          llvm::alignTo(offset, std::max<uint64_t>(16, global.getAlign().valueOrOne().value()));
       // Constant expressions on it become instructions, which can be given another operand.
       llvm::convertUsersOfConstantsToInstructions({&global});
       for (llvm::User *user : llvm::make_early_inc_range(global.users())) {
         auto *inst = dyn_cast<Instruction>(user);
         if (!inst)
-          return emitError(loc) << "shared memory '" << global.getName() << "' is used by a constant";
+          return emitError(loc) << "shared memory '" << global.getName()
+                                << "' is used by a constant";
         Instruction *before = inst;
         if (auto *phi = dyn_cast<llvm::PHINode>(inst))
           before = &*phi->getFunction()->getEntryBlock().getFirstInsertionPt();
@@ -282,15 +296,18 @@ LogicalResult Rewriter::exportKernel(llvm::Function *kernel) {
   kernel->setCallingConv(llvm::CallingConv::C);
   IRBuilder<> b(context);
   auto *type = llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy()}, false);
-  auto *entry = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, "lowbit_emu_kernel_" + name, module);
+  auto *entry = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage,
+                                       "lowbit_emu_kernel_" + name, module);
   b.SetInsertPoint(llvm::BasicBlock::Create(context, "", entry));
   SmallVector<llvm::Value *> arguments;
   for (llvm::Argument &argument : kernel->args()) {
     llvm::Type *type = argument.getType();
     bool integer = type->isIntegerTy() && type->getIntegerBitWidth() <= 64;
     if (!integer && !type->isPointerTy() && !type->isFloatTy() && !type->isDoubleTy())
-      return emitError(loc) << "the emulator cannot pass parameter " << argument.getArgNo() << " of kernel " << name;
-    llvm::Value *slot = b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), entry->getArg(0), argument.getArgNo()));
+      return emitError(loc) << "the emulator cannot pass parameter " << argument.getArgNo()
+                            << " of kernel " << name;
+    llvm::Value *slot = b.CreateLoad(
+        b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), entry->getArg(0), argument.getArgNo()));
     if (type->isIntegerTy(1)) {
       arguments.push_back(b.CreateTrunc(b.CreateLoad(b.getInt8Ty(), slot), type));
       continue;
@@ -299,18 +316,21 @@ LogicalResult Rewriter::exportKernel(llvm::Function *kernel) {
   }
   b.CreateCall(kernel, arguments);
   b.CreateRetVoid();
-  new llvm::GlobalVariable(module, b.getInt32Ty(), /*isConstant=*/true, llvm::GlobalValue::ExternalLinkage,
-                           b.getInt32(arguments.size()), "lowbit_emu_parameters_" + name);
+  new llvm::GlobalVariable(module, b.getInt32Ty(), /*isConstant=*/true,
+                           llvm::GlobalValue::ExternalLinkage, b.getInt32(arguments.size()),
+                           "lowbit_emu_parameters_" + name);
   return success();
 }
 
 LogicalResult Rewriter::run() {
   IRBuilder<> b(context);
   // Every object defines these two; the linker keeps one.
-  table = new llvm::GlobalVariable(module, b.getPtrTy(), /*isConstant=*/false, llvm::GlobalValue::WeakAnyLinkage,
-                                   llvm::ConstantPointerNull::get(b.getPtrTy()), "lowbit_emu_table");
-  new llvm::GlobalVariable(module, b.getInt64Ty(), /*isConstant=*/true, llvm::GlobalValue::WeakAnyLinkage,
-                           b.getInt64(LOWBIT_EMU_ABI), "lowbit_emu_abi");
+  table = new llvm::GlobalVariable(
+      module, b.getPtrTy(), /*isConstant=*/false, llvm::GlobalValue::WeakAnyLinkage,
+      llvm::ConstantPointerNull::get(b.getPtrTy()), "lowbit_emu_table");
+  new llvm::GlobalVariable(module, b.getInt64Ty(), /*isConstant=*/true,
+                           llvm::GlobalValue::WeakAnyLinkage, b.getInt64(LOWBIT_EMU_ABI),
+                           "lowbit_emu_abi");
   llvm::Triple host(llvm::sys::getDefaultTargetTriple());
   module.setTargetTriple(host);
   module.setDataLayout(host.computeDataLayout());
@@ -361,4 +381,6 @@ LogicalResult Rewriter::run() {
   return success();
 }
 
-LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) { return Rewriter(module, loc).run(); }
+LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) {
+  return Rewriter(module, loc).run();
+}

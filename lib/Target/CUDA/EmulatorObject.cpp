@@ -14,13 +14,15 @@
 
 using namespace lowbit;
 
-LogicalResult cuda::emitEmulatorObject(ArrayRef<llvm::Module *> modules, StringRef path, Location loc) {
+LogicalResult cuda::emitEmulatorObject(ArrayRef<llvm::Module *> modules, StringRef path,
+                                       Location loc) {
   std::vector<std::unique_ptr<llvm::FileRemover>> removers;
   std::vector<std::string> objects;
   for (llvm::Module *module : modules) {
     auto bytes = emitObject(*module, ObjectOptions());
     if (!bytes)
-      return emitError(loc) << "cannot compile the emulated kernels: " << llvm::toString(bytes.takeError());
+      return emitError(loc) << "cannot compile the emulated kernels: "
+                            << llvm::toString(bytes.takeError());
     SmallString<128> object;
     int descriptor;
     if (auto error = llvm::sys::fs::createTemporaryFile("lowbit-emulator", "o", descriptor, object))

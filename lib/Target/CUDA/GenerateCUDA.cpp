@@ -49,7 +49,8 @@ struct GenerateCUDA : lowbit::impl::GenerateCUDABase<GenerateCUDA> {
         kernel.emitError() << "unknown generator '" << name << "'";
         return signalPassFailure();
       }
-      std::optional<Schedule> schedule = Schedule::fromAttr(name, kernel.getSchedule(), kernel.getLoc());
+      std::optional<Schedule> schedule =
+          Schedule::fromAttr(name, kernel.getSchedule(), kernel.getLoc());
       if (!schedule || failed(verifySchedule(*schedule, kernel.getLoc())))
         return signalPassFailure();
       generator(module, kernel.getLoc(), kernel.getSymName(), *schedule);

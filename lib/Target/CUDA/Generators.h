@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Each generator appends a gpu.module with one kernel. Parameters, in this order: the launch's inputs
-// (activations, packed weights, parameter block …), its output, the number of rows as i32.
+// Each generator appends a gpu.module with one kernel. Parameters, in this order: the launch's
+// inputs (activations, packed weights, parameter block …), its output, the number of rows as i32.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LOWBIT_LIB_TARGET_CUDA_GENERATORS_H

@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Kernels are written with 32-bit arithmetic on plain pointers: address space 1 is global memory, 3 shared
-// memory. Offsets are bytes. What a method makes is in its name or comment; constants fold as they are built.
+// Kernels are written with 32-bit arithmetic on plain pointers: address space 1 is global memory, 3
+// shared memory. Offsets are bytes. What a method makes is in its name or comment; constants fold
+// as they are built.
 //
 //===----------------------------------------------------------------------===//
 #ifndef LOWBIT_LIB_TARGET_CUDA_KERNELBUILDER_H
@@ -52,9 +53,13 @@ public:
   Value shl(Value a, int64_t bits) { return createOrFold<arith::ShLIOp>(a, c(bits)); }
   Value shr(Value a, int64_t bits) { return createOrFold<arith::ShRUIOp>(a, c(bits)); }
   /// Unsigned: a < b.
-  Value below(Value a, Value b) { return createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, a, b); }
+  Value below(Value a, Value b) {
+    return createOrFold<arith::CmpIOp>(arith::CmpIPredicate::ult, a, b);
+  }
   Value below(Value a, int64_t b) { return below(a, c(b)); }
-  Value select(Value condition, Value a, Value b) { return createOrFold<arith::SelectOp>(condition, a, b); }
+  Value select(Value condition, Value a, Value b) {
+    return createOrFold<arith::SelectOp>(condition, a, b);
+  }
   Value minS(Value a, Value b) { return createOrFold<arith::MinSIOp>(a, b); }
   Value maxS(Value a, Value b) { return createOrFold<arith::MaxSIOp>(a, b); }
   /// i32 as an unsigned number, times a constant, as i64: for offsets into whole tensors.
@@ -101,10 +106,11 @@ public:
                           llvm::function_ref<SmallVector<Value>(Value, ArrayRef<Value>)> body);
 };
 
-/// A gpu.module after the last op of `module`, holding kernel `name` whose parameters are pointers to global
-/// memory, then the number of rows as i32; `builder` is left at the start of its body. Returns the kernel.
-gpu::GPUFuncOp beginKernel(KernelBuilder &builder, ModuleOp module, StringRef name, int64_t pointers,
-                           const LaunchShape &launch);
+/// A gpu.module after the last op of `module`, holding kernel `name` whose parameters are pointers
+/// to global memory, then the number of rows as i32; `builder` is left at the start of its body.
+/// Returns the kernel.
+gpu::GPUFuncOp beginKernel(KernelBuilder &builder, ModuleOp module, StringRef name,
+                           int64_t pointers, const LaunchShape &launch);
 
 } // namespace lowbit::cuda
 

@@ -24,10 +24,12 @@ LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero,
   weightBits = type.getElementTypeBitWidth();
   weightSigned = !type.getElementType().isUnsignedInteger();
   if (weightBits > 8 || n == 0 || k == 0) {
-    why = "its weights have " + std::to_string(weightBits) + " bits and are " + std::to_string(n) + " x " + std::to_string(k);
+    why = "its weights have " + std::to_string(weightBits) + " bits and are " + std::to_string(n) +
+          " x " + std::to_string(k);
     return failure();
   }
-  // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants have zeros there.
+  // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants
+  // have zeros there.
   int64_t unused = 8 - weightBits;
   for (int8_t raw : data->as<int8_t>()) {
     auto shifted = static_cast<uint8_t>(static_cast<uint8_t>(raw) << unused);
@@ -135,7 +137,8 @@ std::vector<float> LayerConstants::tableParameters() const {
   for (int64_t i = 0; i < n * groups; ++i) {
     size_t index = scales.size() == 1 ? 0 : i;
     allScales.push_back(scales[index]);
-    allZeros.push_back(static_cast<uint8_t>((weightZeros.empty() ? 0 : weightZeros[index]) - weightMinimum()));
+    allZeros.push_back(
+        static_cast<uint8_t>((weightZeros.empty() ? 0 : weightZeros[index]) - weightMinimum()));
   }
   return packTableParameters(allScales, allZeros);
 }
@@ -144,6 +147,7 @@ std::vector<uint8_t> LayerConstants::unsignedWeights() const {
   std::vector<uint8_t> result;
   result.reserve(weights.size());
   for (int8_t stored : weights)
-    result.push_back(static_cast<uint8_t>((weightSigned ? int64_t(stored) : int64_t(uint8_t(stored))) - weightMinimum()));
+    result.push_back(static_cast<uint8_t>(
+        (weightSigned ? int64_t(stored) : int64_t(uint8_t(stored))) - weightMinimum()));
   return result;
 }

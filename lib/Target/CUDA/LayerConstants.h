@@ -13,18 +13,18 @@
 
 namespace lowbit::cuda {
 
-/// Read from a lowbit.linear, lowbit.conv or lowbit.gather whose operands other than the input are constants. Of a gather, n
-/// is the rows of the table and k their length.
+/// Read from a lowbit.linear, lowbit.conv or lowbit.gather whose operands other than the input are
+/// constants. Of a gather, n is the rows of the table and k their length.
 struct LayerConstants {
   std::string name;
   int64_t n = 0, k = 0;
   int64_t weightBits = 8, group = 0;
   bool weightSigned = true, relu = false;
-  std::vector<int8_t> weights;       // [n, k]; the bit pattern where they are unsigned
-  std::vector<float> scales;         // one, n, or n × ceil(k / group)
-  std::vector<int64_t> weightZeros;  // as many as scales, or none
-  std::vector<int32_t> integerBias;  // n or none
-  std::vector<float> floatBias;      // n or none
+  std::vector<int8_t> weights;      // [n, k]; the bit pattern where they are unsigned
+  std::vector<float> scales;        // one, n, or n × ceil(k / group)
+  std::vector<int64_t> weightZeros; // as many as scales, or none
+  std::vector<int32_t> integerBias; // n or none
+  std::vector<float> floatBias;     // n or none
   std::optional<float> inputScale, outputScale;
   int64_t inputZero = 0, outputZero = 0;
 

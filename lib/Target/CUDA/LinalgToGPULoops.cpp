@@ -86,7 +86,8 @@ LogicalResult LinalgToGPULoops::map(IRRewriter &rewriter, linalg::LinalgOp op) {
   rewriter.setInsertionPoint(op);
   if (op.getNumParallelLoops() == 0) {
     // One thread: what is on the device is the device's to change.
-    Value zero = arith::ConstantIndexOp::create(rewriter, loc, 0), one = arith::ConstantIndexOp::create(rewriter, loc, 1);
+    Value zero = arith::ConstantIndexOp::create(rewriter, loc, 0),
+          one = arith::ConstantIndexOp::create(rewriter, loc, 1);
     auto single = scf::ParallelOp::create(rewriter, loc, zero, one, one);
     rewriter.moveOpBefore(op, single.getBody()->getTerminator());
     rewriter.setInsertionPoint(op);

@@ -24,7 +24,8 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// The LLVM intrinsic that the code generator turns into correctly rounded instructions; "" where there is none.
+/// The LLVM intrinsic that the code generator turns into correctly rounded instructions; "" where
+/// there is none.
 static StringRef intrinsicOf(Operation *op) {
   return llvm::TypeSwitch<Operation *, StringRef>(op)
       .Case([](arith::MaximumFOp) { return "maximum"; })
@@ -48,8 +49,12 @@ static bool rewriteInTermsOfOthers(Operation *op) {
     return false;
   ImplicitLocOpBuilder b(op->getLoc(), op);
   Value x = op->getOperand(0), result;
-  auto constant = [&](double value) -> Value { return arith::ConstantOp::create(b, b.getFloatAttr(x.getType(), value)); };
-  auto compare = [&](arith::CmpFPredicate predicate, Value a, Value c) { return arith::CmpFOp::create(b, predicate, a, c); };
+  auto constant = [&](double value) -> Value {
+    return arith::ConstantOp::create(b, b.getFloatAttr(x.getType(), value));
+  };
+  auto compare = [&](arith::CmpFPredicate predicate, Value a, Value c) {
+    return arith::CmpFOp::create(b, predicate, a, c);
+  };
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (isa<VectorType>(x.getType()))
     return false;
@@ -76,13 +81,16 @@ namespace {
 struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
   void runOnOperation() override {
     getOperation().walk([&](Operation *op) { lowered += rewriteInTermsOfOthers(op); });
-    // Polynomials are for f32; narrower floats pass through it. f64 functions stay, and emission names them.
+    // Polynomials are for f32; narrower floats pass through it. f64 functions stay, and emission
+    // names them.
     RewritePatternSet patterns(&getContext());
-    static const llvm::StringSet<> expanded = {"math.exp2", "math.sinh",  "math.cosh", "math.tan",   "math.asinh", "math.acosh",
-                                               "math.atanh", "math.powf", "math.fpowi", "math.round", "math.rsqrt", "math.clampf"};
-    static const llvm::StringSet<> approximated = {"math.atan", "math.atan2", "math.tanh", "math.log",  "math.log2", "math.log1p",
-                                                   "math.erf",  "math.erfc",  "math.asin", "math.acos", "math.exp",  "math.expm1",
-                                                   "math.cbrt", "math.sin",   "math.cos"};
+    static const llvm::StringSet<> expanded = {
+        "math.exp2",  "math.sinh", "math.cosh",  "math.tan",   "math.asinh", "math.acosh",
+        "math.atanh", "math.powf", "math.fpowi", "math.round", "math.rsqrt", "math.clampf"};
+    static const llvm::StringSet<> approximated = {
+        "math.atan",  "math.atan2", "math.tanh", "math.log",  "math.log2",
+        "math.log1p", "math.erf",   "math.erfc", "math.asin", "math.acos",
+        "math.exp",   "math.expm1", "math.cbrt", "math.sin",  "math.cos"};
     SmallVector<StringRef> names;
     for (const auto &entry : expanded)
       names.push_back(entry.getKey().drop_front(5));
@@ -101,7 +109,8 @@ struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
       OpBuilder b(op);
       Type type = op->getResult(0).getType();
       std::string name = ("llvm." + intrinsicOf(op) + (type.isF32() ? ".f32" : ".f64")).str();
-      auto call = LLVM::CallIntrinsicOp::create(b, op->getLoc(), type, b.getStringAttr(name), op->getOperands());
+      auto call = LLVM::CallIntrinsicOp::create(b, op->getLoc(), type, b.getStringAttr(name),
+                                                op->getOperands());
       op->replaceAllUsesWith(call);
       op->erase();
       ++lowered;

@@ -5,11 +5,12 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A block computes tileM × tileN results. Both operands pass through shared memory in `stages` buffers of 64
-// bytes of k per row; a row's four 16-byte chunks are permuted by (row / 2) % 4 so that the eight rows of a
-// matrix load lie in different banks. Weights come packed in exactly that order (see Packing.h). Convolutions are
-// the same multiplication on rows gathered from NHWC (see Activations.h); what lies outside of the image or of
-// the matrix is copied from the parameter block, where it has the value of the input's zero point.
+// A block computes tileM × tileN results. Both operands pass through shared memory in `stages`
+// buffers of 64 bytes of k per row; a row's four 16-byte chunks are permuted by (row / 2) % 4 so
+// that the eight rows of a matrix load lie in different banks. Weights come packed in exactly that
+// order (see Packing.h). Convolutions are the same multiplication on rows gathered from NHWC (see
+// Activations.h); what lies outside of the image or of the matrix is copied from the parameter
+// block, where it has the value of the input's zero point.
 //
 //===----------------------------------------------------------------------===//
 #include "Activations.h"
@@ -48,13 +49,14 @@ private:
   SmallVector<Activations::Row> sourceRows;
   SmallVector<Value> targetRows; // offsets in a stage
   Value chunkK, copiesA;         // first k of the chunk; whether this thread copies at all
-  SmallVector<std::pair<Value, Value>> weightCopies; // offset in the tile, whether this thread copies
+  SmallVector<std::pair<Value, Value>>
+      weightCopies; // offset in the tile, whether this thread copies
 };
 } // namespace
 
 MmaS8::MmaS8(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
-    : b(b), s(s), input(kernel.getArgument(0)), weights(kernel.getArgument(1)), parameters(kernel.getArgument(2)),
-      output(kernel.getArgument(3)), rows(kernel.getArgument(4)),
+    : b(b), s(s), input(kernel.getArgument(0)), weights(kernel.getArgument(1)),
+      parameters(kernel.getArgument(2)), output(kernel.getArgument(3)), rows(kernel.getArgument(4)),
       activations(b, s, WindowOrder::HWC, input, b.at(parameters, kParamPad * 4), rows),
       granule(Activations::granule(s, WindowOrder::HWC, kChunk)), tilesM(s.tileM / s.warpsM / 16),
       tilesN(s.tileN / s.warpsN / 8), kTiles(s.paddedK() / s.tileK), bytesA(s.tileM * kRowBytes),
@@ -85,8 +87,9 @@ void MmaS8::prepareCopies() {
   // Weights lie as they go into shared memory: 1024-byte blocks of 16 columns × 64 k.
   int64_t chunks = bytesB / kChunk;
   for (int64_t first = 0; first < chunks; first += s.threads())
-    weightCopies.push_back({b.mul(b.add(thread, first), kChunk),
-                            first + s.threads() > chunks ? b.below(b.add(thread, first), chunks) : Value()});
+    weightCopies.push_back(
+        {b.mul(b.add(thread, first), kChunk),
+         first + s.threads() > chunks ? b.below(b.add(thread, first), chunks) : Value()});
 }
 
 void MmaS8::copyChunk(const Activations::Row &row, Value k, Value target) {
@@ -129,20 +132,25 @@ void MmaS8::copyTile(Value kTile, Value stage) {
 
 void MmaS8::multiply(Value stage, MutableArrayRef<Value> acc) {
   Value tileA = b.at(shared, b.mul(stage, bytesA + bytesB)), tileB = b.at(tileA, bytesA);
-  // Lanes 0–15 point at the 16 rows' first 16 bytes of k, lanes 16–31 at the next; for the weights the first
-  // and the third eight lanes at the first bytes.
+  // Lanes 0–15 point at the 16 rows' first 16 bytes of k, lanes 16–31 at the next; for the weights
+  // the first and the third eight lanes at the first bytes.
   Value rowA = b.add(warpRow, b.rem(lane, 16)), chunkA = b.div(lane, 16);
-  Value rowB = b.add(b.add(warpColumn, b.rem(lane, 8)), b.mul(b.div(lane, 16), 8)), chunkB = b.rem(b.div(lane, 8), 2);
+  Value rowB = b.add(b.add(warpColumn, b.rem(lane, 8)), b.mul(b.div(lane, 16), 8)),
+        chunkB = b.rem(b.div(lane, 8), 2);
   for (int64_t step = 0; step < s.tileK / 32; ++step) {
-    Value columnA = swizzle(b, rowA, b.add(chunkA, 2 * step)), columnB = swizzle(b, rowB, b.add(chunkB, 2 * step));
+    Value columnA = swizzle(b, rowA, b.add(chunkA, 2 * step)),
+          columnB = swizzle(b, rowB, b.add(chunkB, 2 * step));
     SmallVector<std::array<Value, 4>> fragmentsA, fragmentsB;
     for (int64_t i = 0; i < tilesM; ++i)
-      fragmentsA.push_back(b.loadMatrices(b.at(tileA, b.add(b.mul(b.add(rowA, 16 * i), kRowBytes), columnA))));
+      fragmentsA.push_back(
+          b.loadMatrices(b.at(tileA, b.add(b.mul(b.add(rowA, 16 * i), kRowBytes), columnA))));
     for (int64_t j = 0; j < tilesN / 2; ++j)
-      fragmentsB.push_back(b.loadMatrices(b.at(tileB, b.add(b.mul(b.add(rowB, 16 * j), kRowBytes), columnB))));
+      fragmentsB.push_back(
+          b.loadMatrices(b.at(tileB, b.add(b.mul(b.add(rowB, 16 * j), kRowBytes), columnB))));
     for (int64_t i = 0; i < tilesM; ++i)
       for (int64_t j = 0; j < tilesN; ++j)
-        b.mmaInt8(s.input == Element::U8, fragmentsA[i], ArrayRef<Value>(fragmentsB[j / 2]).slice(j % 2 * 2, 2),
+        b.mmaInt8(s.input == Element::U8, fragmentsA[i],
+                  ArrayRef<Value>(fragmentsB[j / 2]).slice(j % 2 * 2, 2),
                   acc.slice((i * tilesN + j) * 4, 4));
   }
 }

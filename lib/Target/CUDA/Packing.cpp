@@ -12,7 +12,8 @@
 using namespace lowbit;
 using namespace lowbit::cuda;
 
-/// Where element k of a column lies in the original weights when k walks a convolution's window channels last.
+/// Where element k of a column lies in the original weights when k walks a convolution's window
+/// channels last.
 static int64_t originalK(const Schedule &s, int64_t k) {
   if (!s.conv)
     return k;
@@ -52,7 +53,8 @@ std::vector<uint32_t> cuda::packW4A16(const Schedule &s, ArrayRef<uint8_t> weigh
       if (s.bits == 4)
         block[lane * 4 + step] |= value << (8 * tile + 4 * (row / 8) + 16 * (row % 2));
       else
-        block[step / 2 * 128 + lane * 4 + step % 2 * 2 + tile] |= value << (8 * (row / 8 * 2 + row % 2));
+        block[step / 2 * 128 + lane * 4 + step % 2 * 2 + tile] |= value
+                                                                  << (8 * (row / 8 * 2 + row % 2));
     }
   return packed;
 }

@@ -122,9 +122,10 @@ static std::vector<Unit> collect(ModuleOp module) {
       if (!unit)
         return;
       auto function = unit->module.lookupSymbol<gpu::GPUFuncOp>(unit->code.name);
-      ArrayRef<int64_t> shape = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
-      unit->code.threads = shape[0], unit->code.rowsPerBlock = shape[1], unit->code.blocksY = shape[2],
-      unit->code.sharedBytes = shape[3];
+      ArrayRef<int64_t> shape =
+          function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
+      unit->code.threads = shape[0], unit->code.rowsPerBlock = shape[1],
+      unit->code.blocksY = shape[2], unit->code.sharedBytes = shape[3];
       auto kernel = module.lookupSymbol<rt::KernelOp>(launch.getKernel());
       unit->code.generator = kernel ? kernel.getGenerator().str() : "";
       unit->code.layers.push_back(layerOf(op));
@@ -144,7 +145,8 @@ static std::vector<Unit> collect(ModuleOp module) {
   return units;
 }
 
-LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels) {
+LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
+                                   std::vector<KernelCode> &kernels) {
   kernels.clear();
   if (failed(verifyChip(options.chip, module.getLoc())))
     return failure();
@@ -156,7 +158,8 @@ LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
     std::unique_ptr<llvm::Module> code = translateKernels(unit.module, options.chip, context);
     if (!code)
       return failure();
-    std::unique_ptr<llvm::Module> copy = options.emulatorPath.empty() ? nullptr : llvm::CloneModule(*code);
+    std::unique_ptr<llvm::Module> copy =
+        options.emulatorPath.empty() ? nullptr : llvm::CloneModule(*code);
     FailureOr<std::string> ptx = emitPTX(*code, options.chip, loc);
     if (failed(ptx))
       return failure();
@@ -187,7 +190,8 @@ LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
   return success();
 }
 
-LogicalResult cuda::buildKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels) {
+LogicalResult cuda::buildKernels(ModuleOp module, const BuildOptions &options,
+                                 std::vector<KernelCode> &kernels) {
   PassManager manager(module.getContext(), ModuleOp::getOperationName());
   buildToKernelsPipeline(manager);
   if (failed(manager.run(module)))
@@ -196,6 +200,7 @@ LogicalResult cuda::buildKernels(ModuleOp module, const BuildOptions &options, s
 }
 
 void cuda::registerPipelines() {
-  PassPipelineRegistration<>("lowbit-to-cuda-kernels", "quantized form to GPU kernels and their launches on buffers",
+  PassPipelineRegistration<>("lowbit-to-cuda-kernels",
+                             "quantized form to GPU kernels and their launches on buffers",
                              [](OpPassManager &manager) { buildToKernelsPipeline(manager); });
 }

@@ -24,7 +24,8 @@ Value Requantize::finish(Value sum, Value bias, Value multiplier) {
     Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
     return b.select(below, low, real);
   }
-  // The bounds are those of the type (and of relu) less the zero point, so that adding it cannot overflow.
+  // The bounds are those of the type (and of relu) less the zero point, so that adding it cannot
+  // overflow.
   Value bounded = b.minS(b.maxS(b.roundToInt(real), low), high);
   return arith::TruncIOp::create(b, b.i8(), b.add(bounded, zero));
 }
@@ -37,6 +38,7 @@ void Requantize::store(ArrayRef<Value> sums, Value column, Value output, Value o
   SmallVector<Value> results;
   for (int64_t i = 0; i < count; ++i)
     results.push_back(finish(sums[i], b.element(biases, i), b.element(multipliers, i)));
-  Value scaled = b.createOrFold<arith::MulIOp>(offset, arith::ConstantIntOp::create(b, b.getI64Type(), bytes));
+  Value scaled =
+      b.createOrFold<arith::MulIOp>(offset, arith::ConstantIntOp::create(b, b.getI64Type(), bytes));
   b.store(count == 1 ? results[0] : b.pack(results), b.at(output, scaled), bytes * count);
 }

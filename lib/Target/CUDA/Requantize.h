@@ -12,14 +12,15 @@
 
 namespace lowbit::cuda {
 
-/// The project's one arithmetic: i32 sum + bias, one conversion to f32, one f32 multiplication; for integer
-/// results round half to even, + zero point, saturate. Bounds, zero point, biases and multipliers come from the
-/// parameter block, so layers of one shape share a kernel whatever their activation function.
+/// The project's one arithmetic: i32 sum + bias, one conversion to f32, one f32 multiplication; for
+/// integer results round half to even, + zero point, saturate. Bounds, zero point, biases and
+/// multipliers come from the parameter block, so layers of one shape share a kernel whatever their
+/// activation function.
 class Requantize {
 public:
   Requantize(KernelBuilder &b, const Schedule &schedule, Value parameters);
-  /// Stores one or two neighbouring columns of results, `column` the first (i32, below n), `offset` the index of
-  /// the first result in `output` (i64).
+  /// Stores one or two neighbouring columns of results, `column` the first (i32, below n), `offset`
+  /// the index of the first result in `output` (i64).
   void store(ArrayRef<Value> sums, Value column, Value output, Value offset);
 
 private:

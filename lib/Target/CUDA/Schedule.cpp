@@ -30,8 +30,8 @@ static StringRef spell(Element element) {
 }
 
 static std::array<int64_t ConvShape::*, 13> convFields() {
-  return {&ConvShape::channels, &ConvShape::height,   &ConvShape::width,     &ConvShape::kernelH,
-          &ConvShape::kernelW,  &ConvShape::strideH,  &ConvShape::strideW,   &ConvShape::padTop,
+  return {&ConvShape::channels, &ConvShape::height,    &ConvShape::width,     &ConvShape::kernelH,
+          &ConvShape::kernelW,  &ConvShape::strideH,   &ConvShape::strideW,   &ConvShape::padTop,
           &ConvShape::padLeft,  &ConvShape::dilationH, &ConvShape::dilationW, &ConvShape::outH,
           &ConvShape::outW};
 }
@@ -51,7 +51,8 @@ DictionaryAttr Schedule::toAttr(MLIRContext *context) const {
     attrs.append("group", b.getI64IntegerAttr(group));
   }
   if (conv) {
-    // channels, height, width, kernel, strides, pads (top, left), dilations, result height and width
+    // channels, height, width, kernel, strides, pads (top, left), dilations, result height and
+    // width
     SmallVector<int64_t> values;
     for (auto field : convFields())
       values.push_back((*conv).*field);
@@ -123,33 +124,42 @@ std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr a
 }
 
 LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
-  auto fail = [&](const Twine &what) -> LogicalResult { return emitError(loc) << "kernel schedule: " << what; };
-  if (s.n < 1 || s.k < 1 || s.warpsM < 1 || s.warpsN < 1 || s.threads() > 1024 || s.tileM < 1 || s.tileN < 1)
+  auto fail = [&](const Twine &what) -> LogicalResult {
+    return emitError(loc) << "kernel schedule: " << what;
+  };
+  if (s.n < 1 || s.k < 1 || s.warpsM < 1 || s.warpsN < 1 || s.threads() > 1024 || s.tileM < 1 ||
+      s.tileN < 1)
     return fail("expects positive sizes and at most 32 warps");
   if (s.conv)
-    for (auto field : {&ConvShape::channels, &ConvShape::height, &ConvShape::width, &ConvShape::kernelH, &ConvShape::kernelW,
-                       &ConvShape::strideH, &ConvShape::strideW, &ConvShape::dilationH, &ConvShape::dilationW,
-                       &ConvShape::outH, &ConvShape::outW, &ConvShape::groups})
+    for (auto field :
+         {&ConvShape::channels, &ConvShape::height, &ConvShape::width, &ConvShape::kernelH,
+          &ConvShape::kernelW, &ConvShape::strideH, &ConvShape::strideW, &ConvShape::dilationH,
+          &ConvShape::dilationW, &ConvShape::outH, &ConvShape::outW, &ConvShape::groups})
       if ((*s.conv).*field < 1)
         return fail("expects positive convolution sizes");
   if (s.generator == "cuda.gather") {
     bool index = s.input == Element::I32 || s.input == Element::I64;
-    if (!index || s.output != Element::F32 || s.tileM * s.tileN != s.threads() || s.group < 1 || (s.bits != 4 && s.bits != 8))
-      return fail("cuda.gather expects integer indices, f32 results, groups, and tileM x tileN threads");
+    if (!index || s.output != Element::F32 || s.tileM * s.tileN != s.threads() || s.group < 1 ||
+        (s.bits != 4 && s.bits != 8))
+      return fail(
+          "cuda.gather expects integer indices, f32 results, groups, and tileM x tileN threads");
     return success();
   }
   if (s.generator == "cuda.direct_s8") {
-    if (s.input == Element::F32 || s.threads() % s.tileN || s.tileM * s.tileN != s.threads() || !s.conv)
+    if (s.input == Element::F32 || s.threads() % s.tileN || s.tileM * s.tileN != s.threads() ||
+        !s.conv)
       return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
     return success();
   }
   if (s.tileK != 64 || s.stages < 2 || s.tileM % (16 * s.warpsM) || s.tileN % (16 * s.warpsN))
     return fail("expects k tiles of 64, two stages or more, and 16 x 16 results or more per warp");
   if (s.sharedBytes() > 99 * 1024)
-    return fail("needs " + Twine(s.sharedBytes()) + " bytes of shared memory; every GPU has 101376");
+    return fail("needs " + Twine(s.sharedBytes()) +
+                " bytes of shared memory; every GPU has 101376");
   if ((s.generator == "cuda.w4a16") != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
     return fail("the input's type or the convolution's groups do not fit " + s.generator);
-  if (s.generator == "cuda.w4a16" && (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
+  if (s.generator == "cuda.w4a16" &&
+      (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
     return fail("cuda.w4a16 expects f32 results, 4 or 8 bits and groups of a multiple of 16");
   return success();
 }
@@ -172,21 +182,27 @@ struct Tile {
 };
 } // namespace
 
-// Ordered from the largest: on equal cost the earlier one wins. Results per thread bound the registers: a warp's tile
-// of 64 × 64 takes 128 for the sums. Weight-only kernels keep two sets of sums, of the group and of all.
-static constexpr Tile kMmaTiles[] = {{128, 128, 2, 2}, {128, 64, 2, 2}, {64, 128, 1, 4}, {64, 64, 2, 2}, {128, 32, 4, 1},
-                                     {64, 32, 2, 2},   {128, 16, 4, 1}, {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}, {16, 32, 1, 2}};
-static constexpr Tile kWeightOnlyTiles[] = {{64, 128, 1, 4}, {128, 64, 2, 2}, {64, 64, 2, 2}, {64, 32, 2, 2},
-                                            {64, 16, 4, 1},  {16, 128, 1, 4}, {16, 64, 1, 4}, {16, 32, 1, 2}};
+// Ordered from the largest: on equal cost the earlier one wins. Results per thread bound the
+// registers: a warp's tile of 64 × 64 takes 128 for the sums. Weight-only kernels keep two sets of
+// sums, of the group and of all.
+static constexpr Tile kMmaTiles[] = {{128, 128, 2, 2}, {128, 64, 2, 2}, {64, 128, 1, 4},
+                                     {64, 64, 2, 2},   {128, 32, 4, 1}, {64, 32, 2, 2},
+                                     {128, 16, 4, 1},  {64, 16, 4, 1},  {16, 128, 1, 4},
+                                     {16, 64, 1, 4},   {16, 32, 1, 2}};
+static constexpr Tile kWeightOnlyTiles[] = {{64, 128, 1, 4}, {128, 64, 2, 2}, {64, 64, 2, 2},
+                                            {64, 32, 2, 2},  {64, 16, 4, 1},  {16, 128, 1, 4},
+                                            {16, 64, 1, 4},  {16, 32, 1, 2}};
 
 // A machine to compare tiles on: an A100. What counts is which tile is better, not the figures.
 static constexpr int64_t kMultiprocessors = 108;
 static constexpr double kLatencyPerStep = 100, kLatency = 1000; // Cycles that a lone block waits.
 
-/// Cycles of one multiprocessor for one block and 64 k: small tiles cost copies, large ones waste rows and columns.
+/// Cycles of one multiprocessor for one block and 64 k: small tiles cost copies, large ones waste
+/// rows and columns.
 static double cyclesPerStep(const Schedule &s, const Tile &tile, int64_t rows) {
   bool weightOnly = s.generator == "cuda.w4a16";
-  double rowBytes = weightOnly ? 128 : 64, columnBytes = 8 * s.bits, loadedRowBytes = weightOnly ? 256 : 64;
+  double rowBytes = weightOnly ? 128 : 64, columnBytes = 8 * s.bits,
+         loadedRowBytes = weightOnly ? 256 : 64;
   double multiply = tile.m * tile.n * 64.0 / (weightOnly ? 1024 : 2048);
   // Warps side by side read the same rows, warps above each other the same columns.
   double fragments = (tile.m * tile.warpsN * rowBytes + tile.n * tile.warpsM * columnBytes) / 128;
@@ -218,7 +234,8 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
   const Tile *choice = nullptr;
   for (const Tile &tile : tiles) {
     int64_t blocks = ((rows + tile.m - 1) / tile.m) * ((s.n + tile.n - 1) / tile.n);
-    double cost = double((blocks + kMultiprocessors - 1) / kMultiprocessors) * steps * cyclesPerStep(s, tile, rows) +
+    double cost = double((blocks + kMultiprocessors - 1) / kMultiprocessors) * steps *
+                      cyclesPerStep(s, tile, rows) +
                   kLatencyPerStep * steps + kLatency;
     if (!choice || cost < best) {
       best = cost;

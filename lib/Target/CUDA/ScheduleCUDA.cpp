@@ -54,9 +54,11 @@ static std::optional<Element> elementOf(Type type) {
   return std::nullopt;
 }
 
-/// The layer's shape where everything but the batch is static; 1-D convolutions are 2-D ones of height 1.
+/// The layer's shape where everything but the batch is static; 1-D convolutions are 2-D ones of
+/// height 1.
 static std::optional<ConvShape> convShape(ConvOp op) {
-  auto input = cast<RankedTensorType>(op.getInput().getType()), weight = cast<RankedTensorType>(op.getWeight().getType()),
+  auto input = cast<RankedTensorType>(op.getInput().getType()),
+       weight = cast<RankedTensorType>(op.getWeight().getType()),
        output = cast<RankedTensorType>(op.getOutput().getType());
   int64_t rank = input.getRank() - 2;
   if (rank < 1 || rank > 2 || !weight.hasStaticShape())
@@ -67,13 +69,16 @@ static std::optional<ConvShape> convShape(ConvOp op) {
   ConvShape conv;
   conv.channels = input.getDimSize(1);
   conv.groups = op.getGroups();
-  conv.width = input.getShape().back(), conv.kernelW = weight.getShape().back(), conv.outW = output.getShape().back();
+  conv.width = input.getShape().back(), conv.kernelW = weight.getShape().back(),
+  conv.outW = output.getShape().back();
   conv.strideW = op.getStrides().back(), conv.dilationW = op.getDilations().back();
   conv.padLeft = op.getPads()[rank - 1];
   conv.height = conv.outH = 1;
   if (rank == 2) {
-    conv.height = input.getDimSize(2), conv.kernelH = weight.getDimSize(2), conv.outH = output.getDimSize(2);
-    conv.strideH = op.getStrides()[0], conv.dilationH = op.getDilations()[0], conv.padTop = op.getPads()[0];
+    conv.height = input.getDimSize(2), conv.kernelH = weight.getDimSize(2),
+    conv.outH = output.getDimSize(2);
+    conv.strideH = op.getStrides()[0], conv.dilationH = op.getDilations()[0],
+    conv.padTop = op.getPads()[0];
   }
   return conv;
 }
@@ -82,8 +87,10 @@ static bool isActivation(std::optional<Element> element) {
   return element == Element::U8 || element == Element::I8 || element == Element::F32;
 }
 
-FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants &layer, std::string &why) {
-  std::optional<Element> indices = elementOf(cast<RankedTensorType>(op.getIndices().getType()).getElementType());
+FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants &layer,
+                                               std::string &why) {
+  std::optional<Element> indices =
+      elementOf(cast<RankedTensorType>(op.getIndices().getType()).getElementType());
   if (indices != Element::I32 && indices != Element::I64) {
     why = "its indices are neither i32 nor i64";
     return failure();
@@ -98,7 +105,8 @@ FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants
   return s;
 }
 
-FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &layer, std::string &why) {
+FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &layer,
+                                         std::string &why) {
   if (auto gather = dyn_cast<GatherOp>(op))
     return chooseGather(gather, layer, why);
   auto no = [&](const Twine &reason) {
@@ -106,8 +114,10 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
     return failure();
   };
   Schedule s;
-  auto input = cast<RankedTensorType>(op->getOperand(0).getType()), output = cast<RankedTensorType>(op->getResult(0).getType());
-  std::optional<Element> in = elementOf(input.getElementType()), out = elementOf(output.getElementType());
+  auto input = cast<RankedTensorType>(op->getOperand(0).getType()),
+       output = cast<RankedTensorType>(op->getResult(0).getType());
+  std::optional<Element> in = elementOf(input.getElementType()),
+                         out = elementOf(output.getElementType());
   if (!isActivation(in) || !isActivation(out))
     return no("activations are neither 8-bit integers nor f32");
   s.input = *in, s.output = *out;
@@ -116,9 +126,11 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
   if (auto conv = dyn_cast<ConvOp>(op)) {
     s.conv = convShape(conv);
     if (!s.conv)
-      return no("the convolution has three or more spatial axes, or a dynamic size other than the batch");
+      return no(
+          "the convolution has three or more spatial axes, or a dynamic size other than the batch");
     int64_t pixels = s.conv->outH * s.conv->outW;
-    rowsHere = input.isDynamicDim(0) ? std::max<int64_t>(rows, pixels) : pixels * input.getDimSize(0);
+    rowsHere =
+        input.isDynamicDim(0) ? std::max<int64_t>(rows, pixels) : pixels * input.getDimSize(0);
   } else if (output.hasStaticShape()) {
     rowsHere = output.getNumElements() / std::max<int64_t>(s.n, 1);
   }
@@ -140,12 +152,16 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
   return s;
 }
 
-/// linear_u8_i8_64x172, conv3x3_u8_u8_16x144, …: what is in it, then a number where two differ in more than that.
+/// linear_u8_i8_64x172, conv3x3_u8_u8_16x144, …: what is in it, then a number where two differ in
+/// more than that.
 static std::string describe(const Schedule &s) {
   auto spell = [](Element e) { return e == Element::U8 ? "u8" : e == Element::I8 ? "i8" : "f32"; };
   if (s.generator == "cuda.gather")
-    return "gather_w" + std::to_string(s.bits) + "_" + std::to_string(s.k) + "x" + std::to_string(s.n);
-  std::string name = s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW) : "linear";
+    return "gather_w" + std::to_string(s.bits) + "_" + std::to_string(s.k) + "x" +
+           std::to_string(s.n);
+  std::string name =
+      s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW)
+             : "linear";
   if (s.generator == "cuda.w4a16")
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
   else
@@ -156,12 +172,14 @@ static std::string describe(const Schedule &s) {
 StringRef ScheduleCUDA::kernelFor(const Schedule &schedule, Location loc) {
   Builder attributes(&getContext());
   DictionaryAttr dictionary = schedule.toAttr(&getContext());
-  Attribute key = attributes.getArrayAttr({attributes.getStringAttr(schedule.generator), dictionary});
+  Attribute key =
+      attributes.getArrayAttr({attributes.getStringAttr(schedule.generator), dictionary});
   if (auto found = kernelNames.find(key); found != kernelNames.end())
     return found->second;
   SymbolTable symbols(getOperation());
   OpBuilder b = OpBuilder::atBlockBegin(getOperation().getBody());
-  auto kernel = rt::KernelOp::create(b, UnknownLoc::get(&getContext()), describe(schedule), schedule.generator, dictionary);
+  auto kernel = rt::KernelOp::create(b, UnknownLoc::get(&getContext()), describe(schedule),
+                                     schedule.generator, dictionary);
   // Renames it where the name is taken.
   StringAttr name = symbols.insert(kernel, getOperation().getBody()->begin());
   ++kernels;
@@ -192,11 +210,12 @@ static Value transpose(OpBuilder &b, Location loc, Value input, ArrayRef<int64_t
 
 /// A constant vector named after the layer.
 template <typename T>
-static Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &values, Type element, StringRef layer,
-                            StringRef what) {
+static Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &values, Type element,
+                            StringRef layer, StringRef what) {
   auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
   std::string name = ((layer.empty() ? "layer" : layer) + ":" + what).str();
-  return arith::ConstantOp::create(b, loc, cast<TypedAttr>(Attribute(makeConstant(type, values, name))));
+  return arith::ConstantOp::create(b, loc,
+                                   cast<TypedAttr>(Attribute(makeConstant(type, values, name))));
 }
 
 void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &s) {
@@ -209,10 +228,12 @@ void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const
       dynamic.push_back(tensor::DimOp::create(b, loc, op.getIndices(), axis));
   SmallVector<Value> inputs = {
       op.getIndices(),
-      vectorConstant(b, loc, packTable(s, layer.unsignedWeights()), b.getI8Type(), layer.name, "weights"),
+      vectorConstant(b, loc, packTable(s, layer.unsignedWeights()), b.getI8Type(), layer.name,
+                     "weights"),
       vectorConstant(b, loc, layer.tableParameters(), b.getF32Type(), layer.name, "parameters")};
   Value empty = tensor::EmptyOp::create(b, loc, output.getShape(), b.getF32Type(), dynamic);
-  auto launch = rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
+  auto launch =
+      rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
   op.getOutput().replaceAllUsesWith(launch.getResult(0));
   op.erase();
 }
@@ -228,7 +249,8 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   if (s.input != Element::F32)
     input = castElement(b, loc, input, b.getI8Type());
   int64_t rank = output.getRank();
-  // Channels last and back. Float convolutions read channels first: their weight groups run along that order.
+  // Channels last and back. Float convolutions read channels first: their weight groups run along
+  // that order.
   SmallVector<int64_t> toLast = {0}, toFirst = {0, rank - 1};
   for (int64_t axis = 2; axis < rank; ++axis) {
     toLast.push_back(axis);
@@ -244,10 +266,12 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   ArrayRef<int8_t> weights(layer.weights);
   std::vector<int32_t> parameters;
   if (s.generator == "cuda.w4a16") {
-    inputs.push_back(vectorConstant(b, loc, packW4A16(s, layer.unsignedWeights()), b.getI32Type(), layer.name, "weights"));
+    inputs.push_back(vectorConstant(b, loc, packW4A16(s, layer.unsignedWeights()), b.getI32Type(),
+                                    layer.name, "weights"));
     parameters = packParameters(s, layer.groupedParameters(s));
   } else {
-    std::vector<int8_t> packed = s.generator == "cuda.direct_s8" ? packDirectS8(s, weights) : packMmaS8(s, weights);
+    std::vector<int8_t> packed =
+        s.generator == "cuda.direct_s8" ? packDirectS8(s, weights) : packMmaS8(s, weights);
     inputs.push_back(vectorConstant(b, loc, packed, b.getI8Type(), layer.name, "weights"));
     parameters = packParameters(s, layer.integerParameters());
   }
@@ -264,7 +288,8 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
     shape = last;
   }
   Value empty = tensor::EmptyOp::create(b, loc, shape, element, dynamic);
-  auto launch = rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
+  auto launch =
+      rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
   Value result = launch.getResult(0);
   if (isConv)
     result = transpose(b, loc, result, toFirst);
@@ -285,7 +310,8 @@ void ScheduleCUDA::runOnOperation() {
   for (Operation *op : layers) {
     std::string why;
     FailureOr<LayerConstants> layer = LayerConstants::get(op, why);
-    FailureOr<Schedule> schedule = failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
+    FailureOr<Schedule> schedule =
+        failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
     if (succeeded(schedule)) {
       replace(op, *layer, *schedule);
       ++scheduled;

@@ -38,7 +38,8 @@
 using namespace lowbit;
 
 void cuda::registerEmission(DialectRegistry &registry) {
-  registry.insert<gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect, vector::VectorDialect>();
+  registry.insert<gpu::GPUDialect, LLVM::LLVMDialect, NVVM::NVVMDialect, scf::SCFDialect,
+                  vector::VectorDialect>();
   // convert-gpu-to-nvvm asks each dialect how it becomes LLVM.
   arith::registerConvertArithToLLVMInterface(registry);
   cf::registerConvertControlFlowToLLVMInterface(registry);
@@ -58,10 +59,12 @@ struct Chip {
 };
 } // namespace
 
-// The PTX version is the smallest that has the chip and every instruction we emit: old drivers then take it too.
-static constexpr Chip kChips[] = {{"sm_80", "+ptx70"},  {"sm_86", "+ptx71"},   {"sm_87", "+ptx74"},   {"sm_89", "+ptx78"},
-                                  {"sm_90", "+ptx78"},  {"sm_90a", "+ptx80"},  {"sm_100", "+ptx86"},  {"sm_100a", "+ptx86"},
-                                  {"sm_103", "+ptx88"}, {"sm_120", "+ptx87"},  {"sm_120a", "+ptx87"}};
+// The PTX version is the smallest that has the chip and every instruction we emit: old drivers then
+// take it too.
+static constexpr Chip kChips[] = {{"sm_80", "+ptx70"},  {"sm_86", "+ptx71"},   {"sm_87", "+ptx74"},
+                                  {"sm_89", "+ptx78"},  {"sm_90", "+ptx78"},   {"sm_90a", "+ptx80"},
+                                  {"sm_100", "+ptx86"}, {"sm_100a", "+ptx86"}, {"sm_103", "+ptx88"},
+                                  {"sm_120", "+ptx87"}, {"sm_120a", "+ptx87"}};
 
 static const Chip *findChip(StringRef name) {
   for (const Chip &chip : kChips)
@@ -109,20 +112,23 @@ std::unique_ptr<llvm::TargetMachine> cuda::makeDeviceMachine(StringRef chip, Loc
     emitError(loc) << "this LLVM has no NVPTX code generator: " << error;
     return nullptr;
   }
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
-      triple, chip, findChip(chip)->ptx, llvm::TargetOptions(), std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(
+      target->createTargetMachine(triple, chip, findChip(chip)->ptx, llvm::TargetOptions(),
+                                  std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
 }
 
 /// Device code has nothing to link with: every declaration must be an intrinsic.
 static LogicalResult verifyNoCalls(llvm::Module &module, Location loc) {
   for (llvm::Function &function : module)
     if (function.isDeclaration() && !function.isIntrinsic() && !function.use_empty())
-      return emitError(loc) << "GPU code calls '" << function.getName()
-                            << "', which no device library provides; lower that function to arithmetic first";
+      return emitError(loc)
+             << "GPU code calls '" << function.getName()
+             << "', which no device library provides; lower that function to arithmetic first";
   return success();
 }
 
-std::unique_ptr<llvm::Module> cuda::translateKernels(gpu::GPUModuleOp op, StringRef chip, llvm::LLVMContext &context) {
+std::unique_ptr<llvm::Module> cuda::translateKernels(gpu::GPUModuleOp op, StringRef chip,
+                                                     llvm::LLVMContext &context) {
   std::unique_ptr<llvm::TargetMachine> machine = makeDeviceMachine(chip, op.getLoc());
   if (!machine)
     return nullptr;

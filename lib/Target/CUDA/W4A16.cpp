@@ -5,12 +5,14 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A block computes tileM × tileN results in steps of 64 k. Activations are rounded to f16 on their way into one of
-// two buffers in shared memory; weights arrive packed, `stages` buffers deep, and are unpacked in registers to q − zero,
-// which f16 holds exactly. Tensor cores multiply and add in f32; after each group of k the sums are multiplied by
-// the group's f32 scale, so that rounding the activations to f16 is the only loss beside f32 summation.
+// A block computes tileM × tileN results in steps of 64 k. Activations are rounded to f16 on their
+// way into one of two buffers in shared memory; weights arrive packed, `stages` buffers deep, and
+// are unpacked in registers to q − zero, which f16 holds exactly. Tensor cores multiply and add in
+// f32; after each group of k the sums are multiplied by the group's f32 scale, so that rounding the
+// activations to f16 is the only loss beside f32 summation.
 //
-// Unpacking uses that the bits 0x6400 + q are the f16 number 1024 + q, and 0x6400 + 16 q is 1024 + 16 q.
+// Unpacking uses that the bits 0x6400 + q are the f16 number 1024 + q, and 0x6400 + 16 q is 1024 +
+// 16 q.
 //
 //===----------------------------------------------------------------------===//
 #include "Activations.h"
@@ -56,13 +58,15 @@ private:
 } // namespace
 
 W4A16::W4A16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
-    : b(b), s(s), weights(kernel.getArgument(1)), parameters(kernel.getArgument(2)), output(kernel.getArgument(3)),
-      rows(kernel.getArgument(4)),
-      activations(b, s, WindowOrder::CHW, kernel.getArgument(0), b.at(parameters, kParamPad * 4), rows,
+    : b(b), s(s), weights(kernel.getArgument(1)), parameters(kernel.getArgument(2)),
+      output(kernel.getArgument(3)), rows(kernel.getArgument(4)),
+      activations(b, s, WindowOrder::CHW, kernel.getArgument(0), b.at(parameters, kParamPad * 4),
+                  rows,
                   /*pastTheEnd=*/true),
       granule(Activations::granule(s, WindowOrder::CHW, 4)), tilesM(s.tileM / s.warpsM / 16),
       tilesN(s.tileN / s.warpsN / 8), kTiles(s.paddedK() / s.tileK), bytesA(s.tileM * kRowBytes),
-      bytesB(s.tileN * s.tileK * s.bits / 8), blockBytes(16 * s.tileK * s.bits / 8), oneGroup(s.group >= s.paddedK()) {
+      bytesB(s.tileN * s.tileK * s.bits / 8), blockBytes(16 * s.tileK * s.bits / 8),
+      oneGroup(s.group >= s.paddedK()) {
   shared = b.sharedMemory();
   thread = b.threadId();
   lane = b.rem(thread, 32);
@@ -86,7 +90,8 @@ void W4A16::prepareCopies() {
     copiesA = b.below(row, s.tileM);
 }
 
-/// Eight neighbouring activations per row, as f16. Elements outside of the matrix are read from the pad, which is 0.
+/// Eight neighbouring activations per row, as f16. Elements outside of the matrix are read from the
+/// pad, which is 0.
 SmallVector<Value> W4A16::loadActivations(Value kTile) {
   SmallVector<Value> chunks;
   Value k = b.add(b.mul(kTile, s.tileK), chunkK);
@@ -96,7 +101,8 @@ SmallVector<Value> W4A16::loadActivations(Value kTile) {
       Value address = activations.address(row, b.add(k, i));
       Value loaded = b.load(granule == 1 ? b.f32() : b.vec(granule, b.f32()), address, 4 * granule);
       for (int64_t j = 0; j < granule; ++j)
-        halves.push_back(arith::TruncFOp::create(b, b.f16(), granule == 1 ? loaded : b.element(loaded, j)));
+        halves.push_back(
+            arith::TruncFOp::create(b, b.f16(), granule == 1 ? loaded : b.element(loaded, j)));
     }
     chunks.push_back(b.pack(halves));
   }
@@ -123,7 +129,8 @@ void W4A16::copyWeights(Value kTile, Value stage) {
                           b.add(b.mul(kTile, blockBytes), b.rem(offset, blockBytes)));
       b.copyAsync(b.at(target, offset), source, kChunk);
     };
-    first + s.threads() > bytesB / kChunk ? b.ifThen(b.below(chunk, bytesB / kChunk), copy) : copy();
+    first + s.threads() > bytesB / kChunk ? b.ifThen(b.below(chunk, bytesB / kChunk), copy)
+                                          : copy();
   }
 }
 
@@ -165,7 +172,8 @@ void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
         words[j].push_back(b.element(four, i));
     }
   }
-  // k per scale within this tile: a group may be shorter than the tile, or span several, or end in its middle.
+  // k per scale within this tile: a group may be shorter than the tile, or span several, or end in
+  // its middle.
   int64_t span = oneGroup ? s.tileK : std::gcd(s.group, s.tileK);
   int64_t zerosAt = (kParamHeader + s.paddedN() + s.paddedGroups() * s.paddedN()) * 4;
   Value column = b.add(b.add(firstColumn, warpColumn), b.mul(b.rem(lane, 4), 2));
@@ -187,13 +195,16 @@ void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
       Value columnA = swizzle(b, rowA, b.add(chunkA, 2 * step));
       SmallVector<SmallVector<Value>> fragments;
       for (int64_t i = 0; i < tilesM; ++i) {
-        auto raw = b.loadMatrices(b.at(tileA, b.add(b.mul(b.add(rowA, 16 * i), kRowBytes), columnA)));
-        fragments.push_back(llvm::map_to_vector(raw, [&](Value word) { return b.bitcast(word, b.pair16()); }));
+        auto raw =
+            b.loadMatrices(b.at(tileA, b.add(b.mul(b.add(rowA, 16 * i), kRowBytes), columnA)));
+        fragments.push_back(
+            llvm::map_to_vector(raw, [&](Value word) { return b.bitcast(word, b.pair16()); }));
       }
       for (int64_t j = 0; j < tilesN; ++j) {
         std::array<Value, 2> pairs = unpack(words[j / 2], step, j % 2, zeros[j]);
         for (int64_t i = 0; i < tilesM; ++i)
-          b.mmaHalf(fragments[i], pairs, MutableArrayRef<Value>(partial).slice((i * tilesN + j) * 4, 4));
+          b.mmaHalf(fragments[i], pairs,
+                    MutableArrayRef<Value>(partial).slice((i * tilesN + j) * 4, 4));
       }
     }
     if (oneGroup) {
@@ -205,7 +216,8 @@ void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
       for (int64_t i = 0; i < tilesM; ++i)
         for (int64_t e = 0; e < 4; ++e) {
           Value &sum = acc[(i * tilesN + j) * 4 + e];
-          sum = LLVM::FMAOp::create(b, partial[(i * tilesN + j) * 4 + e], b.element(scales, e % 2), sum);
+          sum = LLVM::FMAOp::create(b, partial[(i * tilesN + j) * 4 + e], b.element(scales, e % 2),
+                                    sum);
         }
     }
   }
@@ -229,15 +241,18 @@ void W4A16::storeResults(ArrayRef<Value> acc) {
         Value rowBase = b.at(output, b.wide(row, s.n * 4));
         for (int64_t j = 0; j < tilesN; ++j) {
           Value column = b.add(column0, 8 * j);
-          Value biases = b.load(b.vec(2, b.f32()), b.at(parameters, b.mul(column, 4), kParamHeader * 4), 8);
+          Value biases =
+              b.load(b.vec(2, b.f32()), b.at(parameters, b.mul(column, 4), kParamHeader * 4), 8);
           Value scales = oneGroup ? scaleOf(b.c(0), column, 2) : biases;
           for (int64_t first = 0; first < 2; first += width) {
             Value at = b.add(column, first);
             auto store = [&] {
               SmallVector<Value> results;
               for (int64_t e = first; e < first + width; ++e)
-                results.push_back(finish(acc[(i * tilesN + j) * 4 + half * 2 + e], b.element(scales, e), b.element(biases, e)));
-              b.store(width == 1 ? results[0] : b.pack(results), b.at(rowBase, b.wide(at, 4)), 4 * width);
+                results.push_back(finish(acc[(i * tilesN + j) * 4 + half * 2 + e],
+                                         b.element(scales, e), b.element(biases, e)));
+              b.store(width == 1 ? results[0] : b.pack(results), b.at(rowBase, b.wide(at, 4)),
+                      4 * width);
             };
             s.n % s.tileN ? b.ifThen(b.below(at, s.n), store) : store();
           }

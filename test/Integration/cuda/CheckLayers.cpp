@@ -7,11 +7,12 @@
 //
 // lowbit-cuda-check-layers QUANTIZED.mlir INPUT.raw DIMS
 //
-// Runs the quantized module on the CPU on one input (raw bytes, DIMS such as 2x3x32x32) and keeps what every quantized layer
-// read and wrote. Then each layer's CUDA kernel, alone, in the emulator on the same input: integer layers must give the same
-// bytes, weight-only ones must stay within the error of rounding activations to f16. Last the whole graph, linalg's kernels
-// included, against the CPU: f32 results to 1e-4 of their range where all layers are integer ones, else to 1e-2. Exit status
-// 1 where something does not agree.
+// Runs the quantized module on the CPU on one input (raw bytes, DIMS such as 2x3x32x32) and keeps
+// what every quantized layer read and wrote. Then each layer's CUDA kernel, alone, in the emulator
+// on the same input: integer layers must give the same bytes, weight-only ones must stay within the
+// error of rounding activations to f16. Last the whole graph, linalg's kernels included, against
+// the CPU: f32 results to 1e-4 of their range where all layers are integer ones, else to 1e-2. Exit
+// status 1 where something does not agree.
 //
 //===----------------------------------------------------------------------===//
 #include "EmulatedGraph.h"
@@ -46,8 +47,9 @@ static std::string isolate(Operation *op) {
   OpBuilder b(op->getContext());
   OwningOpRef<ModuleOp> module(ModuleOp::create(op->getLoc()));
   b.setInsertionPointToEnd(module->getBody());
-  auto function = func::FuncOp::create(b, op->getLoc(), "main_graph",
-                                       b.getFunctionType(activation(op).getType(), op->getResult(0).getType()));
+  auto function =
+      func::FuncOp::create(b, op->getLoc(), "main_graph",
+                           b.getFunctionType(activation(op).getType(), op->getResult(0).getType()));
   b.setInsertionPointToStart(function.addEntryBlock());
   IRMapping mapping;
   mapping.map(activation(op), function.getArgument(0));
@@ -61,14 +63,16 @@ static std::string isolate(Operation *op) {
   return text;
 }
 
-/// Σ|x||w| of the row and column of each result of a weight-only linear layer: what its error is relative to.
+/// Σ|x||w| of the row and column of each result of a weight-only linear layer: what its error is
+/// relative to.
 static std::vector<double> magnitudes(LinearOp op, const Tensor &x) {
   auto weights = ConstantData::get(op.getWeight());
   std::vector<int64_t> q = weights->toInts(), zeros;
   std::vector<float> scales = ConstantData::get(op.getWeightScale())->toFloats();
   if (op.getWeightZero())
     zeros = ConstantData::get(op.getWeightZero())->toInts();
-  int64_t n = weights->getType().getDimSize(0), k = weights->getType().getDimSize(1), group = op.getGroup();
+  int64_t n = weights->getType().getDimSize(0), k = weights->getType().getDimSize(1),
+          group = op.getGroup();
   int64_t groups = group ? (k + group - 1) / group : 1, rows = x.elements() / k;
   std::vector<double> result(rows * n);
   auto *values = reinterpret_cast<const float *>(x.bytes.data());
@@ -86,7 +90,8 @@ static std::vector<double> magnitudes(LinearOp op, const Tensor &x) {
 }
 
 /// "" or what is wrong with `got`.
-static std::string compare(Operation *op, const Tensor &input, const Tensor &want, const Tensor &got) {
+static std::string compare(Operation *op, const Tensor &input, const Tensor &want,
+                           const Tensor &got) {
   if (got.shape != want.shape)
     return "another shape";
   auto linear = dyn_cast<LinearOp>(op);
@@ -94,10 +99,13 @@ static std::string compare(Operation *op, const Tensor &input, const Tensor &wan
     int64_t wrong = 0;
     for (size_t i = 0; i < want.bytes.size(); ++i)
       wrong += want.bytes[i] != got.bytes[i];
-    return wrong ? std::to_string(wrong) + " of " + std::to_string(want.bytes.size()) + " bytes differ" : "";
+    return wrong ? std::to_string(wrong) + " of " + std::to_string(want.bytes.size()) +
+                       " bytes differ"
+                 : "";
   }
   std::vector<double> scale = magnitudes(linear, input);
-  auto *a = reinterpret_cast<const float *>(want.bytes.data()), *b = reinterpret_cast<const float *>(got.bytes.data());
+  auto *a = reinterpret_cast<const float *>(want.bytes.data()),
+       *b = reinterpret_cast<const float *>(got.bytes.data());
   double worst = 0, k = double(input.shape.back());
   for (size_t i = 0; i < scale.size(); ++i) {
     // f16 rounds to 2⁻¹¹; both sides sum k products in f32.
@@ -115,11 +123,13 @@ static bool hasIntegerInput(Operation *op) {
 static double relativeDifference(const Tensor &want, const Tensor &got) {
   if (want.shape != got.shape || want.bytes.size() != want.elements() * sizeof(float))
     return std::numeric_limits<double>::infinity();
-  auto *a = reinterpret_cast<const float *>(want.bytes.data()), *b = reinterpret_cast<const float *>(got.bytes.data());
+  auto *a = reinterpret_cast<const float *>(want.bytes.data()),
+       *b = reinterpret_cast<const float *>(got.bytes.data());
   double low = a[0], high = a[0], worst = 0;
   for (int64_t i = 0; i < want.elements(); ++i) {
     low = std::min<double>(low, a[i]), high = std::max<double>(high, a[i]);
-    worst = std::max(worst, std::isfinite(b[i]) ? std::abs(double(a[i]) - b[i]) : std::numeric_limits<double>::infinity());
+    worst = std::max(worst, std::isfinite(b[i]) ? std::abs(double(a[i]) - b[i])
+                                                : std::numeric_limits<double>::infinity());
   }
   return worst / std::max(high - low, 1e-30);
 }
@@ -164,7 +174,8 @@ int main(int argc, char **argv) {
   std::string error;
   OwningOpRef<ModuleOp> whole(module->clone()), wholeHost(module->clone());
   done->setOperands(results);
-  function.setFunctionType(FunctionType::get(&context, function.getArgumentTypes(), ValueRange(results).getTypes()));
+  function.setFunctionType(
+      FunctionType::get(&context, function.getArgumentTypes(), ValueRange(results).getTypes()));
   function.setResAttrsAttr(nullptr);
   OwningOpRef<ModuleOp> host(module->clone());
   std::vector<Tensor> values = runOnHost(*host, {input}, error);
@@ -177,11 +188,13 @@ int main(int argc, char **argv) {
     auto name = layers[i]->getAttrOfType<StringAttr>("layer");
     EmulatedModule emulated(alone[i]);
     Tensor got = emulated.error.empty() ? emulated.run(values[2 * i], i + 1) : Tensor();
-    std::string why = emulated.error.empty() ? compare(layers[i], values[2 * i], values[2 * i + 1], got) : emulated.error;
+    std::string why = emulated.error.empty()
+                          ? compare(layers[i], values[2 * i], values[2 * i + 1], got)
+                          : emulated.error;
     failures += !why.empty();
     llvm::outs() << (why.empty() ? "same   " : "DIFFERS") << "  " << layers[i]->getName() << "  "
-                 << (name ? name.getValue() : "") << "  " << values[2 * i + 1].elements() << " results"
-                 << (why.empty() ? "" : ": " + why) << "\n";
+                 << (name ? name.getValue() : "") << "  " << values[2 * i + 1].elements()
+                 << " results" << (why.empty() ? "" : ": " + why) << "\n";
   }
   llvm::outs() << layers.size() - failures << " of " << layers.size() << " layers agree\n";
 
@@ -192,7 +205,9 @@ int main(int argc, char **argv) {
     llvm::outs() << "whole graph: " << error << "\n";
     return 1;
   }
-  bool integer = llvm::all_of(layers, [](Operation *op) { return op->getNumOperands() > 1 && !isa<GatherOp>(op) && hasIntegerInput(op); });
+  bool integer = llvm::all_of(layers, [](Operation *op) {
+    return op->getNumOperands() > 1 && !isa<GatherOp>(op) && hasIntegerInput(op);
+  });
   for (auto [a, b] : llvm::zip(want, got)) {
     double difference = relativeDifference(a, b);
     bool good = difference <= (integer ? 1e-4 : 1e-2);

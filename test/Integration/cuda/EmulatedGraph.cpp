@@ -66,7 +66,8 @@ private:
   View reshape(const View &view, std::vector<int64_t> sizes);
   void launch(rt::LaunchOp op);
   void launch(gpu::LaunchFuncOp op);
-  void call(const std::string &kernel, lowbit_emu_launch grid, const std::vector<lowbit_emu_argument> &arguments);
+  void call(const std::string &kernel, lowbit_emu_launch grid,
+            const std::vector<lowbit_emu_argument> &arguments);
 
   ModuleOp module;
   lowbit_emulator *emulator;
@@ -99,7 +100,8 @@ View Interpreter::allocate(MemRefType type, ValueRange dynamic) {
     view.sizes.push_back(size);
   }
   view.strides = rowMajor(view.sizes);
-  view.buffer = std::make_shared<std::vector<char>>(product(view.sizes) * view.elementBytes, char(0x5a));
+  view.buffer =
+      std::make_shared<std::vector<char>>(product(view.sizes) * view.elementBytes, char(0x5a));
   return view;
 }
 
@@ -113,17 +115,21 @@ View Interpreter::reshape(const View &view, std::vector<int64_t> sizes) {
   return result;
 }
 
-void Interpreter::call(const std::string &kernel, lowbit_emu_launch grid, const std::vector<lowbit_emu_argument> &arguments) {
+void Interpreter::call(const std::string &kernel, lowbit_emu_launch grid,
+                       const std::vector<lowbit_emu_argument> &arguments) {
   grid.size = sizeof grid;
   grid.seed = ++seed;
-  if (grid.grid[0] && lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) != LOWBIT_OK)
+  if (grid.grid[0] && lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(),
+                                          arguments.size()) != LOWBIT_OK)
     error = lowbit_emulator_last_error();
 }
 
 void Interpreter::launch(rt::LaunchOp op) {
   std::string kernel = op.getKernel().str();
-  auto function = module.lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
-  ArrayRef<int64_t> shape = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
+  auto function = module.lookupSymbol<gpu::GPUModuleOp>(kernel + "_device")
+                      .lookupSymbol<gpu::GPUFuncOp>(kernel);
+  ArrayRef<int64_t> shape =
+      function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
   std::vector<lowbit_emu_argument> arguments;
   auto add = [&](Value value, int32_t kind) {
     const View &view = views[value];
@@ -136,8 +142,11 @@ void Interpreter::launch(rt::LaunchOp op) {
   ArrayRef<int64_t> sizes = views[op.getOutputs()[0]].sizes;
   int64_t rows = product(sizes.drop_back());
   arguments.push_back({LOWBIT_EMU_I32, 0, rows, nullptr, 0});
-  lowbit_emu_launch grid = {0, {uint32_t((rows + shape[1] - 1) / shape[1]), uint32_t(shape[2]), 1}, {uint32_t(shape[0]), 1, 1},
-                            uint32_t(shape[3]), 0};
+  lowbit_emu_launch grid = {0,
+                            {uint32_t((rows + shape[1] - 1) / shape[1]), uint32_t(shape[2]), 1},
+                            {uint32_t(shape[0]), 1, 1},
+                            uint32_t(shape[3]),
+                            0};
   call(kernel, grid, arguments);
 }
 
@@ -147,7 +156,8 @@ void Interpreter::launch(gpu::LaunchFuncOp op) {
     if (auto found = views.find(operand); found != views.end()) {
       // A memref is passed as its fields: two pointers, the offset, sizes, strides.
       View &view = found->second;
-      lowbit_emu_argument pointer = {LOWBIT_EMU_READ_WRITE, 0, 0, view.buffer->data(), view.buffer->size()};
+      lowbit_emu_argument pointer = {LOWBIT_EMU_READ_WRITE, 0, 0, view.buffer->data(),
+                                     view.buffer->size()};
       arguments.insert(arguments.end(), 2, pointer);
       std::vector<int64_t> fields = {view.offset};
       fields.insert(fields.end(), view.sizes.begin(), view.sizes.end());
@@ -158,12 +168,15 @@ void Interpreter::launch(gpu::LaunchFuncOp op) {
     }
     Attribute scalar = scalars.lookup(operand);
     if (auto real = dyn_cast_or_null<FloatAttr>(scalar))
-      arguments.push_back({LOWBIT_EMU_F32, 0, int64_t(real.getValue().bitcastToAPInt().getZExtValue()), nullptr, 0});
+      arguments.push_back({LOWBIT_EMU_F32, 0,
+                           int64_t(real.getValue().bitcastToAPInt().getZExtValue()), nullptr, 0});
     else
-      arguments.push_back({operand.getType().isInteger(32) ? LOWBIT_EMU_I32 : LOWBIT_EMU_I64, 0, integer(operand), nullptr, 0});
+      arguments.push_back({operand.getType().isInteger(32) ? LOWBIT_EMU_I32 : LOWBIT_EMU_I64, 0,
+                           integer(operand), nullptr, 0});
   }
   auto size = [&](gpu::KernelDim3 dims, uint32_t (&to)[3]) {
-    to[0] = uint32_t(integer(dims.x)), to[1] = uint32_t(integer(dims.y)), to[2] = uint32_t(integer(dims.z));
+    to[0] = uint32_t(integer(dims.x)), to[1] = uint32_t(integer(dims.y)),
+    to[2] = uint32_t(integer(dims.z));
   };
   lowbit_emu_launch grid = {};
   size(op.getGridSizeOperandValues(), grid.grid);
@@ -188,7 +201,8 @@ void Interpreter::step(Operation *op) {
   } else if (auto alloc = dyn_cast<memref::AllocOp>(op)) {
     views[alloc] = allocate(alloc.getType(), alloc.getDynamicSizes());
   } else if (auto dim = dyn_cast<memref::DimOp>(op)) {
-    scalars[dim] = IntegerAttr::get(dim.getType(), views[dim.getSource()].sizes[integer(dim.getIndex())]);
+    scalars[dim] =
+        IntegerAttr::get(dim.getType(), views[dim.getSource()].sizes[integer(dim.getIndex())]);
   } else if (auto cast = dyn_cast<memref::CastOp>(op)) {
     views[cast] = views[cast.getSource()];
   } else if (auto collapse = dyn_cast<memref::CollapseShapeOp>(op)) {
@@ -205,7 +219,8 @@ void Interpreter::step(Operation *op) {
     views[expand] = result;
   } else if (auto subview = dyn_cast<memref::SubViewOp>(op)) {
     View view = views[subview.getSource()];
-    std::vector<int64_t> offsets = integers(subview.getMixedOffsets()), steps = integers(subview.getMixedStrides());
+    std::vector<int64_t> offsets = integers(subview.getMixedOffsets()),
+                         steps = integers(subview.getMixedStrides());
     for (auto [i, offset] : llvm::enumerate(offsets)) {
       view.offset += offset * view.strides[i];
       view.strides[i] *= steps[i];
@@ -236,7 +251,8 @@ void Interpreter::step(Operation *op) {
     std::memcpy(&raw, view.at(index), view.elementBytes);
     Type type = load.getType();
     if (auto real = dyn_cast<FloatType>(type))
-      scalars[load] = FloatAttr::get(type, APFloat(real.getFloatSemantics(), APInt(real.getWidth(), raw)));
+      scalars[load] =
+          FloatAttr::get(type, APFloat(real.getFloatSemantics(), APInt(real.getWidth(), raw)));
     else
       scalars[load] = IntegerAttr::get(type, APInt(64, raw).trunc(type.getIntOrFloatBitWidth()));
   } else if (auto store = dyn_cast<memref::StoreOp>(op)) {
@@ -246,7 +262,8 @@ void Interpreter::step(Operation *op) {
       index.push_back(integer(value));
     Attribute value = scalars.lookup(store.getValue());
     auto real = dyn_cast<FloatAttr>(value);
-    uint64_t raw = real ? real.getValue().bitcastToAPInt().getZExtValue() : mlir::cast<IntegerAttr>(value).getValue().getZExtValue();
+    uint64_t raw = real ? real.getValue().bitcastToAPInt().getZExtValue()
+                        : mlir::cast<IntegerAttr>(value).getValue().getZExtValue();
     std::memcpy(view.at(index), &raw, view.elementBytes);
   } else if (auto check = dyn_cast<rt::AssertOp>(op)) {
     if (!integer(check.getCondition()))
@@ -254,7 +271,8 @@ void Interpreter::step(Operation *op) {
   } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
     for (auto [carried, init] : llvm::zip(loop.getRegionIterArgs(), loop.getInitArgs()))
       scalars[carried] = scalars.lookup(init);
-    for (int64_t i = integer(loop.getLowerBound()); i < integer(loop.getUpperBound()); i += integer(loop.getStep())) {
+    for (int64_t i = integer(loop.getLowerBound()); i < integer(loop.getUpperBound());
+         i += integer(loop.getStep())) {
       scalars[loop.getInductionVar()] = IntegerAttr::get(loop.getInductionVar().getType(), i);
       run(*loop.getBody());
       SmallVector<Attribute> next;
@@ -276,7 +294,8 @@ void Interpreter::step(Operation *op) {
       return;
     }
     for (auto [result, value] : llvm::zip(op->getResults(), folded))
-      scalars[result] = isa<Attribute>(value) ? mlir::cast<Attribute>(value) : scalars.lookup(mlir::cast<Value>(value));
+      scalars[result] = isa<Attribute>(value) ? mlir::cast<Attribute>(value)
+                                              : scalars.lookup(mlir::cast<Value>(value));
   }
 }
 
@@ -288,7 +307,8 @@ void Interpreter::run(Block &block) {
   }
 }
 
-std::vector<Tensor> test::runInEmulator(ModuleOp module, const std::vector<Tensor> &inputs, std::string &error) {
+std::vector<Tensor> test::runInEmulator(ModuleOp module, const std::vector<Tensor> &inputs,
+                                        std::string &error) {
   PassManager pipeline(module.getContext());
   cuda::buildToKernelsPipeline(pipeline);
   SmallString<128> library;
@@ -297,7 +317,8 @@ std::vector<Tensor> test::runInEmulator(ModuleOp module, const std::vector<Tenso
   options.emulatorPath = std::string(library);
   std::vector<cuda::KernelCode> kernels;
   lowbit_emulator *emulator = nullptr;
-  if (mlir::failed(pipeline.run(module)) || mlir::failed(cuda::compileKernels(module, options, kernels)))
+  if (mlir::failed(pipeline.run(module)) ||
+      mlir::failed(cuda::compileKernels(module, options, kernels)))
     error = "building the kernels failed";
   else if (lowbit_emulator_open(library.c_str(), &emulator) != LOWBIT_OK)
     error = lowbit_emulator_last_error();

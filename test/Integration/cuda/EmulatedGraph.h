@@ -11,9 +11,11 @@
 
 namespace lowbit::test {
 
-/// Compiles `module` (quantized form, consumed) to kernels and runs @main_graph once: its host code is interpreted, its
-/// kernels, those of linalg included, run in the emulator. Returns the results; on failure none, and `error` says why.
-std::vector<Tensor> runInEmulator(ModuleOp module, const std::vector<Tensor> &inputs, std::string &error);
+/// Compiles `module` (quantized form, consumed) to kernels and runs @main_graph once: its host code
+/// is interpreted, its kernels, those of linalg included, run in the emulator. Returns the results;
+/// on failure none, and `error` says why.
+std::vector<Tensor> runInEmulator(ModuleOp module, const std::vector<Tensor> &inputs,
+                                  std::string &error);
 
 } // namespace lowbit::test
 

@@ -37,9 +37,11 @@ static DialectRegistry makeRegistry() {
   return registry;
 }
 
-EmulatedModule::EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate, int64_t rows)
+EmulatedModule::EmulatedModule(const std::string &text,
+                               const std::function<void(std::string &)> &mutate, int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
-  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
+  ScopedDiagnosticHandler handler(
+      &context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
   root = parseSourceString<ModuleOp>(text, &context);
   if (!root)
     return;
@@ -100,29 +102,34 @@ static Tensor transpose(const Tensor &input, ArrayRef<int64_t> permutation, int6
   return result;
 }
 
-Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs, std::vector<int64_t> shape,
-                              uint64_t seed) {
+Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                              std::vector<int64_t> shape, uint64_t seed) {
   auto launch = cast<rt::LaunchOp>(op);
   std::string kernel = launch.getKernel().str();
-  auto function = root->lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
+  auto function =
+      root->lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
   auto shapeOf = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
   Tensor output;
   output.shape = std::move(shape);
-  int64_t bytes = bytesPerElement(cast<ShapedType>(launch.getOutputs()[0].getType()).getElementType());
+  int64_t bytes =
+      bytesPerElement(cast<ShapedType>(launch.getOutputs()[0].getType()).getElementType());
   // Rubbish, so that a result that nobody writes is noticed.
   output.bytes.assign(output.elements() * bytes, 0x5a);
   int64_t rows = output.elements() / output.shape.back();
   std::vector<lowbit_emu_argument> arguments;
   for (const Tensor *input : inputs)
-    arguments.push_back({LOWBIT_EMU_READ, 0, 0, const_cast<char *>(input->bytes.data()), input->bytes.size()});
+    arguments.push_back(
+        {LOWBIT_EMU_READ, 0, 0, const_cast<char *>(input->bytes.data()), input->bytes.size()});
   arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, output.bytes.data(), output.bytes.size()});
   arguments.push_back({LOWBIT_EMU_I32, 0, rows, nullptr, 0});
-  lowbit_emu_launch grid = {sizeof grid,
-                            {uint32_t((rows + shapeOf[1] - 1) / shapeOf[1]), uint32_t(shapeOf[2]), 1},
-                            {uint32_t(shapeOf[0]), 1, 1},
-                            uint32_t(shapeOf[3]),
-                            seed};
-  if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) != LOWBIT_OK)
+  lowbit_emu_launch grid = {
+      sizeof grid,
+      {uint32_t((rows + shapeOf[1] - 1) / shapeOf[1]), uint32_t(shapeOf[2]), 1},
+      {uint32_t(shapeOf[0]), 1, 1},
+      uint32_t(shapeOf[3]),
+      seed};
+  if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
+      LOWBIT_OK)
     error = lowbit_emulator_last_error();
   return output;
 }
@@ -137,10 +144,12 @@ Tensor EmulatedModule::run(const Tensor &input, uint64_t seed) {
       return values[done.getOperand(0)];
     if (auto constant = ConstantData::get(op.getNumResults() == 1 ? op.getResult(0) : Value())) {
       ArrayRef<char> bytes = constant->bytes();
-      values[op.getResult(0)] = {constant->getType().getShape().vec(), {bytes.begin(), bytes.end()}};
+      values[op.getResult(0)] = {constant->getType().getShape().vec(),
+                                 {bytes.begin(), bytes.end()}};
     } else if (auto transposed = dyn_cast<linalg::TransposeOp>(op)) {
       int64_t bytes = bytesPerElement(transposed.getInput().getType().getElementType());
-      values[op.getResult(0)] = transpose(values[transposed.getInput()], transposed.getPermutation(), bytes);
+      values[op.getResult(0)] =
+          transpose(values[transposed.getInput()], transposed.getPermutation(), bytes);
     } else if (isa<tensor::CastOp, UnrealizedConversionCastOp>(op)) {
       values[op.getResult(0)] = values[op.getOperand(0)];
     } else if (auto launched = dyn_cast<rt::LaunchOp>(op)) {

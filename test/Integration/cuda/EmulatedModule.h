@@ -25,13 +25,16 @@ struct Tensor {
   int64_t elements() const;
 };
 
-/// A module in quantized form, through lowbit-schedule-cuda, lowbit-generate-cuda and lowbit-emit-cuda, whose
-/// launches run one after the other in the emulator. Beside launches it understands transposes and casts, nothing else.
+/// A module in quantized form, through lowbit-schedule-cuda, lowbit-generate-cuda and
+/// lowbit-emit-cuda, whose launches run one after the other in the emulator. Beside launches it
+/// understands transposes and casts, nothing else.
 class EmulatedModule {
 public:
-  /// `mutate` changes the text of the generated code before it is compiled; tiles are chosen for `rows` where the module
-  /// leaves them open. Check `error` before anything else.
-  explicit EmulatedModule(const std::string &text, const std::function<void(std::string &)> &mutate = {}, int64_t rows = 256);
+  /// `mutate` changes the text of the generated code before it is compiled; tiles are chosen for
+  /// `rows` where the module leaves them open. Check `error` before anything else.
+  explicit EmulatedModule(const std::string &text,
+                          const std::function<void(std::string &)> &mutate = {},
+                          int64_t rows = 256);
   ~EmulatedModule();
 
   /// Runs @main_graph on its one argument; the result of its return. On failure `error` says why.
@@ -43,7 +46,8 @@ public:
   std::string error;
 
 private:
-  Tensor launch(Operation *op, const std::vector<const Tensor *> &inputs, std::vector<int64_t> shape, uint64_t seed);
+  Tensor launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                std::vector<int64_t> shape, uint64_t seed);
   MLIRContext context;
   OwningOpRef<ModuleOp> root;
   lowbit_emulator *emulator = nullptr;

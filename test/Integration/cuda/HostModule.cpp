@@ -47,8 +47,7 @@ static const lowbit_callbacks callbacks = {
     },
     [](void *pointer) { std::free(pointer); },
     [](int64_t tasks, lowbit_task body, void *argument) { body(argument, 0, tasks); },
-    [](int64_t, const float *, int64_t) {},
-    [](const char *message) { modelError = message; }};
+    [](int64_t, const float *, int64_t) {}, [](const char *message) { modelError = message; }};
 
 /// A descriptor as int64 words: two pointers, the offset, sizes, strides.
 static std::vector<int64_t> describe(const Tensor &tensor) {
@@ -61,7 +60,8 @@ static std::vector<int64_t> describe(const Tensor &tensor) {
   return words;
 }
 
-std::vector<Tensor> test::runOnHost(ModuleOp module, const std::vector<Tensor> &inputs, std::string &error) {
+std::vector<Tensor> test::runOnHost(ModuleOp module, const std::vector<Tensor> &inputs,
+                                    std::string &error) {
   auto function = module.lookupSymbol<func::FuncOp>("main_graph");
   std::vector<std::pair<int64_t, int64_t>> results; // rank, bytes per element
   for (Type type : function.getResultTypes()) {
@@ -117,7 +117,8 @@ std::vector<Tensor> test::runOnHost(ModuleOp module, const std::vector<Tensor> &
     error = dlerror();
     return {};
   }
-  auto *init = reinterpret_cast<void (*)(const lowbit_callbacks *, const void *, int64_t)>(dlsym(handle, "lowbit_model_init"));
+  auto *init = reinterpret_cast<void (*)(const lowbit_callbacks *, const void *, int64_t)>(
+      dlsym(handle, "lowbit_model_init"));
   auto *run = reinterpret_cast<void (*)(void *const *, void *)>(dlsym(handle, "lowbit_model_run"));
   init(&callbacks, start, 0);
   std::vector<std::vector<int64_t>> descriptors;

@@ -13,9 +13,10 @@
 
 namespace lowbit::test {
 
-/// Compiles `module` (quantized form, consumed) for the CPU as bundles are compiled, loads it and runs @main_graph once on
-/// one thread. Returns the results; on failure none, and `error` says why.
-std::vector<Tensor> runOnHost(ModuleOp module, const std::vector<Tensor> &inputs, std::string &error);
+/// Compiles `module` (quantized form, consumed) for the CPU as bundles are compiled, loads it and
+/// runs @main_graph once on one thread. Returns the results; on failure none, and `error` says why.
+std::vector<Tensor> runOnHost(ModuleOp module, const std::vector<Tensor> &inputs,
+                              std::string &error);
 
 } // namespace lowbit::test
 

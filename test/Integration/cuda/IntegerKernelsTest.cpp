@@ -11,7 +11,8 @@ using namespace lowbit;
 using namespace lowbit::test;
 
 /// `expected`: for how many rows tiles are chosen, and so which.
-static void expectExact(IntegerLayer layer, std::vector<int64_t> rows, bool dynamic = true, int64_t expected = 256) {
+static void expectExact(IntegerLayer layer, std::vector<int64_t> rows, bool dynamic = true,
+                        int64_t expected = 256) {
   layer.draw();
   EmulatedModule module(layer.text(dynamic), {}, expected);
   ASSERT_EQ(module.error, "");
@@ -23,7 +24,8 @@ static void expectExact(IntegerLayer layer, std::vector<int64_t> rows, bool dyna
     int64_t wrong = 0;
     for (size_t i = 0; i < y.bytes.size(); ++i)
       wrong += got.bytes[i] != y.bytes[i];
-    EXPECT_EQ(wrong, 0) << "of " << y.bytes.size() << " bytes, rows " << count << ", n " << layer.n << ", k " << layer.k;
+    EXPECT_EQ(wrong, 0) << "of " << y.bytes.size() << " bytes, rows " << count << ", n " << layer.n
+                        << ", k " << layer.k;
   }
 }
 
@@ -45,7 +47,9 @@ TEST(IntegerLinear, OddColumns) {
 
 TEST(IntegerLinear, Types) {
   for (IntType input : {IntType::U8, IntType::I8})
-    for (std::optional<IntType> output : {std::optional<IntType>(IntType::U8), std::optional<IntType>(IntType::I8), std::optional<IntType>()})
+    for (std::optional<IntType> output :
+         {std::optional<IntType>(IntType::U8), std::optional<IntType>(IntType::I8),
+          std::optional<IntType>()})
       for (bool relu : {false, true}) {
         IntegerLayer layer;
         layer.n = 24, layer.k = 80, layer.input = input, layer.output = output, layer.relu = relu;
@@ -60,8 +64,8 @@ TEST(IntegerLinear, ManyRows) {
   expectExact(layer, {128, 300});
 }
 
-static Conv2dShape conv(int64_t channels, int64_t size, int64_t filters, int64_t kernel, int64_t stride, int64_t pad,
-                        int64_t groups = 1) {
+static Conv2dShape conv(int64_t channels, int64_t size, int64_t filters, int64_t kernel,
+                        int64_t stride, int64_t pad, int64_t groups = 1) {
   Conv2dShape shape;
   shape.batch = 1, shape.channels = channels, shape.height = size, shape.width = size + 1;
   shape.outChannels = filters, shape.groups = groups, shape.kernelH = shape.kernelW = kernel;

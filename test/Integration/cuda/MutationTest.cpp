@@ -5,8 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A test that no mistake can fail proves nothing: each case breaks the generated code in one way that only a GPU, and
-// only sometimes, would show.
+// A test that no mistake can fail proves nothing: each case breaks the generated code in one way
+// that only a GPU, and only sometimes, would show.
 //
 //===----------------------------------------------------------------------===//
 #include "TestLayer.h"
@@ -24,7 +24,8 @@ static IntegerLayer makeLayer() {
 }
 
 /// Wrong bytes, or -1 where the emulator refuses to go on (`why` says what it said).
-static int64_t wrongBytes(const std::function<void(std::string &)> &mutate, std::string *why = nullptr) {
+static int64_t wrongBytes(const std::function<void(std::string &)> &mutate,
+                          std::string *why = nullptr) {
   IntegerLayer layer = makeLayer();
   EmulatedModule module(layer.text(true), mutate);
   EXPECT_EQ(module.error, "");
@@ -41,7 +42,8 @@ static int64_t wrongBytes(const std::function<void(std::string &)> &mutate, std:
 }
 
 /// Replaces what matches; fails the test where nothing does.
-static std::function<void(std::string &)> replacing(const std::string &pattern, const std::string &with) {
+static std::function<void(std::string &)> replacing(const std::string &pattern,
+                                                    const std::string &with) {
   return [=](std::string &text) {
     std::string changed = std::regex_replace(text, std::regex(pattern), with);
     EXPECT_NE(changed, text) << "nothing matches " << pattern;
@@ -57,7 +59,9 @@ TEST(Mutation, WaitsForOneGroupTooFew) {
   EXPECT_GT(wrongBytes(replacing("cp\\.async\\.wait\\.group 2", "cp.async.wait.group 3")), 0);
 }
 
-TEST(Mutation, DoesNotWait) { EXPECT_GT(wrongBytes(replacing("nvvm\\.cp\\.async\\.wait\\.group [0-9]+", "")), 0); }
+TEST(Mutation, DoesNotWait) {
+  EXPECT_GT(wrongBytes(replacing("nvvm\\.cp\\.async\\.wait\\.group [0-9]+", "")), 0);
+}
 
 TEST(Mutation, OtherSwizzle) {
   // Every exclusive-or is a swizzle.
@@ -65,14 +69,18 @@ TEST(Mutation, OtherSwizzle) {
 }
 
 TEST(Mutation, SignedActivations) {
-  EXPECT_GT(wrongBytes(replacing("multiplicandAPtxType = #nvvm\\.mma_type<u8>", "multiplicandAPtxType = #nvvm.mma_type<s8>")), 0);
+  EXPECT_GT(wrongBytes(replacing("multiplicandAPtxType = #nvvm\\.mma_type<u8>",
+                                 "multiplicandAPtxType = #nvvm.mma_type<s8>")),
+            0);
 }
 
 TEST(Mutation, OtherRounding) {
   // Truncation instead of rounding to the nearest even.
   auto mutate = [](std::string &text) {
     std::string changed = std::regex_replace(
-        text, std::regex("llvm\\.call_intrinsic \"llvm\\.nvvm\\.f2i\\.rn\"\\((%[0-9]+)\\) : \\(f32\\) -> i32"),
+        text,
+        std::regex(
+            "llvm\\.call_intrinsic \"llvm\\.nvvm\\.f2i\\.rn\"\\((%[0-9]+)\\) : \\(f32\\) -> i32"),
         "arith.fptosi $1 : f32 to i32");
     EXPECT_NE(changed, text);
     text = changed;
@@ -105,7 +113,8 @@ TEST(Mutation, LanesPart) {
     size_t ldmatrix = text.find("nvvm.mma.sync", at);
     ASSERT_NE(ldmatrix, std::string::npos);
     size_t barrier = text.find("nvvm.barrier0", at);
-    std::string tid = text.substr(text.rfind('%', kernel), text.find(' ', text.rfind('%', kernel)) - text.rfind('%', kernel));
+    std::string tid = text.substr(text.rfind('%', kernel), text.find(' ', text.rfind('%', kernel)) -
+                                                               text.rfind('%', kernel));
     text.replace(barrier, 13,
                  "%odd_limit = arith.constant 48 : i32\n%odd = arith.cmpi ult, " + tid +
                      ", %odd_limit : i32\nscf.if %odd { nvvm.barrier0 }");

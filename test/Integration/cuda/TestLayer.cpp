@@ -67,11 +67,14 @@ std::string IntegerLayer::text(bool dynamic) const {
   } else {
     x = {dynamic ? -1 : 7, k}, w = {n, k}, y = {dynamic ? -1 : 7, n};
   }
-  std::string wt = "tensor<" + shapeText(w) + "i8>", st = perTensor ? "tensor<f32>" : "tensor<" + std::to_string(n) + "xf32>",
-              bt = "tensor<" + std::to_string(n) + "xi32>", xt = "tensor<" + shapeText(x) + in + ">",
-              yt = "tensor<" + shapeText(y) + out + ">", zt = "tensor<" + in + ">", ozt = "tensor<" + out + ">";
+  std::string wt = "tensor<" + shapeText(w) + "i8>",
+              st = perTensor ? "tensor<f32>" : "tensor<" + std::to_string(n) + "xf32>",
+              bt = "tensor<" + std::to_string(n) + "xi32>",
+              xt = "tensor<" + shapeText(x) + in + ">", yt = "tensor<" + shapeText(y) + out + ">",
+              zt = "tensor<" + in + ">", ozt = "tensor<" + out + ">";
   auto scalar = [](const std::string &name, const std::string &value, const std::string &type) {
-    return "  " + name + " = \"onnx.Constant\"() {value = dense<" + value + "> : " + type + "} : () -> " + type + "\n";
+    return "  " + name + " = \"onnx.Constant\"() {value = dense<" + value + "> : " + type +
+           "} : () -> " + type + "\n";
   };
   auto bits = [](float value) {
     char text[32];
@@ -82,10 +85,12 @@ std::string IntegerLayer::text(bool dynamic) const {
   ir += "  %w = arith.constant " + denseText(wt, weights.data(), weights.size()) + "\n";
   ir += "  %ws = arith.constant " + denseText(st, scales.data(), scales.size() * 4) + "\n";
   ir += "  %b = arith.constant " + denseText(bt, bias.data(), bias.size() * 4) + "\n";
-  ir += scalar("%xs", bits(inputScale), "tensor<f32>") + scalar("%xz", std::to_string(inputZero), zt);
+  ir +=
+      scalar("%xs", bits(inputScale), "tensor<f32>") + scalar("%xz", std::to_string(inputZero), zt);
   std::string tail, types = xt + ", " + wt + ", " + st + ", " + bt + ", tensor<f32>, " + zt;
   if (output) {
-    ir += scalar("%ys", bits(outputScale), "tensor<f32>") + scalar("%yz", std::to_string(outputZero), ozt);
+    ir += scalar("%ys", bits(outputScale), "tensor<f32>") +
+          scalar("%yz", std::to_string(outputZero), ozt);
     tail = " output_scale(%ys) output_zero(%yz)";
     types += ", tensor<f32>, " + ozt;
   }
@@ -99,14 +104,14 @@ std::string IntegerLayer::text(bool dynamic) const {
         text += (i ? ", " : ": ") + std::to_string(values[i]);
       return text + ">";
     };
-    attributes += ", strides = " + list({conv->strideH, conv->strideW}) +
-                  ", pads = " + list({conv->padTop, conv->padLeft, conv->padBottom, conv->padRight}) +
+    attributes += ", strides = " + list({conv->strideH, conv->strideW}) + ", pads = " +
+                  list({conv->padTop, conv->padLeft, conv->padBottom, conv->padRight}) +
                   ", dilations = " + list({conv->dilationH, conv->dilationW}) +
                   ", groups = " + std::to_string(conv->groups) + " : i64";
   }
   ir += std::string("  %y = lowbit.") + (conv ? "conv" : "linear") +
-        " %x, %w scale(%ws) bias(%b) input_scale(%xs) input_zero(%xz)" + tail + " {" + attributes + "} : (" + types +
-        ") -> " + yt + "\n  return %y : " + yt + "\n}\n";
+        " %x, %w scale(%ws) bias(%b) input_scale(%xs) input_zero(%xz)" + tail + " {" + attributes +
+        "} : (" + types + ") -> " + yt + "\n  return %y : " + yt + "\n}\n";
   return ir;
 }
 
@@ -143,21 +148,24 @@ Tensor IntegerLayer::expected(const Tensor &x) const {
   std::vector<float> multipliers(n);
   for (int64_t column = 0; column < n; ++column) {
     float scale = scales[perTensor ? 0 : column];
-    multipliers[column] = output ? requantMultiplier(inputScale, scale, outputScale) : float(double(inputScale) * scale);
+    multipliers[column] = output ? requantMultiplier(inputScale, scale, outputScale)
+                                 : float(double(inputScale) * scale);
   }
   if (output) {
     y.bytes.resize(y.elements());
-    auto low = static_cast<int32_t>(minValue(*output)), high = static_cast<int32_t>(maxValue(*output));
+    auto low = static_cast<int32_t>(minValue(*output)),
+         high = static_cast<int32_t>(maxValue(*output));
     if (relu)
       low = std::max(low, outputZero);
-    referenceRequantize(sums.data(), rows, n, inner, bias.data(), multipliers.data(), outputZero, low, high,
-                        reinterpret_cast<int8_t *>(y.bytes.data()));
+    referenceRequantize(sums.data(), rows, n, inner, bias.data(), multipliers.data(), outputZero,
+                        low, high, reinterpret_cast<int8_t *>(y.bytes.data()));
     return y;
   }
   y.bytes.resize(y.elements() * 4);
   for (int64_t i = 0; i < y.elements(); ++i) {
     int64_t column = i / inner % n;
-    auto total = static_cast<int32_t>(static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(bias[column]));
+    auto total =
+        static_cast<int32_t>(static_cast<uint32_t>(sums[i]) + static_cast<uint32_t>(bias[column]));
     float real = static_cast<float>(total) * multipliers[column];
     if (relu && real < 0)
       real = 0;

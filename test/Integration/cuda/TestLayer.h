@@ -20,8 +20,8 @@ struct IntegerLayer {
   IntType input = IntType::U8;
   std::optional<IntType> output = IntType::U8; // None: f32.
   bool relu = false;
-  int64_t n = 0, k = 0;              // linear
-  std::optional<Conv2dShape> conv;   // or convolution
+  int64_t n = 0, k = 0;            // linear
+  std::optional<Conv2dShape> conv; // or convolution
   bool perTensor = false;
   unsigned seed = 1;
 

@@ -56,19 +56,27 @@ std::string WeightOnlyLayer::text() const {
   if (element[0] == 'u')
     element = "u" + ("i" + element.substr(1));
   std::string N = std::to_string(n), K = std::to_string(k);
-  std::string st = scheme.granularity == Scheme::Granularity::Tensor    ? "tensor<f32>"
-                   : scheme.granularity == Scheme::Granularity::Channel ? "tensor<" + N + "xf32>"
-                                                                        : "tensor<" + N + "x" + std::to_string(weights.groups) + "xf32>";
-  std::string zt = st.substr(0, st.size() - 4) + element + ">", wt = "tensor<" + N + "x" + K + "x" + element + ">";
+  std::string st = scheme.granularity == Scheme::Granularity::Tensor ? "tensor<f32>"
+                   : scheme.granularity == Scheme::Granularity::Channel
+                       ? "tensor<" + N + "xf32>"
+                       : "tensor<" + N + "x" + std::to_string(weights.groups) + "xf32>";
+  std::string zt = st.substr(0, st.size() - 4) + element + ">",
+              wt = "tensor<" + N + "x" + K + "x" + element + ">";
   std::string xt = "tensor<?x" + K + "xf32>", yt = "tensor<?x" + N + "xf32>";
   if (conv) {
-    auto spatial = [](int64_t h, int64_t w) { return std::to_string(h) + "x" + std::to_string(w) + "x"; };
-    xt = "tensor<?x" + std::to_string(conv->channels) + "x" + spatial(conv->height, conv->width) + "f32>";
+    auto spatial = [](int64_t h, int64_t w) {
+      return std::to_string(h) + "x" + std::to_string(w) + "x";
+    };
+    xt = "tensor<?x" + std::to_string(conv->channels) + "x" + spatial(conv->height, conv->width) +
+         "f32>";
     yt = "tensor<?x" + N + "x" + spatial(conv->outHeight(), conv->outWidth()) + "f32>";
-    wt = "tensor<" + N + "x" + std::to_string(conv->channels) + "x" + spatial(conv->kernelH, conv->kernelW) + element + ">";
+    wt = "tensor<" + N + "x" + std::to_string(conv->channels) + "x" +
+         spatial(conv->kernelH, conv->kernelW) + element + ">";
   }
-  // Sub-byte integers are written one by one: their bytes in a hexadecimal constant are packed differently.
-  auto list = [](const std::string &type, size_t count, auto &&at, const std::vector<int64_t> &shape) {
+  // Sub-byte integers are written one by one: their bytes in a hexadecimal constant are packed
+  // differently.
+  auto list = [](const std::string &type, size_t count, auto &&at,
+                 const std::vector<int64_t> &shape) {
     std::string text = "dense<";
     std::function<void(size_t, size_t &)> nest = [&](size_t axis, size_t &index) {
       if (axis == shape.size()) {
@@ -97,9 +105,15 @@ std::string WeightOnlyLayer::text() const {
     return "\"onnx.Constant\"() {value = " + value + "} : () -> " + type + "\n";
   };
   std::string ir = "func.func @main_graph(%x: " + xt + ") -> " + yt + " {\n";
-  ir += "  %w = " + constant(list(wt, weights.q.size(), [&](size_t i) { return weights.value(i / k, i % k); }, wshape), wt);
-  ir += "  %s = arith.constant " + denseText(st, weights.scales.data(), weights.scales.size() * 4) + "\n";
-  ir += "  %z = " + constant(list(zt, weights.zeros.size(), [&](size_t i) { return weights.zeros[i]; }, zshape), zt);
+  ir += "  %w = " + constant(list(
+                                 wt, weights.q.size(),
+                                 [&](size_t i) { return weights.value(i / k, i % k); }, wshape),
+                             wt);
+  ir += "  %s = arith.constant " + denseText(st, weights.scales.data(), weights.scales.size() * 4) +
+        "\n";
+  ir += "  %z = " +
+        constant(
+            list(zt, weights.zeros.size(), [&](size_t i) { return weights.zeros[i]; }, zshape), zt);
   ir += "  %b = arith.constant " + denseText("tensor<" + N + "xf32>", biases.data(), n * 4) + "\n";
   std::string attributes = "layer = \"test\"";
   if (scheme.group)
@@ -107,12 +121,15 @@ std::string WeightOnlyLayer::text() const {
   if (relu)
     attributes += ", relu";
   if (conv)
-    attributes += ", strides = array<i64: " + std::to_string(conv->strideH) + ", " + std::to_string(conv->strideW) +
-                  ">, pads = array<i64: " + std::to_string(conv->padTop) + ", " + std::to_string(conv->padLeft) + ", " +
-                  std::to_string(conv->padBottom) + ", " + std::to_string(conv->padRight) + ">, dilations = array<i64: 1, 1>";
-  ir += std::string("  %y = lowbit.") + (conv ? "conv" : "linear") + " %x, %w scale(%s) zero(%z)" + (bias ? " bias(%b)" : "") +
-        " {" + attributes + "} : (" + xt + ", " + wt + ", " + st + ", " + zt + (bias ? ", tensor<" + N + "xf32>" : "") +
-        ") -> " + yt + "\n  return %y : " + yt + "\n}\n";
+    attributes += ", strides = array<i64: " + std::to_string(conv->strideH) + ", " +
+                  std::to_string(conv->strideW) +
+                  ">, pads = array<i64: " + std::to_string(conv->padTop) + ", " +
+                  std::to_string(conv->padLeft) + ", " + std::to_string(conv->padBottom) + ", " +
+                  std::to_string(conv->padRight) + ">, dilations = array<i64: 1, 1>";
+  ir += std::string("  %y = lowbit.") + (conv ? "conv" : "linear") + " %x, %w scale(%s) zero(%z)" +
+        (bias ? " bias(%b)" : "") + " {" + attributes + "} : (" + xt + ", " + wt + ", " + st +
+        ", " + zt + (bias ? ", tensor<" + N + "xf32>" : "") + ") -> " + yt +
+        "\n  return %y : " + yt + "\n}\n";
   return ir;
 }
 
@@ -127,12 +144,14 @@ static std::vector<float> gather(const std::vector<float> &x, const Conv2dShape 
             for (int64_t kx = 0; kx < s.kernelW; ++kx) {
               int64_t y = oy * s.strideH + ky - s.padTop, xx = ox * s.strideW + kx - s.padLeft;
               bool inside = y >= 0 && y < s.height && xx >= 0 && xx < s.width;
-              rows.push_back(inside ? x[((b * s.channels + c) * s.height + y) * s.width + xx] : 0.0f);
+              rows.push_back(inside ? x[((b * s.channels + c) * s.height + y) * s.width + xx]
+                                    : 0.0f);
             }
   return rows;
 }
 
-static void expectClose(WeightOnlyLayer layer, std::vector<int64_t> counts, int64_t expected = 256) {
+static void expectClose(WeightOnlyLayer layer, std::vector<int64_t> counts,
+                        int64_t expected = 256) {
   layer.draw();
   EmulatedModule module(layer.text(), {}, expected);
   ASSERT_EQ(module.error, "");
@@ -143,7 +162,8 @@ static void expectClose(WeightOnlyLayer layer, std::vector<int64_t> counts, int6
     if (layer.conv)
       x.shape = {count, layer.conv->channels, layer.conv->height, layer.conv->width};
     std::vector<float> values = layer.randomInput(x.elements());
-    x.bytes.assign(reinterpret_cast<char *>(values.data()), reinterpret_cast<char *>(values.data() + values.size()));
+    x.bytes.assign(reinterpret_cast<char *>(values.data()),
+                   reinterpret_cast<char *>(values.data() + values.size()));
     Tensor got = module.run(x, count);
     ASSERT_EQ(module.error, "");
     std::vector<float> rows = values;
@@ -154,12 +174,13 @@ static void expectClose(WeightOnlyLayer layer, std::vector<int64_t> counts, int6
     int64_t m = rows.size() / k, inner = layer.conv ? m / count : 1;
     ASSERT_EQ(got.bytes.size(), size_t(m * n * 4));
     std::vector<float> want(m * n);
-    referenceWeightOnlyLinear(rows.data(), m, layer.weights, layer.bias ? layer.biases.data() : nullptr, want.data());
+    referenceWeightOnlyLinear(rows.data(), m, layer.weights,
+                              layer.bias ? layer.biases.data() : nullptr, want.data());
     double worst = 0;
     for (int64_t row = 0; row < m; ++row)
       for (int64_t column = 0; column < n; ++column) {
-        // Rounding an activation to f16 costs at most 2⁻¹¹ of it; each of the k + groups additions and products in f32
-        // at most 2⁻²⁴ of what was added up so far.
+        // Rounding an activation to f16 costs at most 2⁻¹¹ of it; each of the k + groups additions
+        // and products in f32 at most 2⁻²⁴ of what was added up so far.
         double magnitude = std::abs(layer.biases[column]);
         for (int64_t i = 0; i < k; ++i)
           magnitude += std::abs(double(rows[row * k + i]) * layer.weights.real(column, i));
@@ -170,9 +191,11 @@ static void expectClose(WeightOnlyLayer layer, std::vector<int64_t> counts, int6
         // Convolutions give [batch, n, pixels].
         int64_t at = (row / inner * n + column) * inner + row % inner;
         std::memcpy(&result, &got.bytes[4 * at], 4);
-        worst = std::max(worst, std::isfinite(result) ? std::abs(double(result) - expected) / bound : 1e9);
+        worst = std::max(worst,
+                         std::isfinite(result) ? std::abs(double(result) - expected) / bound : 1e9);
       }
-    EXPECT_LE(worst, 1.0) << "of the error bound; rows " << m << ", n " << n << ", k " << k << ", " << str(layer.scheme);
+    EXPECT_LE(worst, 1.0) << "of the error bound; rows " << m << ", n " << n << ", k " << k << ", "
+                          << str(layer.scheme);
     EXPECT_GT(worst, 1e-4) << "the result is suspiciously exact";
   }
 }
@@ -215,9 +238,11 @@ TEST(WeightOnlyLinear, PerChannelAndTensor) {
 TEST(WeightOnlyConv, Shapes) {
   for (int64_t channels : {1, 3, 16}) {
     WeightOnlyLayer layer;
-    layer.scheme = channels == 3 ? Scheme{IntType::I4, Scheme::Granularity::Channel, 0, true} : grouped(IntType::U4, 32);
+    layer.scheme = channels == 3 ? Scheme{IntType::I4, Scheme::Granularity::Channel, 0, true}
+                                 : grouped(IntType::U4, 32);
     Conv2dShape shape;
-    shape.batch = 1, shape.channels = channels, shape.height = 7, shape.width = 9, shape.outChannels = 20;
+    shape.batch = 1, shape.channels = channels, shape.height = 7, shape.width = 9,
+    shape.outChannels = 20;
     shape.kernelH = shape.kernelW = 3, shape.strideH = 2;
     shape.padTop = shape.padLeft = shape.padBottom = shape.padRight = 1;
     layer.conv = shape;

@@ -16,7 +16,10 @@
 namespace {
 class Emulator : public testing::Test {
 protected:
-  void SetUp() override { ASSERT_EQ(lowbit_emulator_open(LOWBIT_TEST_KERNELS, &emulator), LOWBIT_OK) << lowbit_emulator_last_error(); }
+  void SetUp() override {
+    ASSERT_EQ(lowbit_emulator_open(LOWBIT_TEST_KERNELS, &emulator), LOWBIT_OK)
+        << lowbit_emulator_last_error();
+  }
   void TearDown() override { lowbit_emulator_close(emulator); }
 
   template <typename T>
@@ -27,9 +30,12 @@ protected:
   static lowbit_emu_argument write(std::vector<T> &values) {
     return {LOWBIT_EMU_READ_WRITE, 0, 0, values.data(), values.size() * sizeof(T)};
   }
-  static lowbit_emu_argument number(int64_t value) { return {LOWBIT_EMU_I32, 0, value, nullptr, 0}; }
+  static lowbit_emu_argument number(int64_t value) {
+    return {LOWBIT_EMU_I32, 0, value, nullptr, 0};
+  }
 
-  lowbit_status run(const char *kernel, std::vector<lowbit_emu_argument> arguments, uint32_t threads = 32, uint64_t seed = 1) {
+  lowbit_status run(const char *kernel, std::vector<lowbit_emu_argument> arguments,
+                    uint32_t threads = 32, uint64_t seed = 1) {
     lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {threads, 1, 1}, 4096, seed};
     return lowbit_emulator_run(emulator, kernel, &launch, arguments.data(), arguments.size());
   }
@@ -42,7 +48,8 @@ TEST_F(Emulator, Registers) {
   std::vector<uint32_t> out(2 * 3 * 24 * 4, ~0u);
   lowbit_emu_launch launch = {sizeof launch, {3, 2, 1}, {24, 4, 1}, 0, 1};
   lowbit_emu_argument argument = write(out);
-  ASSERT_EQ(lowbit_emulator_run(emulator, "registers", &launch, &argument, 1), LOWBIT_OK) << lowbit_emulator_last_error();
+  ASSERT_EQ(lowbit_emulator_run(emulator, "registers", &launch, &argument, 1), LOWBIT_OK)
+      << lowbit_emulator_last_error();
   for (size_t i = 0; i < out.size(); ++i)
     EXPECT_EQ(out[i], i);
 }
@@ -93,11 +100,13 @@ TEST_F(Emulator, Shuffles) {
 TEST_F(Emulator, Matrices) {
   std::vector<uint32_t> out(128);
   for (uint32_t transposed : {0u, 1u}) {
-    ASSERT_EQ(run("matrices", {write(out), number(transposed)}), LOWBIT_OK) << lowbit_emulator_last_error();
+    ASSERT_EQ(run("matrices", {write(out), number(transposed)}), LOWBIT_OK)
+        << lowbit_emulator_last_error();
     for (uint32_t lane = 0; lane < 32; ++lane)
       for (uint32_t m = 0; m < 4; ++m) {
         uint32_t r = lane / 4, c = lane % 4 * 2;
-        uint32_t low = transposed ? 64 * m + 8 * c + r : 64 * m + 8 * r + c, high = transposed ? low + 8 : low + 1;
+        uint32_t low = transposed ? 64 * m + 8 * c + r : 64 * m + 8 * r + c,
+                 high = transposed ? low + 8 : low + 1;
         EXPECT_EQ(out[4 * lane + m], low | high << 16);
       }
   }
@@ -114,7 +123,8 @@ TEST_F(Emulator, MultiplyInt8) {
     for (size_t i = 0; i < c.size(); ++i)
       c[i] = int32_t(i) * 1000 - 7;
     c[0] = INT32_MAX; // Sums wrap.
-    ASSERT_EQ(run("mma_int8", {write(out), read(a), read(b), read(c), number(signs)}), LOWBIT_OK) << lowbit_emulator_last_error();
+    ASSERT_EQ(run("mma_int8", {write(out), read(a), read(b), read(c), number(signs)}), LOWBIT_OK)
+        << lowbit_emulator_last_error();
     for (int row = 0; row < 16; ++row)
       for (int column = 0; column < 8; ++column) {
         auto sum = uint32_t(c[row * 8 + column]);
@@ -137,7 +147,8 @@ TEST_F(Emulator, MultiplyHalf) {
     b[i] = _Float16(float(i % 7) * 0.5f - 1);
   for (size_t i = 0; i < c.size(); ++i)
     c[i] = float(i);
-  ASSERT_EQ(run("mma_half", {write(out), read(a), read(b), read(c)}), LOWBIT_OK) << lowbit_emulator_last_error();
+  ASSERT_EQ(run("mma_half", {write(out), read(a), read(b), read(c)}), LOWBIT_OK)
+      << lowbit_emulator_last_error();
   for (int row = 0; row < 16; ++row)
     for (int column = 0; column < 8; ++column) {
       float sum = c[row * 8 + column]; // Small whole numbers and halves: exact.
@@ -160,8 +171,12 @@ TEST_F(Emulator, Arithmetic) {
 }
 
 TEST_F(Emulator, Refusals) {
-  const char *expected[] = {"outside of every buffer", "misaligned", "shared memory access of 4 bytes at offset 256 of 128",
-                            "deadlock", "different instructions", "stopped itself"};
+  const char *expected[] = {"outside of every buffer",
+                            "misaligned",
+                            "shared memory access of 4 bytes at offset 256 of 128",
+                            "deadlock",
+                            "different instructions",
+                            "stopped itself"};
   std::vector<uint32_t> out(4);
   for (int i = 0; i < 6; ++i) {
     lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {64, 1, 1}, 128, 3};
@@ -187,7 +202,9 @@ TEST_F(Emulator, Interface) {
   EXPECT_EQ(lowbit_emulator_open("/nonexistent/emulator.so", &other), LOWBIT_INVALID);
   EXPECT_EQ(other, nullptr);
   EXPECT_EQ(lowbit_emulator_open(LOWBIT_TEST_NO_KERNELS, &other), LOWBIT_INVALID);
-  EXPECT_NE(std::string(lowbit_emulator_last_error()).find("holds no emulated kernels"), std::string::npos) << lowbit_emulator_last_error();
+  EXPECT_NE(std::string(lowbit_emulator_last_error()).find("holds no emulated kernels"),
+            std::string::npos)
+      << lowbit_emulator_last_error();
 }
 
 TEST_F(Emulator, ThreadsOfTheHost) {

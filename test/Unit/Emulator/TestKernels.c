@@ -31,15 +31,18 @@ static void store(uint32_t *out, uint32_t index, uint32_t value) {
 
 /* out[i] = the thread's global number. */
 KERNEL(registers, 1) {
-  uint32_t width = t()->special_register(LOWBIT_EMU_NTID_X), height = t()->special_register(LOWBIT_EMU_NTID_Y);
+  uint32_t width = t()->special_register(LOWBIT_EMU_NTID_X),
+           height = t()->special_register(LOWBIT_EMU_NTID_Y);
   uint32_t x = tid(), y = t()->special_register(LOWBIT_EMU_TID_Y);
-  uint32_t block = t()->special_register(LOWBIT_EMU_CTAID_Y) * t()->special_register(LOWBIT_EMU_NCTAID_X) +
-                   t()->special_register(LOWBIT_EMU_CTAID_X);
+  uint32_t block =
+      t()->special_register(LOWBIT_EMU_CTAID_Y) * t()->special_register(LOWBIT_EMU_NCTAID_X) +
+      t()->special_register(LOWBIT_EMU_CTAID_X);
   uint32_t number = (block * height + y) * width + x;
   store(POINTER(uint32_t, 0), number, number);
 }
 
-/* Each thread reads what its mirror image wrote before the barrier; `barriers` says how many there are. */
+/* Each thread reads what its mirror image wrote before the barrier; `barriers` says how many there
+ * are. */
 KERNEL(mirror, 2) {
   uint32_t *shared = t()->shared_memory(), last = t()->special_register(LOWBIT_EMU_NTID_X) - 1;
   int32_t barriers = *(int32_t *)p[1];
@@ -76,7 +79,8 @@ KERNEL(shuffles, 1) {
   store(out, 3, t()->shuffle(~0u, value, 16, 31, LOWBIT_EMU_SHUFFLE_BFLY));
 }
 
-/* The words of four 8 × 8 matrices of 16-bit elements, element (r, c) of matrix m being 64 m + 8 r + c. */
+/* The words of four 8 × 8 matrices of 16-bit elements, element (r, c) of matrix m being 64 m + 8 r
+ * + c. */
 KERNEL(matrices, 2) {
   uint16_t *shared = t()->shared_memory();
   for (uint32_t c = 0; c < 8; ++c)
@@ -88,7 +92,8 @@ KERNEL(matrices, 2) {
     store(POINTER(uint32_t, 0), 4 * tid() + i, words[i]);
 }
 
-/* D = A B + C with fragments read from row-major matrices A [16][k], B [8][k] (column by column), C [16][8]. */
+/* D = A B + C with fragments read from row-major matrices A [16][k], B [8][k] (column by column), C
+ * [16][8]. */
 static void multiply(void *const *p, uint32_t bytes, uint32_t signs) {
   uint32_t lane = tid(), g = lane / 4, pair = lane % 4, words[10], result[4];
   const char *a = POINTER(const char, 1), *b = POINTER(const char, 2);

@@ -25,13 +25,15 @@ namespace lowbit::cuda {
 /// The dialects, conversions and translations that emission needs; call before the context is made.
 void registerEmission(DialectRegistry &registry);
 
-/// Succeeds for a GPU that kernels can be compiled for; else an error at `loc` that lists them. LLVM would end
-/// the process on the others.
+/// Succeeds for a GPU that kernels can be compiled for; else an error at `loc` that lists them.
+/// LLVM would end the process on the others.
 LogicalResult verifyChip(StringRef chip, Location loc);
 
-/// A gpu.module of gpu, scf, arith, memref, vector and nvvm ops as LLVM IR for `chip`, optimized: what both PTX and
-/// the emulator are made of. Works on a copy. Null after an error, also where a call stays that no library answers.
-std::unique_ptr<llvm::Module> translateKernels(gpu::GPUModuleOp module, StringRef chip, llvm::LLVMContext &context);
+/// A gpu.module of gpu, scf, arith, memref, vector and nvvm ops as LLVM IR for `chip`, optimized:
+/// what both PTX and the emulator are made of. Works on a copy. Null after an error, also where a
+/// call stays that no library answers.
+std::unique_ptr<llvm::Module> translateKernels(gpu::GPUModuleOp module, StringRef chip,
+                                               llvm::LLVMContext &context);
 
 FailureOr<std::string> emitPTX(llvm::Module &module, StringRef chip, Location loc);
 
@@ -41,16 +43,16 @@ struct Cubin {
   int64_t registers = 0, spillBytes = 0, stackBytes = 0, staticSharedBytes = 0;
 };
 
-/// Runs ptxas: $LOWBIT_PTXAS, $CUDA_HOME/bin, $PATH, or the nvidia-cuda-nvcc package of the Python environment
-/// ($VIRTUAL_ENV, or the one that this program is installed in). The error where there is none starts with
-/// "ptxas is not available".
+/// Runs ptxas: $LOWBIT_PTXAS, $CUDA_HOME/bin, $PATH, or the nvidia-cuda-nvcc package of the Python
+/// environment ($VIRTUAL_ENV, or the one that this program is installed in). The error where there
+/// is none starts with "ptxas is not available".
 FailureOr<Cubin> assemble(StringRef ptx, StringRef chip, Location loc);
 /// Its path, or "".
 std::string findPtxas();
 
-/// Rewrites the optimized device code into code for this machine's processor family (x86-64-v3) that calls
-/// liblowbit-emulator through the table of lowbit/Emulator/Table.h. Fails on an instruction that the emulator
-/// does not know.
+/// Rewrites the optimized device code into code for this machine's processor family (x86-64-v3)
+/// that calls liblowbit-emulator through the table of lowbit/Emulator/Table.h. Fails on an
+/// instruction that the emulator does not know.
 LogicalResult rewriteForEmulator(llvm::Module &module, Location loc);
 /// Compiles rewritten modules and links them into the shared object `path`.
 LogicalResult emitEmulatorObject(ArrayRef<llvm::Module *> modules, StringRef path, Location loc);

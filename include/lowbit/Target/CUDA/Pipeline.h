@@ -22,10 +22,12 @@ struct KernelCode {
   /// Empty, and the figures −1, where only PTX was asked for.
   std::string cubin;
   int64_t registers = -1, spillBytes = -1;
-  /// The layers that launch it, in the order of the graph; a layer that launches it twice is there twice.
+  /// The layers that launch it, in the order of the graph; a layer that launches it twice is there
+  /// twice.
   std::vector<std::string> layers;
-  /// Threads per block, bytes of dynamic shared memory, and the grid: blocks along x cover `rowsPerBlock` rows each (for
-  /// "linalg": points of the iteration space), blocks along y are fixed.
+  /// Threads per block, bytes of dynamic shared memory, and the grid: blocks along x cover
+  /// `rowsPerBlock` rows each (for "linalg": points of the iteration space), blocks along y are
+  /// fixed.
   int64_t threads = 0, sharedBytes = 0, rowsPerBlock = 0, blocksY = 1;
 };
 
@@ -37,18 +39,21 @@ struct BuildOptions {
   std::string emulatorPath;
 };
 
-/// Quantized form to kernels on buffers: schedules for CUDA, decomposes the rest into linalg, bufferizes, generates, and
-/// outlines the linalg ops as kernels too.
+/// Quantized form to kernels on buffers: schedules for CUDA, decomposes the rest into linalg,
+/// bufferizes, generates, and outlines the linalg ops as kernels too.
 void buildToKernelsPipeline(OpPassManager &manager);
 /// The above as lowbit-to-cuda-kernels.
 void registerPipelines();
 
-/// Compiles every kernel that a module made by buildToKernelsPipeline launches, equal ones once; launches then name the
-/// one that was compiled. On failure a diagnostic says why and `kernels` is empty.
-LogicalResult compileKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels);
+/// Compiles every kernel that a module made by buildToKernelsPipeline launches, equal ones once;
+/// launches then name the one that was compiled. On failure a diagnostic says why and `kernels` is
+/// empty.
+LogicalResult compileKernels(ModuleOp module, const BuildOptions &options,
+                             std::vector<KernelCode> &kernels);
 
 /// Both. `module` is consumed: it is left in a form that nothing else understands.
-LogicalResult buildKernels(ModuleOp module, const BuildOptions &options, std::vector<KernelCode> &kernels);
+LogicalResult buildKernels(ModuleOp module, const BuildOptions &options,
+                           std::vector<KernelCode> &kernels);
 
 } // namespace lowbit::cuda
 

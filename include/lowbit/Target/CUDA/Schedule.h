@@ -17,30 +17,30 @@ namespace lowbit::cuda {
 /// What activations, indices or results are made of.
 enum class Element { U8, I8, I32, I64, F32 };
 
-/// A convolution over two spatial axes with everything but the batch static. Results are [batch, oh, ow, f];
-/// integer inputs are NHWC, float inputs NCHW.
+/// A convolution over two spatial axes with everything but the batch static. Results are [batch,
+/// oh, ow, f]; integer inputs are NHWC, float inputs NCHW.
 struct ConvShape {
-  int64_t channels = 0, height = 0, width = 0;       // of the input
+  int64_t channels = 0, height = 0, width = 0; // of the input
   int64_t kernelH = 1, kernelW = 1, strideH = 1, strideW = 1;
   int64_t padTop = 0, padLeft = 0, dilationH = 1, dilationW = 1;
   int64_t outH = 0, outW = 0, groups = 1;
 };
 
-/// One kernel: its family, its shapes, and the tile sizes that the cost model chose. A kernel computes
-/// `rows` × n results, each a sum of k products; `rows` (batch × leading dimensions, or batch × outH × outW)
-/// is known at launch only.
+/// One kernel: its family, its shapes, and the tile sizes that the cost model chose. A kernel
+/// computes `rows` × n results, each a sum of k products; `rows` (batch × leading dimensions, or
+/// batch × outH × outW) is known at launch only.
 struct Schedule {
   /// "cuda.mma_s8": integer activations on int8 tensor cores, linear or convolution (groups == 1).
-  /// "cuda.w4a16": float activations, rounded to f16, times grouped integer weights, f32 accumulation.
-  /// "cuda.direct_s8": integer convolution with groups, one thread per result.
+  /// "cuda.w4a16": float activations, rounded to f16, times grouped integer weights, f32
+  /// accumulation. "cuda.direct_s8": integer convolution with groups, one thread per result.
   /// "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
   std::string generator;
   Element input = Element::U8, output = Element::U8;
   int64_t n = 0, k = 0;
   std::optional<ConvShape> conv;
 
-  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded up to 64). Gather:
-  // stored bits and consecutive n per scale.
+  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded
+  // up to 64). Gather: stored bits and consecutive n per scale.
   int64_t bits = 8, group = 0;
 
   // Results of one block, k elements per step of the main loop, and how its warps share the block.
@@ -60,7 +60,8 @@ struct Schedule {
   static std::optional<Schedule> fromAttr(StringRef generator, DictionaryAttr attr, Location loc);
 };
 
-/// Fails with an error at `loc` where no kernel can be built: tile sizes that do not fit the family.
+/// Fails with an error at `loc` where no kernel can be built: tile sizes that do not fit the
+/// family.
 LogicalResult verifySchedule(const Schedule &schedule, Location loc);
 
 /// How to launch a kernel: `threads` along x, grid (ceil(rows / rowsPerBlock), blocksN).
@@ -69,11 +70,12 @@ struct LaunchShape {
 };
 LaunchShape launchShape(const Schedule &schedule);
 
-/// Fills tile sizes, warps and stages for about `rows` rows; the same input gives the same schedule.
+/// Fills tile sizes, warps and stages for about `rows` rows; the same input gives the same
+/// schedule.
 void chooseTiles(Schedule &schedule, int64_t rows);
 
-/// Words of the parameter block in front of the per-column vectors: clamp bounds and zero point, then
-/// 64 bytes of the value that padding stands for.
+/// Words of the parameter block in front of the per-column vectors: clamp bounds and zero point,
+/// then 64 bytes of the value that padding stands for.
 constexpr int64_t kParamClampLow = 0, kParamClampHigh = 1, kParamZero = 2, kParamPad = 4,
                   kParamHeader = 20;
 
