@@ -1,4 +1,4 @@
-//===- Selection.cpp - ArgMax, ArgMin, TopK, CumSum -------------*- C++ -*-===//
+//===- Selection.cpp - ArgMax, ArgMin, TopK, Hardmax ------------*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -149,52 +149,8 @@ static LogicalResult topK(Lowering &l) {
   return l.replace(1, nest.results[1]);
 }
 
-static LogicalResult cumSum(Lowering &l) {
-  std::optional<SmallVector<int64_t>> given = l.constants(1);
-  if (!given || given->size() != 1)
-    return l.unsupported("an axis that only the run knows");
-  int64_t rank = l.rank(0), axis = (*given)[0] < 0 ? (*given)[0] + rank : (*given)[0];
-  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0);
-  Value input = l.in(0);
-  Type element = l.resultType().getElementType();
-  Sizes sizes = l.sizes(input), outer = sizes;
-  outer.erase(outer.begin() + axis);
-  Value zero = l.value(l.index(0)), one = l.value(l.index(1)), extent = l.value(sizes[axis]);
-  Value last = arith::SubIOp::create(l.b, extent, one);
-  SmallVector<Value> bounds;
-  SmallVector<int64_t> order;
-  for (int64_t i = 0; i < rank; ++i)
-    if (i != axis)
-      order.push_back(i);
-  for (int64_t i : order)
-    bounds.push_back(l.value(sizes[i]));
-  SmallVector<Value> lower(bounds.size(), zero), step(bounds.size(), one);
-  Value none = l.scalarInt(element, 0);
-  auto row = [&](OpBuilder &b, Location loc, ValueRange loops, ValueRange carried) -> scf::ValueVector {
-    auto walk = scf::ForOp::create(
-        b, loc, zero, extent, one, ValueRange{none, carried[0]},
-        [&](OpBuilder &b, Location loc, Value i, ValueRange state) {
-          SmallVector<Value> at(rank);
-          for (auto [loop, dim] : llvm::zip(loops, order))
-            at[dim] = loop;
-          at[axis] = reverse ? arith::SubIOp::create(b, loc, last, i).getResult() : i;
-          Value x = tensor::ExtractOp::create(b, loc, input, at);
-          Value sum = addScalars(b, loc, state[0], x);
-          Value kept = tensor::InsertOp::create(b, loc, exclusive ? state[0] : sum, state[1], at);
-          scf::YieldOp::create(b, loc, ValueRange{sum, kept});
-        });
-    return {walk.getResult(1)};
-  };
-  Value init = l.empty(sizes, element);
-  if (bounds.empty())
-    return l.replace(row(l.b, l.b.getLoc(), {}, init)[0]);
-  return l.replace(
-      scf::buildLoopNest(l.b, l.b.getLoc(), lower, bounds, step, init, row).results[0]);
-}
-
 void lowbit::onnx::addSelectionLowerings(LoweringTable &table) {
   table["ArgMax"] = argReduce;
   table["ArgMin"] = argReduce;
-  table["CumSum"] = cumSum;
   table["TopK"] = topK;
 }
