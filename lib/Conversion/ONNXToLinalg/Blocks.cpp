@@ -47,10 +47,14 @@ static LogicalResult spaceToDepth(Lowering &l) {
   return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
                               [&](OpBuilder &b, Location loc, ValueRange) -> Value {
     auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
-    Value channel = columnFirst ? arith::DivUIOp::create(b, loc, at(1), area)
-                                : arith::RemUIOp::create(b, loc, at(1), depth);
-    Value offset = columnFirst ? arith::RemUIOp::create(b, loc, at(1), area)
-                               : arith::DivUIOp::create(b, loc, at(1), depth);
+    Value channel, offset;
+    if (columnFirst) {
+      channel = arith::DivUIOp::create(b, loc, at(1), area);
+      offset = arith::RemUIOp::create(b, loc, at(1), area);
+    } else {
+      channel = arith::RemUIOp::create(b, loc, at(1), depth);
+      offset = arith::DivUIOp::create(b, loc, at(1), depth);
+    }
     Value y = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(2), edge),
                                     arith::DivUIOp::create(b, loc, offset, edge));
     Value x = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(3), edge),

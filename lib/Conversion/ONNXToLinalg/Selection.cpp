@@ -28,11 +28,11 @@ static Value better(OpBuilder &b, Location loc, Value x, Value y, bool greater, 
   return arith::CmpIOp::create(b, loc, predicate, x, y);
 }
 
-static LogicalResult argReduce(Lowering &l) {
-  bool greater = l.name() == "ArgMax", last = l.attr("select_last_index", 0);
+/// Where operand 0 is greatest (or least) along `axis`, as i64 without that dim.
+static Value extremePosition(Lowering &l, int64_t axis, bool greater, bool last) {
   bool isUnsigned = l.isUnsigned(0);
   Value input = l.in(0);
-  int64_t rank = l.rank(0), axis = l.axis("axis", 0, rank);
+  int64_t rank = l.rank(0);
   Type element = l.inType(0).getElementType(), i64 = l.b.getI64Type();
   Sizes own = l.sizes(input), sizes;
   for (int64_t i = 0; i < rank; ++i)
@@ -54,9 +54,15 @@ static LogicalResult argReduce(Lowering &l) {
         Value index = arith::SelectOp::create(b, loc, wins, wide, v[2]);
         linalg::YieldOp::create(b, loc, ValueRange{value, index});
       });
-  Value result = found.getResult(1);
+  return found.getResult(1);
+}
+
+static LogicalResult argReduce(Lowering &l) {
+  int64_t rank = l.rank(0), axis = l.axis("axis", 0, rank);
+  Type i64 = l.b.getI64Type();
+  Value result = extremePosition(l, axis, l.name() == "ArgMax", l.attr("select_last_index", 0));
   if (l.attr("keepdims", 1) == 1) {
-    Sizes kept = own;
+    Sizes kept = l.sizes(l.in(0));
     kept[axis] = l.index(1);
     SmallVector<AffineExpr> exprs;
     for (int64_t i = 0; i < rank; ++i)
@@ -66,6 +72,23 @@ static LogicalResult argReduce(Lowering &l) {
                         [](OpBuilder &, Location, ValueRange v) { return v[0]; });
   }
   return l.replace(result);
+}
+
+/// 1 where the greatest element along the axis stands for the first time, else 0.
+static LogicalResult hardmax(Lowering &l) {
+  int64_t rank = l.rank(0);
+  if (rank == 0)
+    return l.unsupported("a scalar input");
+  int64_t axis = l.axis("axis", -1, rank);
+  Type element = l.resultType().getElementType();
+  Value where = extremePosition(l, axis, /*greater=*/true, /*last=*/false);
+  Value one = l.scalarInt(element, 1), zero = l.scalarInt(element, 0);
+  return l.replace(l.parallel(where, withoutAxes(l, rank, {axis}), l.sizes(l.in(0)), element,
+                              [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Value here = arith::IndexCastOp::create(b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, axis));
+    Value is = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, v[0], here);
+    return arith::SelectOp::create(b, loc, is, one, zero);
+  }));
 }
 
 /// For every row: k times, the best element that comes after the one chosen before, in the order (value, index).
@@ -152,5 +175,6 @@ static LogicalResult topK(Lowering &l) {
 void lowbit::onnx::addSelectionLowerings(LoweringTable &table) {
   table["ArgMax"] = argReduce;
   table["ArgMin"] = argReduce;
+  table["Hardmax"] = hardmax;
   table["TopK"] = topK;
 }
