@@ -199,6 +199,20 @@ static void upsampleScales(Upgrade &u) {
   u.setInput(1, u.builder.create(state)->getResult(0));
 }
 
+static constexpr char scatterElements[] = "ScatterElements";
+static constexpr char randomNumbers[] = "random numbers are not supported";
+
+/// Another name for the same.
+template <const char *name>
+static void renameTo(Upgrade &u) {
+  u.node.opType = name;
+}
+
+template <const char *why>
+static void refuse(Upgrade &u) {
+  u.node.unsupported = why;
+}
+
 /// onnxruntime's name, in ONNX's own domain, for what is RMSNormalization since 23.
 static void simplifiedNorm(Upgrade &u) {
   if (u.node.usesOutput(1)) {
@@ -248,7 +262,14 @@ static const Row rows[] = {
     {"BatchNormalization", 9, batchNormSpatial},
     {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
+    {"Scatter", always, renameTo<scatterElements>},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},
+    {"Bernoulli", always, refuse<randomNumbers>},
+    {"Multinomial", always, refuse<randomNumbers>},
+    {"RandomNormal", always, refuse<randomNumbers>},
+    {"RandomNormalLike", always, refuse<randomNumbers>},
+    {"RandomUniform", always, refuse<randomNumbers>},
+    {"RandomUniformLike", always, refuse<randomNumbers>},
 };
 
 void lowbit::onnx::upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results) {

@@ -60,6 +60,18 @@ struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmal
       ++numNarrowed;
     });
 
+    // A choice between two bf16 is one between their bits; LLVM would go through f32 and a library.
+    getOperation().walk([&](arith::SelectOp select) {
+      if (!select.getType().isBF16())
+        return;
+      ImplicitLocOpBuilder b(select.getLoc(), select);
+      Value x = arith::BitcastOp::create(b, b.getI16Type(), select.getTrueValue());
+      Value y = arith::BitcastOp::create(b, b.getI16Type(), select.getFalseValue());
+      Value bits = arith::SelectOp::create(b, select.getCondition(), x, y);
+      select.replaceAllUsesWith(arith::BitcastOp::create(b, select.getType(), bits).getResult());
+      select.erase();
+    });
+
     Type bf16 = BFloat16Type::get(&getContext()), f32 = Float32Type::get(&getContext());
     TypeConverter converter;
     arith::populateEmulateUnsupportedFloatsConversions(converter, bf16, f32);
