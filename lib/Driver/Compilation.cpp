@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
@@ -264,7 +265,32 @@ llvm::Error Compilation::toFloat() {
   return readPorts();
 }
 
+llvm::Error Compilation::joinQDQ() {
+  if (isMLIR(options.model))
+    return llvm::Error::success();
+  if (llvm::Error error = run(2, "reading quantized layers", buildJoinQDQPipeline))
+    return error;
+  RecipeError why;
+  std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
+  if (!recipe)
+    return driverError(why.exitCode, why.message);
+  LayerPlan plan{std::move(*recipe), findLayers(*root)};
+  for (PlannedLayer &layer : plan.layers)
+    layer.rule = plan.recipe.match(layer.key);
+  std::string names;
+  for (const PlannedLayer *layer : requantized(plan))
+    names += (names.empty() ? "" : ", ") + layer->key.name;
+  if (names.empty())
+    return llvm::Error::success();
+  return driverError(3, options.model + ": the model is quantized already; recipe '" +
+                            plan.recipe.name + "' would quantize again: " + names +
+                            ". Leave --recipe out, or write one whose rules match only layers in "
+                            "float");
+}
+
 llvm::Error Compilation::toObserved() {
+  if (llvm::Error error = joinQDQ())
+    return error;
   if (llvm::Error error = run(2, "inserting observers", [&](OpPassManager &manager) {
         buildToObservedPipeline(manager, options.recipe);
       }))
@@ -276,18 +302,22 @@ llvm::Error Compilation::toObserved() {
 llvm::Error Compilation::toQDQ() {
   if (isMLIR(options.model))
     return llvm::Error::success();
+  if (llvm::Error error = joinQDQ())
+    return error;
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
   if (llvm::Error error = run(2, "applying the recipe",
                               [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq); }))
     return error;
-  recordDecisions();
   return llvm::Error::success();
 }
 
 llvm::Error Compilation::toQuantized() {
-  return run(5, "fusing quantized layers", buildToQuantizedPipeline);
+  if (llvm::Error error = run(5, "fusing quantized layers", buildToQuantizedPipeline))
+    return error;
+  recordDecisions();
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::toScheduled() {
@@ -349,7 +379,7 @@ static llvm::json::Value toJSON(Attribute attr) {
   return nullptr;
 }
 
-/// One entry per layer that could be quantized, from what apply-recipe noted on it.
+/// One entry per layer that could be quantized, from what apply-recipe and fuse-qdq noted on it.
 void Compilation::recordDecisions() {
   root->walk([&](Operation *op) {
     auto decision = op->getAttrOfType<DictionaryAttr>("lowbit.decision");
