@@ -199,6 +199,7 @@ static const ShapeRules &allRules() {
     addElementwiseRules(map);
     addContractionRules(map);
     addMovementRules(map);
+    addGeneralRules(map);
     addIndexingRules(map);
     return map;
   }();

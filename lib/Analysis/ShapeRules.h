@@ -55,6 +55,7 @@ using ShapeRules = llvm::StringMap<ShapeRule>;
 void addElementwiseRules(ShapeRules &rules);
 void addContractionRules(ShapeRules &rules);
 void addMovementRules(ShapeRules &rules);
+void addGeneralRules(ShapeRules &rules);
 void addIndexingRules(ShapeRules &rules);
 
 /// "[2, ?, 4]".
