@@ -200,6 +200,7 @@ static const ShapeRules &allRules() {
     addContractionRules(map);
     addMovementRules(map);
     addIndexingRules(map);
+    addSpatialRules(map);
     return map;
   }();
   return rules;

@@ -56,6 +56,7 @@ void addElementwiseRules(ShapeRules &rules);
 void addContractionRules(ShapeRules &rules);
 void addMovementRules(ShapeRules &rules);
 void addIndexingRules(ShapeRules &rules);
+void addSpatialRules(ShapeRules &rules);
 
 /// "[2, ?, 4]".
 std::string describe(const Dims &dims);
