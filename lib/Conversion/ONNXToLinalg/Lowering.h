@@ -154,6 +154,7 @@ private:
 using LoweringFunction = LogicalResult (*)(Lowering &);
 using LoweringTable = llvm::StringMap<LoweringFunction>;
 
+void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
@@ -164,6 +165,7 @@ void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
+void addSamplingLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
 void addSlicingLowerings(LoweringTable &table);

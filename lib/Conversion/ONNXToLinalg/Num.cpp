@@ -11,6 +11,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include <functional>
 
 using namespace lowbit;
 using namespace lowbit::onnx;
@@ -154,6 +155,23 @@ Scope::loop(Num count, ArrayRef<Num> state,
   return results;
 }
 
+SmallVector<Num>
+Scope::loops(ArrayRef<Num> counts, ArrayRef<Num> state,
+             llvm::function_ref<SmallVector<Num>(Scope, ArrayRef<Num>, ArrayRef<Num>)> body) const {
+  SmallVector<Num> at;
+  std::function<SmallVector<Num>(Scope, ArrayRef<Num>)> nest = [&](Scope s, ArrayRef<Num> inner) {
+    if (at.size() == counts.size())
+      return body(s, at, inner);
+    return s.loop(counts[at.size()], inner, [&](Scope s, Num i, ArrayRef<Num> state) {
+      at.push_back(i);
+      SmallVector<Num> next = nest(s, state);
+      at.pop_back();
+      return next;
+    });
+  };
+  return nest(*this, state);
+}
+
 Num Scope::choose(Num condition, llvm::function_ref<Num(Scope)> yes,
                   llvm::function_ref<Num(Scope)> no) const {
   auto branch = [](llvm::function_ref<Num(Scope)> body) {
@@ -165,13 +183,34 @@ Num Scope::choose(Num condition, llvm::function_ref<Num(Scope)> yes,
 }
 
 Value lowbit::onnx::tabulate(Lowering &l, ArrayRef<OpFoldResult> sizes, Type element,
-                             llvm::function_ref<Num(Scope, ArrayRef<Num>)> body) {
+                             llvm::function_ref<Num(Scope, ArrayRef<Num>)> body, Value guard) {
   return l.parallel({}, {}, sizes, element, [&](OpBuilder &b, Location loc, ValueRange) {
     Scope scope{b, loc};
     SmallVector<Num> at;
     for (unsigned i = 0; i < sizes.size(); ++i)
       at.push_back(scope.loopIndex(i));
-    return body(scope, at).value();
+    if (!guard)
+      return body(scope, at).value();
+    return scope
+        .choose(
+            scope.num(guard), [&](Scope s) { return body(s, at); },
+            [&](Scope s) { return s.constant(element, 0); })
+        .value();
+  });
+}
+
+Value lowbit::onnx::listOperand(Lowering &l, unsigned operand, int64_t count) {
+  Value list = l.in(operand);
+  if (l.dims(operand)[0].isConstant(count))
+    return list;
+  Scope top{l.b, l.b.getLoc()};
+  Num length = top.size(l.dim(list, 0));
+  l.check(length == count, "operand " + Twine(operand) + " needs " + Twine(count) + " entries");
+  Type element = cast<RankedTensorType>(list.getType()).getElementType();
+  return tabulate(l, l.index(count), element, [&](Scope s, ArrayRef<Num> at) {
+    return s.choose(
+        at[0] < length, [&](Scope s) { return s.read(list, at[0]); },
+        [&](Scope s) { return s.constant(element, 0); });
   });
 }
 

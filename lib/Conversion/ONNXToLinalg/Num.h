@@ -98,14 +98,25 @@ struct Scope {
   SmallVector<Num>
   loop(Num count, ArrayRef<Num> state,
        llvm::function_ref<SmallVector<Num>(Scope, Num i, ArrayRef<Num> state)> body) const;
+  /// The same over every combination of indices in `counts`, the last one fastest.
+  SmallVector<Num>
+  loops(ArrayRef<Num> counts, ArrayRef<Num> state,
+        llvm::function_ref<SmallVector<Num>(Scope, ArrayRef<Num> at, ArrayRef<Num> state)> body)
+      const;
   /// One of the two, computed only where it is chosen.
   Num choose(Num condition, llvm::function_ref<Num(Scope)> yes,
              llvm::function_ref<Num(Scope)> no) const;
 };
 
-/// A tensor of `sizes` whose every element is `body` of its indices.
+/// A tensor of `sizes` whose every element is `body` of its indices. Where `guard` (i1) is given
+/// and false, every element is 0 and the body does not run: for what must not be read after a
+/// failed check.
 Value tabulate(Lowering &l, ArrayRef<OpFoldResult> sizes, Type element,
-               llvm::function_ref<Num(Scope, ArrayRef<Num> at)> body);
+               llvm::function_ref<Num(Scope, ArrayRef<Num> at)> body, Value guard = {});
+
+/// Operand `operand`, a list that must have `count` entries; where only the run knows its length,
+/// checked then.
+Value listOperand(Lowering &l, unsigned operand, int64_t count);
 
 /// The type that averages, interpolation and gates of `element` are computed in: at least f32; f64
 /// where the numbers of `element` need it.

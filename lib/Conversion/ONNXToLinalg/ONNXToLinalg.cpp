@@ -29,6 +29,7 @@ using namespace lowbit::onnx;
 const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
+    addColumnLowerings(all);
     addContractionLowerings(all);
     addConvolutionLowerings(all);
     addElementwiseLowerings(all);
@@ -39,6 +40,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
+    addSamplingLowerings(all);
     addSelectionLowerings(all);
     addShapeLowerings(all);
     addSlicingLowerings(all);

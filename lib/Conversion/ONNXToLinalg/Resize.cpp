@@ -95,7 +95,8 @@ static Num weight(Num distance, const Options &options) {
   return (x <= 1).select(inner, (x < 2).select(outer, x.like(0)));
 }
 
-static Value nearest(Lowering &l, ArrayRef<Axis> axes, const Options &options, const Sizes &sizes) {
+static Value nearest(Lowering &l, ArrayRef<Axis> axes, const Options &options, const Sizes &sizes,
+                     Value nonEmpty) {
   Value input = l.in(0);
   Type element = l.resultType().getElementType();
   SmallVector<Value> tables, outside;
@@ -109,25 +110,28 @@ static Value nearest(Lowering &l, ArrayRef<Axis> axes, const Options &options, c
       return isOutside(s, axis, position).select(found.like(-1), found);
     }));
   }
-  return tabulate(l, sizes, element, [&](Scope s, ArrayRef<Num> at) {
-    SmallVector<Num> from(at);
-    std::optional<Num> inside;
-    for (auto [axis, table] : llvm::zip(axes, tables)) {
-      from[axis.dim] = s.read(table, at[axis.dim]).toIndex();
-      if (!axis.start)
-        continue;
-      Num here = from[axis.dim] >= 0;
-      inside = inside ? *inside & here : here;
-      from[axis.dim] = from[axis.dim].max(0);
-    }
-    Num x = s.read(input, from);
-    return inside ? inside->select(x, s.constant(element, options.extrapolation)) : x;
-  });
+  return tabulate(
+      l, sizes, element,
+      [&](Scope s, ArrayRef<Num> at) {
+        SmallVector<Num> from(at);
+        std::optional<Num> inside;
+        for (auto [axis, table] : llvm::zip(axes, tables)) {
+          from[axis.dim] = s.read(table, at[axis.dim]).toIndex();
+          if (!axis.start)
+            continue;
+          Num here = from[axis.dim] >= 0;
+          inside = inside ? *inside & here : here;
+          from[axis.dim] = from[axis.dim].max(0);
+        }
+        Num x = s.read(input, from);
+        return inside ? inside->select(x, s.constant(element, options.extrapolation)) : x;
+      },
+      nonEmpty);
 }
 
 /// One pass of a weighted resampling, from `input` of element type `compute` or of the op's.
 static Value resampleAxis(Lowering &l, Value input, const Axis &axis, const Options &options,
-                          Type compute) {
+                          Type compute, Value nonEmpty) {
   Type f32 = l.b.getF32Type(), i64 = l.b.getI64Type();
   Type element = cast<RankedTensorType>(input.getType()).getElementType();
   Type declared = element == compute ? compute : l.element(0);
@@ -177,45 +181,49 @@ static Value resampleAxis(Lowering &l, Value input, const Axis &axis, const Opti
 
   Sizes sizes = l.sizes(input);
   sizes[axis.dim] = axis.size;
-  return tabulate(l, sizes, compute, [&](Scope s, ArrayRef<Num> at) {
-    Num out = at[axis.dim], first = s.read(firsts, out).toIndex();
-    Num sum = s.loop(s.num(countIndex), s.constant(compute, 0),
-                     [&](Scope s, Num tap, ArrayRef<Num> state) -> SmallVector<Num> {
-                       SmallVector<Num> from(at);
-                       from[axis.dim] = clamp(s, first + tap, axis.input);
-                       Num x =
-                           s.num(castScalar(s.b, s.loc, s.read(input, from), declared, compute));
-                       return {state[0] + x * s.read(weights, {out, tap}).to(compute)};
-                     })[0];
-    if (!axis.start)
-      return sum;
-    return isOutside(s, axis, position(s, out)).select(sum.like(options.extrapolation), sum);
-  });
+  return tabulate(
+      l, sizes, compute,
+      [&](Scope s, ArrayRef<Num> at) {
+        Num out = at[axis.dim], first = s.read(firsts, out).toIndex();
+        Num sum =
+            s.loop(s.num(countIndex), s.constant(compute, 0),
+                   [&](Scope s, Num tap, ArrayRef<Num> state) -> SmallVector<Num> {
+                     SmallVector<Num> from(at);
+                     from[axis.dim] = clamp(s, first + tap, axis.input);
+                     Num x = s.num(castScalar(s.b, s.loc, s.read(input, from), declared, compute));
+                     return {state[0] + x * s.read(weights, {out, tap}).to(compute)};
+                   })[0];
+        if (!axis.start)
+          return sum;
+        return isOutside(s, axis, position(s, out)).select(sum.like(options.extrapolation), sum);
+      },
+      nonEmpty);
 }
 
-/// The scale of axis i where the analysis knows it; a value else.
-static Value scaleEntry(Lowering &l, const std::optional<ConstantData> &scales, unsigned i) {
-  if (scales)
-    return l.scalar(l.b.getF32Type(), scales->toFloats()[i]);
-  Value at = l.value(l.index(i));
-  return tensor::ExtractOp::create(l.b, l.in(2), at);
+/// Entry i of operand 3, which has one for each of `count` axes.
+static OpFoldResult sizeEntry(Lowering &l, Value list, unsigned i) {
+  if (l.dims(3)[0].constant())
+    return l.entry(3, i);
+  Scope s{l.b, l.b.getLoc()};
+  return s.read(list, s.index(i)).toIndex().value();
 }
 
 /// For sizes with a keep_aspect_ratio_policy: the one scale of all axes, f32.
-static Value commonScale(Lowering &l, ArrayRef<int64_t> axes, bool smallest) {
+static Value commonScale(Lowering &l, Value list, ArrayRef<int64_t> axes, bool smallest) {
   Scope s{l.b, l.b.getLoc()};
   std::optional<Num> best;
   for (auto [i, dim] : llvm::enumerate(axes)) {
-    Num wanted = s.num(l.value(l.entry(3, i))).to(l.b.getF64Type());
+    Num wanted = s.num(l.value(sizeEntry(l, list, i))).to(l.b.getF64Type());
     Num scale = wanted / s.num(l.value(l.dim(l.in(0), dim))).to(l.b.getF64Type());
     best = !best ? scale : smallest ? best->min(scale) : best->max(scale);
   }
   return *best;
 }
 
-/// Fills in every axis that changes and the sizes of the result.
+/// Fills in every axis that changes, the sizes of the result, and where only the run knows it
+/// whether there is anything to read.
 static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<Axis> &moved,
-                              Sizes &sizes) {
+                              Sizes &sizes, Value &nonEmpty) {
   int64_t rank = l.rank(0);
   Type f32 = l.b.getF32Type();
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(rank));
@@ -228,9 +236,13 @@ static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<A
   StringRef policy = getString(l.op, "keep_aspect_ratio_policy", "stretch");
   std::optional<ConstantData> scales =
       bySize ? std::nullopt : ConstantData::get(getOperand(l.op, 2));
-  Value common;
+  Value list, region, common;
+  if (!scales)
+    list = listOperand(l, bySize ? 3 : 2, axes.size());
+  if (crops)
+    region = listOperand(l, 1, 2 * axes.size());
   if (bySize && policy != "stretch")
-    common = commonScale(l, axes, policy == "not_larger");
+    common = commonScale(l, list, axes, policy == "not_larger");
 
   Sizes own = l.sizes(l.in(0));
   sizes = own;
@@ -243,11 +255,13 @@ static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<A
     std::optional<int64_t> known = l.resultDims()[dim].constant();
     Num length = s.num(l.value(own[dim])).to(f32);
     if (bySize && !common) {
-      axis.size = l.max(l.entry(3, i), l.index(0));
+      axis.size = l.max(sizeEntry(l, list, i), l.index(0));
       axis.extent = s.num(l.value(axis.size)).to(f32);
       axis.scale = s.num(axis.extent) / length;
     } else {
-      Num exact = s.num(common ? common : scaleEntry(l, scales, i));
+      Num exact = common   ? s.num(common)
+                  : scales ? s.constant(f32, scales->toFloats()[i])
+                           : s.read(list, s.index(i));
       axis.scale = exact.to(f32);
       axis.extent = length * s.num(axis.scale);
       Num extent = common ? (s.num(l.value(own[dim])).to(exact.type()) * exact + 0.5).floor()
@@ -260,17 +274,16 @@ static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<A
     if (known)
       axis.size = l.index(*known);
     if (crops) {
-      auto bound = [&](int64_t at) { return s.read(l.in(1), s.index(at)).to(f32).value(); };
+      auto bound = [&](int64_t at) { return s.read(region, s.index(at)).to(f32).value(); };
       axis.start = bound(i);
       axis.end = bound(axes.size() + i);
     }
     if (l.dims(0)[dim].isConstant(0) && known != 0)
       return l.unsupported("an empty input");
     if (!l.dims(0)[dim].constant()) {
-      Value some = s.num(l.value(own[dim])) > 0;
+      Num some = s.num(l.value(own[dim])) > 0;
       l.check(some, "an empty input cannot be resized");
-      axis.size =
-          arith::SelectOp::create(l.b, some, l.value(axis.size), l.value(l.index(0))).getResult();
+      nonEmpty = nonEmpty ? (s.num(nonEmpty) & some).value() : some.value();
     }
     sizes[dim] = axis.size;
     moved.push_back(axis);
@@ -295,14 +308,15 @@ static LogicalResult resize(Lowering &l) {
     return l.unsupported("coordinates tf_crop_and_resize without a region of interest");
   SmallVector<Axis> axes;
   Sizes sizes;
-  if (failed(readAxes(l, options, axes, sizes)))
+  Value nonEmpty;
+  if (failed(readAxes(l, options, axes, sizes, nonEmpty)))
     return failure();
   if (options.mode == "nearest")
-    return l.replace(nearest(l, axes, options, sizes));
+    return l.replace(nearest(l, axes, options, sizes, nonEmpty));
   Type compute = computeType(element);
   Value result = l.in(0);
   for (const Axis &axis : axes)
-    result = resampleAxis(l, result, axis, options, compute);
+    result = resampleAxis(l, result, axis, options, compute, nonEmpty);
   if (axes.empty() || compute == element)
     return l.replace(result);
   AffineMap identity = l.b.getMultiDimIdentityMap(sizes.size());
