@@ -201,6 +201,7 @@ static const ShapeRules &allRules() {
     addMovementRules(map);
     addGeneralRules(map);
     addIndexingRules(map);
+    addSpatialRules(map);
     return map;
   }();
   return rules;

@@ -57,6 +57,7 @@ void addContractionRules(ShapeRules &rules);
 void addMovementRules(ShapeRules &rules);
 void addGeneralRules(ShapeRules &rules);
 void addIndexingRules(ShapeRules &rules);
+void addSpatialRules(ShapeRules &rules);
 
 /// "[2, ?, 4]".
 std::string describe(const Dims &dims);

@@ -165,6 +165,7 @@ using LoweringTable = llvm::StringMap<LoweringFunction>;
 
 void addBitLowerings(LoweringTable &table);
 void addBlockLowerings(LoweringTable &table);
+void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
 void addDeterminantLowerings(LoweringTable &table);
@@ -179,6 +180,7 @@ void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
+void addSamplingLowerings(LoweringTable &table);
 void addScanLowerings(LoweringTable &table);
 void addScatterLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);

@@ -33,6 +33,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     LoweringTable all;
     addBitLowerings(all);
     addBlockLowerings(all);
+    addColumnLowerings(all);
     addContractionLowerings(all);
     addConvolutionLowerings(all);
     addDeterminantLowerings(all);
@@ -47,6 +48,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
+    addSamplingLowerings(all);
     addScanLowerings(all);
     addScatterLowerings(all);
     addSelectionLowerings(all);

@@ -199,6 +199,11 @@ static void upsampleScales(Upgrade &u) {
   u.setInput(1, u.builder.create(state)->getResult(0));
 }
 
+/// Before 16 the corners of a region were not shifted by half a pixel, and there was no choice.
+static void roiAlignCorners(Upgrade &u) {
+  u.node.attrs.set("coordinate_transformation_mode", u.builder.getStringAttr("output_half_pixel"));
+}
+
 /// onnxruntime's name, in ONNX's own domain, for what is RMSNormalization since 23.
 static void simplifiedNorm(Upgrade &u) {
   if (u.node.usesOutput(1)) {
@@ -248,6 +253,7 @@ static const Row rows[] = {
     {"BatchNormalization", 9, batchNormSpatial},
     {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
+    {"RoiAlign", 16, roiAlignCorners},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},
 };
 
