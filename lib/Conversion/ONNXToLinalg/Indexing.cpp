@@ -4,12 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-//
-// Indices come from the model's inputs: one that is out of range fails the run,
-// and is clamped all the same so that nothing is read outside the data.
-//
-//===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "Indexing.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -19,8 +14,7 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 using utils::IteratorType;
 
-/// An index of a dim of `size`: counts from the end where negative, then clamped into range.
-static Value clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
+Value lowbit::onnx::clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
   Value at = isa<IndexType>(index.getType())
                  ? index
                  : arith::IndexCastOp::create(b, loc, b.getIndexType(), index).getResult();
@@ -31,9 +25,7 @@ static Value clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
   return arith::MaxSIOp::create(b, loc, at, zero);
 }
 
-/// Fails the run where an entry of `indices` is not in [-size, size). `size` may depend on the position in the last dim
-/// of `indices` (GatherND): then `perLast` holds one size for each.
-static void checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldResult> perLast) {
+void lowbit::onnx::checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldResult> perLast) {
   std::optional<SmallVector<int64_t>> constants = l.constants(operand);
   if (constants) {
     bool safe = true;
@@ -94,8 +86,7 @@ static Value readClamped(Lowering &l, OpBuilder &b, Location loc, Value data, Va
   return guarded.getResult(0);
 }
 
-/// True at the run where none of `axes` of operand 0 has size 0; null where that is known.
-static Value nonEmptyAxes(Lowering &l, ArrayRef<int64_t> axes) {
+Value lowbit::onnx::nonEmptyAxes(Lowering &l, ArrayRef<int64_t> axes) {
   Value all;
   for (int64_t axis : axes) {
     if (std::optional<int64_t> size = l.dims(0)[axis].constant(); size && *size > 0)

@@ -154,16 +154,19 @@ private:
 using LoweringFunction = LogicalResult (*)(Lowering &);
 using LoweringTable = llvm::StringMap<LoweringFunction>;
 
+void addAttentionLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
+void addLinearAttentionLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
+void addRotaryLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
 void addSlicingLowerings(LoweringTable &table);

@@ -29,16 +29,19 @@ using namespace lowbit::onnx;
 const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
+    addAttentionLowerings(all);
     addContractionLowerings(all);
     addConvolutionLowerings(all);
     addElementwiseLowerings(all);
     addIndexingLowerings(all);
+    addLinearAttentionLowerings(all);
     addMovementLowerings(all);
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
     addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
+    addRotaryLowerings(all);
     addSelectionLowerings(all);
     addShapeLowerings(all);
     addSlicingLowerings(all);
