@@ -37,6 +37,9 @@ public:
 
   llvm::Error import();
   llvm::Error toFloat();
+  /// Of a model that is quantized already: its own decisions as lowbit ops. An error (3) where the
+  /// recipe would decide about them again. The two that follow do this themselves.
+  llvm::Error joinQDQ();
   llvm::Error toObserved();
   llvm::Error toQDQ();
   llvm::Error toQuantized();

@@ -330,9 +330,12 @@ static LogicalResult power(Lowering &l) {
 static LogicalResult cast(Lowering &l) {
   Type from = l.element(0);
   Type to = mlir::cast<ShapedType>(l.op->getResult(0).getType()).getElementType();
+  if (from.isF64() && isa<FloatType>(to) && isByteStored(to))
+    return l.unsupported("f64 to a float of 8 bits or less");
   return l.replace(
       l.elementwise({0}, toSignless(to), [&](OpBuilder &b, Location loc, ValueRange v) {
-        return castScalar(b, loc, v[0], from, to);
+        return castScalar(b, loc, v[0], from, to, l.attr("saturate", 1),
+                          onnx::getString(l.op, "round_mode", "up"));
       }));
 }
 

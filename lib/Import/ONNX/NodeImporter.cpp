@@ -161,8 +161,10 @@ static Type resultElement(const PendingNode &node, size_t index, Builder &b) {
   }
   if (op == "QLinearConv" || op == "QLinearMatMul")
     return elementOf(node.operand(7));
-  if (op == "DequantizeLinear")
-    return elementOf(node.operand(1));
+  if (op == "DequantizeLinear") {
+    Type type = chosen("output_dtype");
+    return type ? type : elementOf(node.operand(1));
+  }
   return elementOf(node.operand(0));
 }
 
