@@ -52,6 +52,7 @@ struct RuleContext {
 using ShapeRule = LogicalResult (*)(RuleContext &);
 using ShapeRules = llvm::StringMap<ShapeRule>;
 
+void addAttentionRules(ShapeRules &rules);
 void addElementwiseRules(ShapeRules &rules);
 void addContractionRules(ShapeRules &rules);
 void addMovementRules(ShapeRules &rules);

@@ -163,6 +163,7 @@ private:
 using LoweringFunction = LogicalResult (*)(Lowering &);
 using LoweringTable = llvm::StringMap<LoweringFunction>;
 
+void addAttentionLowerings(LoweringTable &table);
 void addBitLowerings(LoweringTable &table);
 void addBlockLowerings(LoweringTable &table);
 void addColumnLowerings(LoweringTable &table);
@@ -173,6 +174,7 @@ void addEinsumLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
 void addGeneratorLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
+void addLinearAttentionLowerings(LoweringTable &table);
 void addLossLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
@@ -180,6 +182,7 @@ void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
+void addRotaryLowerings(LoweringTable &table);
 void addSamplingLowerings(LoweringTable &table);
 void addScanLowerings(LoweringTable &table);
 void addScatterLowerings(LoweringTable &table);

@@ -31,6 +31,7 @@ using namespace lowbit::onnx;
 const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
+    addAttentionLowerings(all);
     addBitLowerings(all);
     addBlockLowerings(all);
     addColumnLowerings(all);
@@ -41,6 +42,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addElementwiseLowerings(all);
     addGeneratorLowerings(all);
     addIndexingLowerings(all);
+    addLinearAttentionLowerings(all);
     addLossLowerings(all);
     addMovementLowerings(all);
     addNormalizationLowerings(all);
@@ -48,6 +50,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
+    addRotaryLowerings(all);
     addSamplingLowerings(all);
     addScanLowerings(all);
     addScatterLowerings(all);
