@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "lowbit/Export/ONNX/ExportONNX.h"
 #include "lowbit/Import/ONNX/ImportONNX.h"
 #include "lowbit/InitAll.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
@@ -22,10 +23,19 @@ static mlir::OwningOpRef<mlir::Operation *> importONNX(llvm::SourceMgr &sources,
   llvm::StringRef name = buffer->getBufferIdentifier();
   llvm::StringRef directory = llvm::sys::path::parent_path(name);
   llvm::ArrayRef<char> bytes(buffer->getBufferStart(), buffer->getBufferSize());
-  mlir::OwningOpRef<mlir::ModuleOp> module =
-      lowbit::importONNX(bytes, name, name == "<stdin>" ? "" : directory.empty() ? "." : directory,
-                         *context);
+  mlir::OwningOpRef<mlir::ModuleOp> module = lowbit::importONNX(bytes, name,
+                                                                name == "<stdin>"   ? ""
+                                                                : directory.empty() ? "."
+                                                                                    : directory,
+                                                                *context);
   return module ? module.release().getOperation() : nullptr;
+}
+
+static llvm::LogicalResult exportONNX(mlir::Operation *op, llvm::raw_ostream &output) {
+  auto module = llvm::dyn_cast<mlir::ModuleOp>(op);
+  if (!module)
+    return op->emitError("expected a module");
+  return lowbit::exportONNX(module, output);
 }
 
 int main(int argc, char **argv) {
@@ -46,5 +56,8 @@ int main(int argc, char **argv) {
         module->print(output);
         return mlir::success();
       });
+  mlir::TranslateFromMLIRRegistration toONNX(
+      "export-onnx", "writes a module in the qdq form as an ONNX model", exportONNX,
+      [](mlir::DialectRegistry &registry) { lowbit::registerAllDialects(registry); });
   return mlir::failed(mlir::mlirTranslateMain(argc, argv, "lowbit translation tool\n"));
 }

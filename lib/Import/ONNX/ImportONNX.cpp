@@ -83,3 +83,20 @@ OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
   return importONNX(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), path,
                     directory.empty() ? "." : directory, context, options);
 }
+
+GraphNames lowbit::readGraphNames(StringRef path, MLIRContext &context) {
+  GraphNames names;
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  ::onnx::ModelProto model;
+  lowbit::onnx::NodeList nodes;
+  if (!buffer || (*buffer)->getBufferSize() > INT_MAX ||
+      !parse(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), model) ||
+      failed(lowbit::onnx::listNodes(model, UnknownLoc::get(&context), nodes)))
+    return names;
+  if (!model.graph().name().empty())
+    names.graph = model.graph().name();
+  for (const lowbit::onnx::NamedNode &node : nodes.nodes)
+    names.outputs[node.name].assign(node.proto->output().begin(), node.proto->output().end());
+  return names;
+}
