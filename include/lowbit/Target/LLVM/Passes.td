@@ -43,6 +43,22 @@ def ExpandCopies : Pass<"lowbit-expand-copies", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"numExpanded", "num-expanded", "Strided copies that became loops">];
 }
 
+def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
+  let summary = "Half and bfloat16 arithmetic without a compiler's runtime library";
+  let description = [{
+    x86-64-v3 converts between f32 and f16, and nothing else of 16 bits: LLVM would call `__truncsfbf2` and
+    `__truncdfhf2`, which a bundle does not have. bf16 arithmetic happens in f32 with a rounding after each op; f32 to bf16
+    is integer arithmetic; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
+
+    ```mlir
+    %0 = arith.addf %a, %b : bf16      // extf, extf, addf : f32, rounding by integer arithmetic
+    %1 = arith.truncf %c : f64 to f16  // the f64 cut to 24 bits with a sticky last bit, then truncf twice
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+  let statistics = [Statistic<"numNarrowed", "num-narrowed", "Conversions from f64">];
+}
+
 def ConvertRTToLLVM : Pass<"lowbit-convert-rt-to-llvm", "::mlir::ModuleOp"> {
   let summary = "Runtime ops become calls through the callback table";
   let description = [{

@@ -1,0 +1,79 @@
+//===- ExpandSmallFloats.cpp - f16 and bf16 without a library ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "lowbit/Target/LLVM/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Transforms/DialectConversion.h"
+#include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+
+namespace lowbit {
+#define GEN_PASS_DEF_EXPANDSMALLFLOATS
+#include "lowbit/Target/LLVM/Passes.h.inc"
+} // namespace lowbit
+
+using namespace lowbit;
+
+/// An f64 as an f32 that rounds to the same f16 or bf16. The low 29 bits of the mantissa go; where one of them was
+/// set, so is the last bit that stays (round to odd: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums",
+/// 2008), and an f32 has more than two bits beyond either. Below f32's normal range, 2^-126, where f16 has only zero, the
+/// step to f32 rounds to nearest: a bf16 there is right but for ties that were none by less than 2^-149.
+static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
+  Type type = value.getType();
+  auto with = [&](Type element) -> Type {
+    auto shaped = dyn_cast<ShapedType>(type);
+    return shaped ? (Type)shaped.clone(element) : element;
+  };
+  Type integer = with(b.getI64Type());
+  auto constant = [&](int64_t number) -> Value {
+    TypedAttr attr = b.getI64IntegerAttr(number);
+    if (auto shaped = dyn_cast<ShapedType>(integer))
+      attr = DenseElementsAttr::get(shaped, attr);
+    return arith::ConstantOp::create(b, attr);
+  };
+  constexpr int64_t dropped = (int64_t(1) << 29) - 1;
+  Value bits = arith::BitcastOp::create(b, integer, value);
+  Value rest = arith::AndIOp::create(b, bits, constant(dropped));
+  Value inexact = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, rest, constant(0));
+  Value kept = arith::AndIOp::create(b, bits, constant(~dropped));
+  Value odd = arith::OrIOp::create(b, kept, constant(dropped + 1));
+  Value chosen = arith::SelectOp::create(b, inexact, odd, kept);
+  Value wide = arith::BitcastOp::create(b, type, chosen);
+  return arith::TruncFOp::create(b, with(b.getF32Type()), wide);
+}
+
+namespace {
+struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmallFloats> {
+  void runOnOperation() override {
+    getOperation().walk([&](arith::TruncFOp truncate) {
+      Type from = getElementTypeOrSelf(truncate.getIn()), to = getElementTypeOrSelf(truncate);
+      if (!from.isF64() || to.getIntOrFloatBitWidth() > 16)
+        return;
+      ImplicitLocOpBuilder b(truncate.getLoc(), truncate);
+      truncate.getInMutable().assign(roundToOdd(b, truncate.getIn()));
+      ++numNarrowed;
+    });
+
+    Type bf16 = BFloat16Type::get(&getContext()), f32 = Float32Type::get(&getContext());
+    TypeConverter converter;
+    arith::populateEmulateUnsupportedFloatsConversions(converter, bf16, f32);
+    RewritePatternSet emulation(&getContext());
+    arith::populateEmulateUnsupportedFloatsPatterns(emulation, converter);
+    ConversionTarget target(getContext());
+    arith::populateEmulateUnsupportedFloatsLegality(target, converter);
+    if (failed(applyPartialConversion(getOperation(), target, std::move(emulation))))
+      return signalPassFailure();
+
+    RewritePatternSet expansion(&getContext());
+    arith::populateExpandBFloat16Patterns(expansion);
+    if (failed(applyPatternsGreedily(getOperation(), std::move(expansion))))
+      signalPassFailure();
+  }
+};
+} // namespace
