@@ -334,9 +334,12 @@ static LogicalResult power(Lowering &l) {
 static LogicalResult cast(Lowering &l) {
   Type from = l.element(0);
   Type to = mlir::cast<ShapedType>(l.op->getResult(0).getType()).getElementType();
+  if (from.isF64() && isa<FloatType>(to) && isByteStored(to))
+    return l.unsupported("f64 to a float of 8 bits or less");
   return l.replace(
       l.elementwise({0}, toSignless(to), [&](OpBuilder &b, Location loc, ValueRange v) {
-        return castScalar(b, loc, v[0], from, to);
+        return castScalar(b, loc, v[0], from, to, l.attr("saturate", 1),
+                          onnx::getString(l.op, "round_mode", "up"));
       }));
 }
 
@@ -399,6 +402,21 @@ static LogicalResult classify(Lowering &l) {
   }));
 }
 
+/// a * sigmoid(alpha * a) * b
+static LogicalResult swiGLU(Lowering &l) {
+  Type element = l.resultType().getElementType();
+  if (!isa<FloatType>(element))
+    return l.unsupported("elements cannot be of this type");
+  Type wide = element.getIntOrFloatBitWidth() < 32 ? (Type)l.b.getF32Type() : element;
+  double alpha = onnx::getFloat(l.op, "alpha", 1);
+  return l.replace(l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) {
+    Value gate = castScalar(b, loc, v[0], element, wide), linear = castScalar(b, loc, v[1], element, wide);
+    Value scaled = arith::MulFOp::create(b, loc, gate, number(b, loc, wide, alpha));
+    Value y = arith::MulFOp::create(b, loc, gate, sigmoid(b, loc, scaled));
+    return castScalar(b, loc, arith::MulFOp::create(b, loc, y, linear), wide, element);
+  }));
+}
+
 void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
   for (StringRef name :
        {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan",
@@ -417,4 +435,5 @@ void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
   table["Pow"] = power;
   table["Shrink"] = shrink;
   table["Where"] = where;
+  table["SwiGLU"] = swiGLU;
 }

@@ -213,6 +213,11 @@ static void refuse(Upgrade &u) {
   u.node.unsupported = why;
 }
 
+/// Before 16 the corners of a region were not shifted by half a pixel, and there was no choice.
+static void roiAlignCorners(Upgrade &u) {
+  u.node.attrs.set("coordinate_transformation_mode", u.builder.getStringAttr("output_half_pixel"));
+}
+
 /// onnxruntime's name, in ONNX's own domain, for what is RMSNormalization since 23.
 static void simplifiedNorm(Upgrade &u) {
   if (u.node.usesOutput(1)) {
@@ -263,6 +268,7 @@ static const Row rows[] = {
     {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
     {"Scatter", always, renameTo<scatterElements>},
+    {"RoiAlign", 16, roiAlignCorners},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},
     {"Bernoulli", always, refuse<randomNumbers>},
     {"Multinomial", always, refuse<randomNumbers>},

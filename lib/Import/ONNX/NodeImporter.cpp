@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "NodeImporter.h"
+#include "Contrib.h"
 #include "Schema.h"
 #include "TensorReader.h"
 #include "mlir/IR/Diagnostics.h"
@@ -178,6 +179,10 @@ static FailureOr<SmallVector<Value>> buildCustom(PendingNode &node, OpBuilder &b
 
 FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuilder &builder) {
   SmallVector<Value> results;
+  if (failed(expandContrib(node, builder, results)))
+    return failure();
+  if (!results.empty())
+    return results;
   upgradeNode(node, builder, results);
   if (!results.empty())
     return results;

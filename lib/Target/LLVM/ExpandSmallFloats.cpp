@@ -7,9 +7,12 @@
 #include "lowbit/Target/LLVM/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -20,10 +23,11 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// An f64 as an f32 that rounds to the same f16 or bf16. The low 29 bits of the mantissa go; where one of them was
-/// set, so is the last bit that stays (round to odd: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums",
-/// 2008), and an f32 has more than two bits beyond either. Below f32's normal range, 2^-126, where f16 has only zero, the
-/// step to f32 rounds to nearest: a bf16 there is right but for ties that were none by less than 2^-149.
+/// An f64 as an f32 that rounds to the same f16 or bf16. The low 29 bits of the mantissa go; where
+/// one of them was set, so is the last bit that stays (round to odd: Boldo and Melquiond,
+/// "Emulation of FMA and correctly rounded sums", 2008), and an f32 has more than two bits beyond
+/// either. Below f32's normal range, 2^-126, where f16 has only zero, the step to f32 rounds to
+/// nearest: a bf16 there is right but for ties that were none by less than 2^-149.
 static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   Type type = value.getType();
   auto with = [&](Type element) -> Type {
@@ -48,6 +52,43 @@ static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   return arith::TruncFOp::create(b, with(b.getF32Type()), wide);
 }
 
+/// bf16 values as the i16 with their bits. Nothing computes with them any more, but LLVM would still choose between two
+/// of them by way of f32 and a library call.
+static void storeAsBits(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  Type bf16 = BFloat16Type::get(context), i16 = IntegerType::get(context, 16);
+  AttrTypeReplacer replacer;
+  replacer.addReplacement([&](BFloat16Type) { return i16; });
+  auto bits = [&](Attribute value) -> Attribute {
+    if (auto number = dyn_cast_or_null<FloatAttr>(value); number && number.getType() == bf16)
+      return IntegerAttr::get(i16, number.getValue().bitcastToAPInt());
+    if (auto dense = dyn_cast_or_null<DenseElementsAttr>(value); dense && dense.getElementType() == bf16)
+      return dense.bitcast(i16);
+    if (auto resource = dyn_cast_or_null<DenseResourceElementsAttr>(value);
+        resource && resource.getType().getElementType() == bf16)
+      return DenseResourceElementsAttr::get(resource.getType().clone(i16), resource.getRawHandle());
+    return value;
+  };
+  module.walk([&](Operation *op) {
+    if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+      constant.setValueAttr(cast<TypedAttr>(bits(constant.getValue())));
+    } else if (auto global = dyn_cast<memref::GlobalOp>(op)) {
+      global.setType(cast<MemRefType>(replacer.replace(global.getType())));
+      if (Attribute value = global.getInitialValueAttr())
+        global.setInitialValueAttr(bits(value));
+    } else if (auto function = dyn_cast<FunctionOpInterface>(op)) {
+      function.setType(replacer.replace(function.getFunctionType()));
+    }
+    replacer.replaceElementsIn(op, /*replaceAttrs=*/false, /*replaceLocs=*/false, /*replaceTypes=*/true);
+  });
+  module.walk([](arith::BitcastOp cast) {
+    if (cast.getIn().getType() != cast.getType())
+      return;
+    cast.replaceAllUsesWith(cast.getIn());
+    cast.erase();
+  });
+}
+
 namespace {
 struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmallFloats> {
   void runOnOperation() override {
@@ -58,18 +99,6 @@ struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmal
       ImplicitLocOpBuilder b(truncate.getLoc(), truncate);
       truncate.getInMutable().assign(roundToOdd(b, truncate.getIn()));
       ++numNarrowed;
-    });
-
-    // A choice between two bf16 is one between their bits; LLVM would go through f32 and a library.
-    getOperation().walk([&](arith::SelectOp select) {
-      if (!select.getType().isBF16())
-        return;
-      ImplicitLocOpBuilder b(select.getLoc(), select);
-      Value x = arith::BitcastOp::create(b, b.getI16Type(), select.getTrueValue());
-      Value y = arith::BitcastOp::create(b, b.getI16Type(), select.getFalseValue());
-      Value bits = arith::SelectOp::create(b, select.getCondition(), x, y);
-      select.replaceAllUsesWith(arith::BitcastOp::create(b, select.getType(), bits).getResult());
-      select.erase();
     });
 
     Type bf16 = BFloat16Type::get(&getContext()), f32 = Float32Type::get(&getContext());
@@ -85,7 +114,8 @@ struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmal
     RewritePatternSet expansion(&getContext());
     arith::populateExpandBFloat16Patterns(expansion);
     if (failed(applyPatternsGreedily(getOperation(), std::move(expansion))))
-      signalPassFailure();
+      return signalPassFailure();
+    storeAsBits(getOperation());
   }
 };
 } // namespace
