@@ -12,7 +12,7 @@ i64 = lambda *values: np.array(values, np.int64)
 unit = lambda *shape: (rng.random(shape) * 1.8 - 0.9).astype(np.float32)
 
 cases = [Case(op, dyn(unit(2, 5))) for op in ["Acos", "Asin", "Atan", "Asinh", "Atanh", "Cosh", "Sinh", "Tan"]]
-cases += [Case("Acosh", dyn(np.abs(f(4)) + 1)), Case("Atan", var(d(5))), Case("Tan", var(d(5)))]
+cases += [Case("Acosh", dyn(np.abs(f(4)) + 1))]
 cases += [Case(op, dyn(f(3, 4) * 2)) for op in ["Celu", "Mish", "Selu", "ThresholdedRelu", "Shrink"]]
 cases += [Case("Celu", var(f(9)), alpha=2.0), Case("Selu", var(f(9)), alpha=1.1, gamma=2.0), Case("ThresholdedRelu", var(f(9)), alpha=0.2),
           Case("Shrink", var(f(9) * 3), lambd=1.5, bias=1.5), Case("Shrink", var(i(9)), lambd=1.5, bias=1.0)]
