@@ -200,7 +200,9 @@ static const ShapeRules &allRules() {
     addElementwiseRules(map);
     addContractionRules(map);
     addMovementRules(map);
+    addGeneralRules(map);
     addIndexingRules(map);
+    addSpatialRules(map);
     return map;
   }();
   return rules;

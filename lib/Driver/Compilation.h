@@ -46,6 +46,10 @@ public:
   llvm::Error toScheduled();
   llvm::Error toExecutable();
 
+  /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
+  /// itself.
+  void recordDecisions();
+
   ModuleOp module() { return *root; }
   std::string print();
   /// What the diagnostics since the last step said, as an error.
@@ -77,7 +81,6 @@ private:
   llvm::Error failure(int code, llvm::StringRef stage);
   llvm::Error specializeDims();
   llvm::Error readPorts();
-  void recordDecisions();
   void recordKernels();
   void takeWeights();
 

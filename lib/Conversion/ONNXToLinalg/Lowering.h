@@ -164,11 +164,18 @@ using LoweringFunction = LogicalResult (*)(Lowering &);
 using LoweringTable = llvm::StringMap<LoweringFunction>;
 
 void addAttentionLowerings(LoweringTable &table);
+void addBitLowerings(LoweringTable &table);
+void addBlockLowerings(LoweringTable &table);
+void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
+void addDeterminantLowerings(LoweringTable &table);
+void addEinsumLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
+void addGeneratorLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
 void addLinearAttentionLowerings(LoweringTable &table);
+void addLossLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
@@ -176,9 +183,14 @@ void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
 void addRotaryLowerings(LoweringTable &table);
+void addSamplingLowerings(LoweringTable &table);
+void addScanLowerings(LoweringTable &table);
+void addScatterLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
+void addSignalLowerings(LoweringTable &table);
 void addSlicingLowerings(LoweringTable &table);
+void addSparseLowerings(LoweringTable &table);
 
 /// Every operator that has a lowering.
 const LoweringTable &loweringTable();

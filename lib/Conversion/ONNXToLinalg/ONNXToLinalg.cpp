@@ -32,11 +32,18 @@ const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
     addAttentionLowerings(all);
+    addBitLowerings(all);
+    addBlockLowerings(all);
+    addColumnLowerings(all);
     addContractionLowerings(all);
     addConvolutionLowerings(all);
+    addDeterminantLowerings(all);
+    addEinsumLowerings(all);
     addElementwiseLowerings(all);
+    addGeneratorLowerings(all);
     addIndexingLowerings(all);
     addLinearAttentionLowerings(all);
+    addLossLowerings(all);
     addMovementLowerings(all);
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
@@ -44,9 +51,14 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addReductionLowerings(all);
     addResizeLowerings(all);
     addRotaryLowerings(all);
+    addSamplingLowerings(all);
+    addScanLowerings(all);
+    addScatterLowerings(all);
     addSelectionLowerings(all);
     addShapeLowerings(all);
+    addSignalLowerings(all);
     addSlicingLowerings(all);
+    addSparseLowerings(all);
     return all;
   }();
   return table;
