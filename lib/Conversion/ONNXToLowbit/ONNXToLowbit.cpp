@@ -165,6 +165,23 @@ static bool convertDequantize(Operation *op) {
   return true;
 }
 
+/// A matrix of flattened filters becomes filters: the form that the pivot knows for groups within a filter.
+static bool splitRows(Operation *op, DequantizeOp dequantize, RankedTensorType type) {
+  RankedTensorType matrix = tensorOf(dequantize.getOutput());
+  if (!matrix || matrix.getRank() != 2 || type.getRank() < 3 || !type.hasStaticShape() ||
+      type.getDimSize(0) != matrix.getDimSize(0))
+    return false;
+  SmallVector<ReassociationIndices> reassociation(2);
+  reassociation[0] = {0};
+  reassociation[1] = llvm::to_vector(llvm::seq<int64_t>(1, type.getRank()));
+  OpBuilder b(op);
+  op->getResult(0).replaceAllUsesWith(
+      tensor::ExpandShapeOp::create(b, op->getLoc(), type, dequantize.getOutput(), reassociation)
+          .getResult());
+  op->erase();
+  return true;
+}
+
 /// Moves an op that only moves data from behind a constant's dequantize to before it, where
 /// lowbit-fold-constants evaluates it: weights then meet their layer as integers.
 static bool moveBeforeDequantize(Operation *op) {
@@ -178,8 +195,10 @@ static bool moveBeforeDequantize(Operation *op) {
   if (!dequantize || !type || !ConstantData::get(dequantize.getInput()))
     return false;
   IntegerAttr axis = dequantize.getAxisAttr();
+  if (axis && !transposes)
+    return splitRows(op, dequantize, type);
   if (axis) {
-    if (!transposes || dequantize.getGroup())
+    if (dequantize.getGroup())
       return false;
     SmallVector<int64_t> perm = onnx::getInts(op, "perm");
     if (perm.empty())
