@@ -227,7 +227,9 @@ void lowbit::addContractionRules(ShapeRules &rules) {
   rules["QLinearConv"] = qlinearConv;
   rules["AveragePool"] = pool;
   rules["MaxPool"] = pool;
+  rules["LpPool"] = pool;
   rules["GlobalAveragePool"] = globalPool;
+  rules["GlobalLpPool"] = globalPool;
   rules["GlobalMaxPool"] = globalPool;
   rules["Gemm"] = gemm;
   rules["MatMul"] = matMul;

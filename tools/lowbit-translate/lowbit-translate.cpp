@@ -7,10 +7,13 @@
 #include "lowbit/Export/ONNX/ExportONNX.h"
 #include "lowbit/Import/ONNX/ImportONNX.h"
 #include "lowbit/InitAll.h"
+#include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Tools/mlir-translate/MlirTranslateMain.h"
 #include "mlir/Tools/mlir-translate/Translation.h"
+#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 
@@ -36,9 +39,23 @@ static llvm::LogicalResult exportONNX(mlir::Operation *op, llvm::raw_ostream &ou
 }
 
 int main(int argc, char **argv) {
-  mlir::TranslateToMLIRRegistration import(
-      "import-onnx", "reads an ONNX model", importONNX,
-      [](mlir::DialectRegistry &registry) { lowbit::registerAllDialects(registry); });
+  // Weights as text are hexadecimal digits; as bytecode they go from the model's file to the output as they are.
+  llvm::cl::opt<bool> emitBytecode("emit-bytecode", llvm::cl::desc("Write bytecode, not text"));
+  mlir::TranslateRegistration import(
+      "import-onnx", "reads an ONNX model",
+      [&](const std::shared_ptr<llvm::SourceMgr> &sources, llvm::raw_ostream &output,
+          mlir::MLIRContext *context) -> llvm::LogicalResult {
+        mlir::DialectRegistry registry;
+        lowbit::registerAllDialects(registry);
+        context->appendDialectRegistry(registry);
+        mlir::OwningOpRef<mlir::Operation *> module = importONNX(*sources, context);
+        if (!module || mlir::failed(mlir::verify(*module)))
+          return mlir::failure();
+        if (emitBytecode)
+          return mlir::writeBytecodeToFile(*module, output);
+        module->print(output);
+        return mlir::success();
+      });
   mlir::TranslateFromMLIRRegistration toONNX(
       "export-onnx", "writes a module in the qdq form as an ONNX model", exportONNX,
       [](mlir::DialectRegistry &registry) { lowbit::registerAllDialects(registry); });

@@ -14,7 +14,9 @@
 #include "Window.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
 
 using namespace lowbit;
 using namespace lowbit::onnx;
@@ -95,27 +97,45 @@ static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum) {
                     });
 }
 
-/// Dim `axis` of `tensor` split in two, the outer one of size `outer`.
+/// Dim `axis` of `tensor` split in two, the outer one of size `outer`; where only the run knows the dim, it is checked
+/// to be a multiple.
 static Value splitDim(Lowering &l, Value tensor, int64_t axis, int64_t outer) {
   auto type = cast<RankedTensorType>(tensor.getType());
   SmallVector<int64_t> shape(type.getShape());
-  int64_t inner = shape[axis] / outer;
-  shape[axis] = inner;
-  shape.insert(shape.begin() + axis, outer);
   SmallVector<ReassociationIndices> runs;
-  Sizes sizes;
+  Sizes sizes = l.sizes(tensor);
+  OpFoldResult inner = l.div(sizes[axis], l.index(outer));
+  if (type.isDynamicDim(axis) && outer > 1) {
+    Sizes cut = sizes;
+    cut[axis] = l.mul(inner, l.index(outer));
+    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(cut[axis]),
+                                  l.value(sizes[axis])),
+            "the number of channels is no multiple of the groups");
+    tensor = l.slice(tensor, Sizes(cut.size(), l.index(0)), cut);
+  }
+  sizes[axis] = inner;
+  sizes.insert(sizes.begin() + axis, l.index(outer));
+  shape[axis] = getConstantIntValue(inner).value_or(ShapedType::kDynamic);
+  shape.insert(shape.begin() + axis, outer);
   int64_t next = 0;
   for (int64_t i = 0; i < type.getRank(); ++i) {
     runs.push_back({next++});
-    if (i == axis) {
+    if (i == axis)
       runs.back().push_back(next++);
-      sizes.push_back(l.index(outer));
-      sizes.push_back(l.index(inner));
-    } else {
-      sizes.push_back(l.dim(tensor, i));
-    }
   }
   return tensor::ExpandShapeOp::create(l.b, type.clone(shape), tensor, runs, sizes);
+}
+
+/// Dims 1 and 2 of `tensor` as one.
+static Value joinGroups(Lowering &l, Value tensor) {
+  SmallVector<ReassociationIndices> runs;
+  int64_t rank = cast<RankedTensorType>(tensor.getType()).getRank();
+  for (int64_t i = 0; i < rank; ++i)
+    if (i == 2)
+      runs.back().push_back(i);
+    else
+      runs.push_back({i});
+  return tensor::CollapseShapeOp::create(l.b, tensor, runs);
 }
 
 static LogicalResult conv(Lowering &l) {
@@ -128,8 +148,6 @@ static LogicalResult conv(Lowering &l) {
     kernel.push_back(l.dim(weight, i + 2));
   Window w = readWindow(l, kernel);
   bool grouped = group > 1;
-  if (grouped && (weightType.isDynamicDim(0) || l.inType(0).isDynamicDim(1)))
-    return l.unsupported("groups with a number of channels that only the run knows");
   Sizes outSizes = {l.dim(input, 0), l.dim(weight, 0)};
   outSizes.append(w.output);
   Value init = initialSums(l, outSizes, sum);
@@ -140,6 +158,9 @@ static LogicalResult conv(Lowering &l) {
     input = splitDim(l, input, 1, group);
     weight = splitDim(l, weight, 0, group);
     init = splitDim(l, init, 1, group);
+    if (l.shapes.mul(l.dims(1)[1], group) != l.dims(0)[1])
+      l.equalize(input, 2, l.shapes.opaque("channels of a group", l.dims(0)[1]), weight, 2,
+                 l.dims(1)[1], "the numbers of channels");
   }
 
   // Loop numbers.
@@ -172,110 +193,121 @@ static LogicalResult conv(Lowering &l) {
       {input, weight}, init,
       {l.mapOf(next, inExprs), l.mapOf(next, weightExprs), l.mapOf(next, outExprs)}, iterators,
       multiplyAdd);
-  if (grouped) {
-    SmallVector<ReassociationIndices> runs;
-    for (int64_t i = 0, at = 0; i < spatial + 2; ++i) {
-      runs.push_back({at++});
-      if (i == 1)
-        runs.back().push_back(at++);
-    }
-    result = tensor::CollapseShapeOp::create(l.b, result, runs);
-  }
+  if (grouped)
+    result = joinGroups(l, result);
   return l.replace(narrow(l, result, element));
 }
 
+namespace {
+/// The geometry of a ConvTranspose, one entry per spatial dim.
+struct TransposedWindow {
+  SmallVector<int64_t> strides, dilations;
+  Sizes kernel, output;
+  Sizes low;  ///< Elements of the full result in front of `output`.
+  Sizes full; ///< Every tap fits into it.
+};
+} // namespace
+
+static TransposedWindow readTransposedWindow(Lowering &l) {
+  TransposedWindow w;
+  size_t n = l.rank(1) - 2;
+  w.strides = onnx::getInts(l.op, "strides", n, 1);
+  w.dilations = onnx::getInts(l.op, "dilations", n, 1);
+  SmallVector<int64_t> pads = onnx::getInts(l.op, "pads", 2 * n, 0);
+  SmallVector<int64_t> extra = onnx::getInts(l.op, "output_padding", n, 0);
+  SmallVector<int64_t> wanted = onnx::getInts(l.op, "output_shape");
+  StringRef autoPad = onnx::getString(l.op, "auto_pad", "NOTSET");
+  bool same = autoPad.starts_with("SAME");
+  for (size_t i = 0; i < n; ++i) {
+    OpFoldResult input = l.dim(l.in(0), i + 2), kernel = l.dim(l.in(1), i + 2), low, output;
+    OpFoldResult reach =
+        l.add(l.mul(l.max(l.sub(kernel, l.index(1)), l.index(0)), l.index(w.dilations[i])),
+              l.index(1));
+    OpFoldResult steps = l.max(l.sub(input, l.index(1)), l.index(0));
+    OpFoldResult span = l.add(l.mul(steps, l.index(w.strides[i])), reach);
+    OpFoldResult whole = l.add(span, l.index(extra[i]));
+    if (same || !wanted.empty()) {
+      output = wanted.empty() ? l.mul(input, l.index(w.strides[i])) : l.index(wanted[i]);
+      OpFoldResult total = l.max(l.sub(whole, output), l.index(0)), half = l.div(total, l.index(2));
+      low = autoPad == "SAME_UPPER" ? half : l.sub(total, half);
+    } else {
+      int64_t front = autoPad == "VALID" ? 0 : pads[i], back = autoPad == "VALID" ? 0 : pads[n + i];
+      low = l.index(front);
+      output = l.max(l.sub(whole, l.index(front + back)), l.index(0));
+    }
+    w.kernel.push_back(kernel);
+    w.output.push_back(output);
+    w.low.push_back(low);
+    w.full.push_back(l.max(span, l.add(output, low)));
+  }
+  return w;
+}
+
+/// `sums` with tap `tap` of the kernel added: a strided view of it gets input times weight. Loops n, g, f, spatial but
+/// the last, c, last: the innermost one walks rows.
+static Value addTap(Lowering &l, const TransposedWindow &w, Value input, Value weight, Value sums,
+                    ArrayRef<Value> tap) {
+  unsigned spatial = w.kernel.size(), loops = 4 + spatial, c = loops - 2;
+  Sizes inputSizes = l.sizes(input), weightSizes = l.sizes(weight), sumSizes = l.sizes(sums);
+  Sizes offsets(3, l.index(0)), view(sumSizes.begin(), sumSizes.begin() + 3), steps(3, l.index(1));
+  Sizes weightOffsets(3, l.index(0)), weightView(weightSizes.begin(), weightSizes.begin() + 3);
+  SmallVector<AffineExpr> inExprs = {l.d(0), l.d(1), l.d(c)}, outExprs = {l.d(0), l.d(1), l.d(2)};
+  SmallVector<AffineExpr> kernelExprs = {l.d(1), l.d(c), l.d(2)};
+  for (unsigned i = 0; i < spatial; ++i) {
+    offsets.push_back(l.mul(tap[i], l.index(w.dilations[i])));
+    view.push_back(inputSizes[i + 3]);
+    steps.push_back(l.index(w.strides[i]));
+    weightOffsets.push_back(tap[i]);
+    weightView.push_back(l.index(1));
+    AffineExpr loop = l.d(i + 1 < spatial ? 3 + i : loops - 1);
+    inExprs.push_back(loop);
+    outExprs.push_back(loop);
+    kernelExprs.push_back(l.b.getAffineConstantExpr(0));
+  }
+  SmallVector<IteratorType> iterators(loops, IteratorType::parallel);
+  iterators[c] = IteratorType::reduction;
+  Value part = l.generic(
+      {input, l.slice(weight, weightOffsets, weightView)}, l.slice(sums, offsets, view, steps),
+      {l.mapOf(loops, inExprs), l.mapOf(loops, kernelExprs), l.mapOf(loops, outExprs)}, iterators,
+      multiplyAdd);
+  return tensor::InsertSliceOp::create(l.b, part, sums, offsets, view, steps);
+}
+
 /// The result's element o gets every input element i and tap k with i * stride + k * dilation = o + pad: each tap
-/// adds a strided view of the (uncropped) result.
+/// adds to a strided view of the (uncropped) result.
 static LogicalResult convTranspose(Lowering &l) {
   Value input = l.in(0), weight = l.in(1);
-  RankedTensorType weightType = l.inType(1), inputType = l.inType(0), type = l.resultType();
-  int64_t group = l.attr("group", 1), spatial = weightType.getRank() - 2;
-  Type element = type.getElementType(), sum = accumulator(element);
-  if (!weightType.hasStaticShape() || inputType.isDynamicDim(1))
-    return l.unsupported("a weight or channels with a size that only the run knows");
-  SmallVector<int64_t> strides = onnx::getInts(l.op, "strides", spatial, 1);
-  SmallVector<int64_t> dilations = onnx::getInts(l.op, "dilations", spatial, 1);
-  SmallVector<int64_t> pads = onnx::getInts(l.op, "pads", 2 * spatial, 0);
-  SmallVector<int64_t> extra = onnx::getInts(l.op, "output_padding", spatial, 0);
-  StringRef autoPad = onnx::getString(l.op, "auto_pad", "NOTSET");
-  for (int64_t i = 0; i < spatial; ++i)
-    if (type.isDynamicDim(i + 2) && (hasInts(l.op, "output_shape") || autoPad != "NOTSET"))
-      return l.unsupported("auto_pad with a size that only the run knows");
-
-  // Full sizes: every tap fits; the crop comes afterwards.
-  Sizes full = {l.dim(input, 0), l.index(weightType.getDimSize(1) * group)}, crop(2, l.index(0)),
-        outSizes = full;
-  for (int64_t i = 0; i < spatial; ++i) {
-    OpFoldResult reach = l.index((weightType.getDimSize(i + 2) - 1) * dilations[i] + 1);
-    OpFoldResult span = l.add(
-        l.mul(l.max(l.sub(l.dim(input, i + 2), l.index(1)), l.index(0)), l.index(strides[i])), reach);
-    int64_t low = pads[i];
-    OpFoldResult out = l.sub(l.add(span, l.index(extra[i])), l.index(pads[i] + pads[spatial + i]));
-    if (!type.isDynamicDim(i + 2)) {
-      out = l.index(type.getDimSize(i + 2));
-      if (hasInts(l.op, "output_shape") || autoPad.starts_with("SAME")) {
-        int64_t total = *getConstantIntValue(span) + extra[i] - type.getDimSize(i + 2);
-        total = std::max<int64_t>(total, 0);
-        low = autoPad == "SAME_UPPER" ? total / 2 : total - total / 2;
-      }
-    }
-    crop.push_back(l.index(low));
-    outSizes.push_back(out);
-    full.push_back(l.max(span, l.add(out, l.index(low))));
-  }
+  int64_t group = l.attr("group", 1), spatial = l.rank(1) - 2;
+  Type element = l.resultType().getElementType(), sum = accumulator(element);
+  l.equalize(input, 1, l.dims(0)[1], weight, 0, l.dims(1)[0], "the numbers of channels");
+  TransposedWindow w = readTransposedWindow(l);
+  OpFoldResult filters = l.mul(l.dim(weight, 1), l.index(group));
+  Sizes full = {l.dim(input, 0), filters}, outSizes = full, crop(2, l.index(0));
+  full.append(w.full);
+  outSizes.append(w.output);
+  crop.append(w.low);
   Value init = splitDim(l, l.filled(full, l.scalar(sum, 0)), 1, group);
   input = splitDim(l, input, 1, group);
   weight = splitDim(l, weight, 0, group);
-  // One pass per tap over a strided view: loops n, g, f, spatial…, c with c as the reduction before the last dim.
-  int64_t taps = 1;
-  for (int64_t i = 0; i < spatial; ++i)
-    taps *= weightType.getDimSize(i + 2);
-  if (taps > 1024)
-    return l.unsupported("a kernel of more than 1024 taps");
-  Sizes inputSizes = l.sizes(input), weightSizes = l.sizes(weight);
-  for (int64_t tap = 0; tap < taps; ++tap) {
-    Sizes offsets(3, l.index(0)), view = {full[0], l.index(group), l.index(weightType.getDimSize(1))};
-    Sizes steps(3, l.index(1)), weightOffsets(3, l.index(0));
-    Sizes weightView = {weightSizes[0], weightSizes[1], weightSizes[2]};
-    int64_t rest = tap;
-    SmallVector<int64_t> at(spatial);
-    for (int64_t i = spatial - 1; i >= 0; --i) {
-      at[i] = rest % weightType.getDimSize(i + 2);
-      rest /= weightType.getDimSize(i + 2);
-    }
-    for (int64_t i = 0; i < spatial; ++i) {
-      offsets.push_back(l.index(at[i] * dilations[i]));
-      view.push_back(inputSizes[i + 3]);
-      steps.push_back(l.index(strides[i]));
-      weightOffsets.push_back(l.index(at[i]));
-      weightView.push_back(l.index(1));
-    }
-    Value part = l.slice(init, offsets, view, steps);
-    Value kernel = l.slice(weight, weightOffsets, weightView);
-    // n, g, f, spatial but the last, c, last
-    unsigned loops = 4 + spatial, c = loops - 2;
-    SmallVector<AffineExpr> inExprs = {l.d(0), l.d(1), l.d(c)}, outExprs = {l.d(0), l.d(1), l.d(2)};
-    SmallVector<AffineExpr> kernelExprs = {l.d(1), l.d(c), l.d(2)};
-    for (int64_t i = 0; i < spatial; ++i) {
-      AffineExpr loop = l.d(i + 1 < spatial ? 3 + i : loops - 1);
-      inExprs.push_back(loop);
-      outExprs.push_back(loop);
-      kernelExprs.push_back(l.b.getAffineConstantExpr(0));
-    }
-    SmallVector<IteratorType> iterators(loops, IteratorType::parallel);
-    iterators[c] = IteratorType::reduction;
-    part = l.generic({input, kernel}, part,
-                     {l.mapOf(loops, inExprs), l.mapOf(loops, kernelExprs), l.mapOf(loops, outExprs)},
-                     iterators, multiplyAdd);
-    init = tensor::InsertSliceOp::create(l.b, part, init, offsets, view, steps);
+  Value sums = init;
+  // Without an input element there is no view to add to.
+  bool empty = false;
+  for (OpFoldResult size : l.sizes(input))
+    empty |= getConstantIntValue(size) == 0;
+  for (OpFoldResult size : l.sizes(weight))
+    empty |= getConstantIntValue(size) == 0;
+  if (!empty) {
+    SmallVector<Value> lower(spatial, l.value(l.index(0))), upper, step(spatial, l.value(l.index(1)));
+    for (OpFoldResult size : w.kernel)
+      upper.push_back(l.value(size));
+    auto nest = scf::buildLoopNest(
+        l.b, l.b.getLoc(), lower, upper, step, init,
+        [&](OpBuilder &, Location, ValueRange tap, ValueRange carried) -> scf::ValueVector {
+          return {addTap(l, w, input, weight, carried[0], llvm::to_vector(tap))};
+        });
+    sums = nest.results[0];
   }
-  SmallVector<ReassociationIndices> runs;
-  for (int64_t i = 0, at = 0; i < spatial + 2; ++i) {
-    runs.push_back({at++});
-    if (i == 1)
-      runs.back().push_back(at++);
-  }
-  Value sums = l.slice(tensor::CollapseShapeOp::create(l.b, init, runs), crop, outSizes);
+  sums = l.slice(joinGroups(l, sums), crop, outSizes);
   unsigned rank = spatial + 2;
   SmallVector<Value> inputs = {sums};
   SmallVector<AffineMap> maps = {l.b.getMultiDimIdentityMap(rank)};

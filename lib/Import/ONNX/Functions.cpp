@@ -73,12 +73,28 @@ private:
     }
   }
 
+  /// The body that the schema of an operator without an op class gives; null where there is none.
+  const FunctionProto *schemaFunction(const NodeProto &node);
+
   Location loc;
   NodeList &list;
   llvm::StringMap<const FunctionProto *> functions;
+  std::deque<FunctionProto> bodies; ///< Owns those that come from schemas.
   size_t calls = 0;
 };
 } // namespace
+
+const FunctionProto *Lister::schemaFunction(const NodeProto &node) {
+  if (!normalizedDomain(node.domain()).empty())
+    return nullptr;
+  const SchemaFunction *schema = findSchemaFunction(node.op_type());
+  if (!schema)
+    return nullptr;
+  FunctionProto &body = bodies.emplace_back();
+  if (!body.ParseFromArray(schema->bytes, schema->size))
+    return nullptr;
+  return functions[key("", node.op_type(), node.overload())] = &body;
+}
 
 LogicalResult Lister::add(const NodeProto &node, const std::string &prefix, int index,
                           const OpsetMap &opsets, int depth) {
@@ -88,6 +104,8 @@ LogicalResult Lister::add(const NodeProto &node, const std::string &prefix, int 
       prefix + (node.name().empty() ? node.op_type() + "#" + std::to_string(index) : node.name());
   const FunctionProto *function =
       functions.lookup(key(node.domain(), node.op_type(), node.overload()));
+  if (!function)
+    function = schemaFunction(node);
   if (function)
     return inlineCall(node, *function, name, depth);
   list.nodes.push_back({&node, name, &opsets});
