@@ -35,3 +35,26 @@ Value lowbit::onnx::narrow(Lowering &l, Value tensor, Type element) {
                       return arith::TruncFOp::create(b, loc, element, v[0]);
                     });
 }
+
+FailureOr<Value> lowbit::onnx::lessZeroPoint(Lowering &l, unsigned i, unsigned zero, int64_t axis) {
+  int64_t rank = l.rank(i);
+  Type i32 = l.b.getI32Type();
+  SmallVector<Value> inputs = {l.in(i)};
+  SmallVector<AffineMap> maps = {l.b.getMultiDimIdentityMap(rank)};
+  if (l.has(zero)) {
+    const Dims &dims = l.dims(zero);
+    if (dims.empty())
+      maps.push_back(l.mapOf(rank, {}));
+    else if (dims.size() == 1 && dims[0].isConstant(1))
+      maps.push_back(l.mapOf(rank, {l.b.getAffineConstantExpr(0)}));
+    else if (dims.size() == 1 && axis >= 0 && axis < rank && dims[0] == l.dims(i)[axis])
+      maps.push_back(l.mapOf(rank, {l.d(axis)}));
+    else
+      return l.unsupported("zero points that do not fit the operand");
+    inputs.push_back(l.in(zero));
+  }
+  return l.parallel(inputs, maps, l.sizes(l.in(i)), i32, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Value q = castScalar(b, loc, v[0], l.element(i), i32);
+    return v.size() == 1 ? q : arith::SubIOp::create(b, loc, q, castScalar(b, loc, v[1], l.element(zero), i32)).getResult();
+  });
+}
