@@ -58,8 +58,11 @@ static Value toScalar(OpBuilder &b, Value value) {
   auto scalar = RankedTensorType::get({}, type.getElementType());
   if (std::optional<ConstantData> data = ConstantData::get(value))
     return constantLike(b, value, scalar, data->bytes());
-  return tensor::CollapseShapeOp::create(b, value.getLoc(), scalar, value,
-                                         ArrayRef<ReassociationIndices>{});
+  Value shape = onnx::ONNXConstantOp::create(
+      b, value.getLoc(),
+      DenseElementsAttr::get(RankedTensorType::get({0}, b.getI64Type()), ArrayRef<int64_t>()));
+  OperationState state(value.getLoc(), "onnx.Reshape", {value, shape}, scalar, {});
+  return b.create(state)->getResult(0);
 }
 
 /// A constant f16 or bf16 scale as f32, a f32 one as it is; null for others.
@@ -165,7 +168,8 @@ static bool convertDequantize(Operation *op) {
   return true;
 }
 
-/// A matrix of flattened filters becomes filters: the form that the pivot knows for groups within a filter.
+/// A matrix of flattened filters becomes filters: the form that the pivot knows for groups within a
+/// filter.
 static bool splitRows(Operation *op, DequantizeOp dequantize, RankedTensorType type) {
   RankedTensorType matrix = tensorOf(dequantize.getOutput());
   if (!matrix || matrix.getRank() != 2 || type.getRank() < 3 || !type.hasStaticShape() ||
@@ -268,8 +272,9 @@ static Value withScaleOne(OpBuilder &b, Value q, Value zero, int64_t axis) {
                               perAxis ? b.getI64IntegerAttr(axis) : IntegerAttr(), 0);
 }
 
-/// MatMulInteger and ConvInteger whose sums are all cast to f32 are layers with scales of 1: lowbit-fuse-qdq makes integer
-/// ones of them, and f32(acc) · 1 is the cast. Others keep their i32 result.
+/// MatMulInteger and ConvInteger whose sums are all cast to f32 are layers with scales of 1:
+/// lowbit-fuse-qdq makes integer ones of them, and f32(acc) · 1 is the cast. Others keep their i32
+/// result.
 static bool convertIntegerProduct(Operation *op) {
   bool isConv = onnx::getOperator(op) == "ConvInteger";
   Value x = op->getOperand(0), w = op->getOperand(1), xZero = onnx::getOperand(op, 2),

@@ -17,7 +17,8 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 
 /// (q - zero) * scale; `axis` is that of scales of rank 1.
-static Value dequantize(Contrib &c, Value q, Value scale, Value zero, const Twine &suffix, int64_t axis = 0) {
+static Value dequantize(Contrib &c, Value q, Value scale, Value zero, const Twine &suffix,
+                        int64_t axis = 0) {
   return c.make("DequantizeLinear", {q, scale, zero}, suffix.str(), c.attr("axis", axis));
 }
 
@@ -26,7 +27,8 @@ static Value realInput(Contrib &c, size_t first, const Twine &suffix, int64_t ax
   return dequantize(c, c.in(first), c.in(first + 1), c.in(first + 2), suffix, axis);
 }
 
-/// `x` in the integers of inputs scale and scale + 1; without a zero point in the type of input `like`.
+/// `x` in the integers of inputs scale and scale + 1; without a zero point in the type of input
+/// `like`.
 static Value quantize(Contrib &c, Value x, size_t scale, size_t like, int64_t axis = 0) {
   SmallVector<NamedAttribute> attrs = {c.attr("axis", axis)};
   if (!c.in(scale + 1) && c.element(like)) // UINT8 and INT8 of TensorProto.DataType.
@@ -57,11 +59,13 @@ static LogicalResult qlinearConv(Contrib &c) {
   takeWindow(c, attrs);
   SmallVector<Value> operands = {realInput(c, 0, "x"), realInput(c, 3, "w")};
   if (c.in(8))
-    operands.push_back(dequantize(c, c.in(8), c.make("Mul", {c.in(1), c.in(4)}, "b_scale"), Value(), "b"));
+    operands.push_back(
+        dequantize(c, c.in(8), c.make("Mul", {c.in(1), c.in(4)}, "b_scale"), Value(), "b"));
   return c.give(quantize(c, c.make("Conv", operands, "", attrs), 6, 0));
 }
 
-/// (a, scale, zero, b, scale, zero, y_scale, y_zero); scales of rank 1 are per row of a and per column of b.
+/// (a, scale, zero, b, scale, zero, y_scale, y_zero); scales of rank 1 are per row of a and per
+/// column of b.
 static LogicalResult qlinearMatMul(Contrib &c) {
   if (lacks(c, {0, 1, 3, 4, 6, 7}))
     return c.invalid("lacks an input");
@@ -69,7 +73,8 @@ static LogicalResult qlinearMatMul(Contrib &c) {
   return c.give(quantize(c, y, 6, 0, -2));
 }
 
-/// (A, scale, zero, B, scale, zero, C, y_scale, y_zero): alpha goes into B's scale, and so into C's.
+/// (A, scale, zero, B, scale, zero, C, y_scale, y_zero): alpha goes into B's scale, and so into
+/// C's.
 static LogicalResult qgemm(Contrib &c) {
   double alpha = c.takeFloat("alpha", 1);
   int64_t transA = c.takeInt("transA", 0), transB = c.takeInt("transB", 0);
@@ -78,9 +83,11 @@ static LogicalResult qgemm(Contrib &c) {
   Value scale = c.in(4);
   if (alpha != 1)
     scale = c.make("Mul", {scale, c.scalar(c.element(4), alpha)}, "b_alpha");
-  SmallVector<Value> operands = {realInput(c, 0, "a"), dequantize(c, c.in(3), scale, c.in(5), "b", transB ? 0 : 1)};
+  SmallVector<Value> operands = {realInput(c, 0, "a"),
+                                 dequantize(c, c.in(3), scale, c.in(5), "b", transB ? 0 : 1)};
   if (c.in(6))
-    operands.push_back(dequantize(c, c.in(6), c.make("Mul", {c.in(1), scale}, "c_scale"), Value(), "c", -1));
+    operands.push_back(
+        dequantize(c, c.in(6), c.make("Mul", {c.in(1), scale}, "c_scale"), Value(), "c", -1));
   Value y = c.make("Gemm", operands, "", {c.attr("transA", transA), c.attr("transB", transB)});
   return c.give(c.in(7) ? quantize(c, y, 7, 0) : y);
 }
@@ -90,7 +97,9 @@ template <bool multiplies>
 static LogicalResult qlinearBinary(Contrib &c) {
   if (lacks(c, {0, 1, 3, 4, 6}))
     return c.invalid("lacks an input");
-  return c.give(quantize(c, c.make(multiplies ? "Mul" : "Add", {realInput(c, 0, "a"), realInput(c, 3, "b")}, ""), 6, 0));
+  return c.give(quantize(
+      c, c.make(multiplies ? "Mul" : "Add", {realInput(c, 0, "a"), realInput(c, 3, "b")}, ""), 6,
+      0));
 }
 
 /// One operand: (x, scale, zero, y_scale, y_zero).
@@ -109,15 +118,17 @@ static LogicalResult qlinearLeakyRelu(Contrib &c) {
 static LogicalResult qlinearSoftmax(Contrib &c) {
   int64_t axis = c.takeInt("axis", -1), opset = c.takeInt("opset", 13);
   if (opset < 13 && axis != -1 && knownRank(c.in(0)) != axis + 1)
-    return c.refuse("the Softmax of opset " + Twine(opset) + ", which flattens its input, is not supported");
+    return c.refuse("the Softmax of opset " + Twine(opset) +
+                    ", which flattens its input, is not supported");
   return qlinearUnary(c, "Softmax", c.attr("axis", axis));
 }
 
 static LogicalResult qlinearAveragePool(Contrib &c) {
   if (c.takeInt("channels_last", 0))
     return c.refuse("channels_last is not supported");
-  SmallVector<NamedAttribute> attrs = {c.attr("ceil_mode", c.takeInt("ceil_mode", 0)),
-                                       c.attr("count_include_pad", c.takeInt("count_include_pad", 0))};
+  SmallVector<NamedAttribute> attrs = {
+      c.attr("ceil_mode", c.takeInt("ceil_mode", 0)),
+      c.attr("count_include_pad", c.takeInt("count_include_pad", 0))};
   takeWindow(c, attrs);
   return qlinearUnary(c, "AveragePool", attrs);
 }
@@ -143,7 +154,8 @@ static LogicalResult qlinearReduceMean(Contrib &c) {
 static LogicalResult qlinearWhere(Contrib &c) {
   if (lacks(c, {0, 1, 2, 4, 5, 7}))
     return c.invalid("lacks an input");
-  return c.give(quantize(c, c.make("Where", {c.in(0), realInput(c, 1, "x"), realInput(c, 4, "y")}, ""), 7, 1));
+  return c.give(quantize(
+      c, c.make("Where", {c.in(0), realInput(c, 1, "x"), realInput(c, 4, "y")}, ""), 7, 1));
 }
 
 /// (y_scale, y_zero, then each part with its scale and zero).
@@ -157,14 +169,16 @@ static LogicalResult qlinearConcat(Contrib &c) {
       return c.invalid("lacks an input");
     parts.push_back(realInput(c, i, "part" + Twine(i / 3)));
   }
-  return c.give(quantize(c, c.make("Concat", parts, "", c.attr("axis", c.takeInt("axis", 0))), 0, 2));
+  return c.give(
+      quantize(c, c.make("Concat", parts, "", c.attr("axis", c.takeInt("axis", 0))), 0, 2));
 }
 
 //===----------------------------------------------------------------------===//
 // Scales from the run
 //===----------------------------------------------------------------------===//
 
-/// u8 integers of `x`, their scale and zero point: the range with 0 in it, in 255 steps; a range of zeros has scale 1.
+/// u8 integers of `x`, their scale and zero point: the range with 0 in it, in 255 steps; a range of
+/// zeros has scale 1.
 static SmallVector<Value> quantizeDynamically(Contrib &c, Value x, StringRef suffix) {
   Type f32 = c.builder.getF32Type();
   Value zero = c.scalar(f32, 0), most = c.scalar(f32, 255);
@@ -172,7 +186,9 @@ static SmallVector<Value> quantizeDynamically(Contrib &c, Value x, StringRef suf
   Value high = c.make("Max", {c.make("ReduceMax", {x}, "reduce_max", all), zero}, "max");
   Value low = c.make("Min", {c.make("ReduceMin", {x}, "reduce_min", all), zero}, "min");
   Value range = c.make("Sub", {high, low}, "range");
-  Value scale = c.make("Where", {c.make("Equal", {range, zero}, "is_zero"), c.scalar(f32, 1), c.make("Div", {range, most}, "step")},
+  Value scale = c.make("Where",
+                       {c.make("Equal", {range, zero}, "is_zero"), c.scalar(f32, 1),
+                        c.make("Div", {range, most}, "step")},
                        "scale");
   Value start = c.make("Sub", {zero, c.make("Div", {low, scale}, "low")}, "start");
   Value rounded = c.make("Round", {c.make("Clip", {start, zero, most}, "clip")}, "round");
@@ -195,7 +211,10 @@ static LogicalResult dynamicQuantizeMatMul(Contrib &c) {
   if (!c.element(0) || !c.element(0).isF32())
     return c.refuse("elements cannot be of this type");
   SmallVector<Value> a = quantizeDynamically(c, c.in(0), "quantize");
-  Value y = c.make("MatMul", {dequantize(c, a[0], a[1], a[2], "a"), dequantize(c, c.in(1), c.in(2), c.in(3), "b", -1)}, "");
+  Value y = c.make(
+      "MatMul",
+      {dequantize(c, a[0], a[1], a[2], "a"), dequantize(c, c.in(1), c.in(2), c.in(3), "b", -1)},
+      "");
   return c.give(c.in(4) ? c.make("Add", {y, c.in(4)}, "bias") : y);
 }
 
@@ -203,7 +222,10 @@ static LogicalResult dynamicQuantizeMatMul(Contrib &c) {
 static LogicalResult matMulIntegerToFloat(Contrib &c) {
   if (lacks(c, {0, 1, 2, 3}))
     return c.invalid("lacks an input");
-  Value y = c.make("MatMul", {dequantize(c, c.in(0), c.in(2), c.in(4), "a", -2), dequantize(c, c.in(1), c.in(3), c.in(5), "b", -1)}, "");
+  Value y = c.make("MatMul",
+                   {dequantize(c, c.in(0), c.in(2), c.in(4), "a", -2),
+                    dequantize(c, c.in(1), c.in(3), c.in(5), "b", -1)},
+                   "");
   return c.give(c.in(6) ? c.make("Add", {y, c.in(6)}, "bias") : y);
 }
 
@@ -211,7 +233,9 @@ void lowbit::onnx::addContribQuantized(ContribTable &table) {
   table["/DynamicQuantizeLinear"] = dynamicQuantizeLinear;
   // The optimizer of onnxruntime writes its own operators into ONNX's domain too.
   for (StringRef domain : {"/", "com.microsoft/"}) {
-    auto add = [&](StringRef name, ContribFunction function) { table[(domain + name).str()] = function; };
+    auto add = [&](StringRef name, ContribFunction function) {
+      table[(domain + name).str()] = function;
+    };
     add("DynamicQuantizeMatMul", dynamicQuantizeMatMul);
     add("MatMulIntegerToFloat", matMulIntegerToFloat);
     add("QGemm", qgemm);

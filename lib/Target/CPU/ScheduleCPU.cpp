@@ -58,8 +58,9 @@ struct IntegerParameters {
   std::vector<int8_t> weights; // Row-major, as in the op.
   std::vector<int32_t> bias;   // Per channel, the input's zero point folded in.
   std::vector<float> multiplier;
-  int32_t inputZero = 0;  // Of the unsigned input.
-  // Zero point and scale of the input where the run gives them: bias and multiplier are then computed from what follows.
+  int32_t inputZero = 0; // Of the unsigned input.
+  // Zero point and scale of the input where the run gives them: bias and multiplier are then
+  // computed from what follows.
   Value runZero, runScale;
   std::vector<int32_t> columnSums;
   std::vector<float> weightScales; // One per channel.
@@ -88,8 +89,8 @@ private:
     auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
     return constant(b, loc, makeConstant(type, values, name));
   }
-  /// The kernel's operands of one bias and one multiplier per channel, for `n` channels in blocks of `vectors` vectors:
-  /// constants, or computed where the input's parameters come from the run.
+  /// The kernel's operands of one bias and one multiplier per channel, for `n` channels in blocks
+  /// of `vectors` vectors: constants, or computed where the input's parameters come from the run.
   Value biasOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
                     int64_t vectors);
   Value multiplierOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
@@ -247,8 +248,8 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
 /// The zero point of the unsigned input, given by the run, as i32.
 static Value runZeroPoint(OpBuilder &b, Location loc, const IntegerParameters &p) {
   Type i32 = b.getI32Type();
-  Value zero = tensor::ExtractOp::create(
-      b, loc, castElement(b, loc, p.runZero, b.getI8Type()), ValueRange());
+  Value zero = tensor::ExtractOp::create(b, loc, castElement(b, loc, p.runZero, b.getI8Type()),
+                                         ValueRange());
   if (!p.flipInput)
     return arith::ExtUIOp::create(b, loc, i32, zero);
   zero = arith::ExtSIOp::create(b, loc, i32, zero);
@@ -276,8 +277,8 @@ Value ScheduleCPU::biasOperand(OpBuilder &b, Location loc, const IntegerParamete
       vectorConstant(b, loc, cpu::packParameters<int32_t>(p.bias, n, 1, vectors, 0), i32, "b");
   if (!p.runZero)
     return bias;
-  Value sums = vectorConstant(
-      b, loc, cpu::packParameters<int32_t>(p.columnSums, n, 1, vectors, 0), i32, "sums");
+  Value sums = vectorConstant(b, loc, cpu::packParameters<int32_t>(p.columnSums, n, 1, vectors, 0),
+                              i32, "sums");
   Value zero = runZeroPoint(b, loc, p);
   return mapVectors(b, loc, {bias, sums}, i32, [&](OpBuilder &nested, ValueRange v) -> Value {
     Value product = arith::MulIOp::create(nested, loc, v[1], zero);
@@ -289,8 +290,8 @@ Value ScheduleCPU::multiplierOperand(OpBuilder &b, Location loc, const IntegerPa
                                      int64_t n, int64_t vectors) {
   Type f32 = b.getF32Type(), f64 = b.getF64Type();
   if (!p.runScale)
-    return vectorConstant(
-        b, loc, cpu::packParameters<float>(p.multiplier, n, 1, vectors, 0), f32, "m");
+    return vectorConstant(b, loc, cpu::packParameters<float>(p.multiplier, n, 1, vectors, 0), f32,
+                          "m");
   Value scales = vectorConstant(
       b, loc, cpu::packParameters<float>(p.weightScales, n, 1, vectors, 0), f32, "s");
   Value scale = tensor::ExtractOp::create(b, loc, p.runScale, ValueRange());
@@ -388,7 +389,8 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
     input = flipSign(b, loc, input);
   Value rows = collapseRows(b, loc, input);
   // Reads go by four bytes.
-  rows = pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, arith::ConstantIntOp::create(b, loc, 0, 8));
+  rows =
+      pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, arith::ConstantIntOp::create(b, loc, 0, 8));
   int64_t count = cast<RankedTensorType>(rows.getType()).getDimSize(0);
 
   FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.qgemm",
@@ -407,12 +409,12 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
   sizes[1] = b.getIndexAttr(n);
   Value init = emptyLike(b, loc, sizes, parameters->outputElement);
-  SmallVector<Value> inputs = {
-      rows,
-      vectorConstant(b, loc, cpu::packQGemm(parameters->weights, n, 1, k, vectors), b.getI8Type(),
-                     "w"),
-      biasOperand(b, loc, *parameters, n, vectors),
-      multiplierOperand(b, loc, *parameters, n, vectors)};
+  SmallVector<Value> inputs = {rows,
+                               vectorConstant(b, loc,
+                                              cpu::packQGemm(parameters->weights, n, 1, k, vectors),
+                                              b.getI8Type(), "w"),
+                               biasOperand(b, loc, *parameters, n, vectors),
+                               multiplierOperand(b, loc, *parameters, n, vectors)};
   auto launch =
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = expandRows(b, loc, launch.getResult(0), op.getInput());
@@ -467,8 +469,8 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
           ? arith::TruncIOp::create(b, loc, b.getI8Type(), runZeroPoint(b, loc, *parameters))
                 .getResult()
           : arith::ConstantIntOp::create(b, loc, static_cast<int8_t>(parameters->inputZero), 8);
-  input =
-      pad(b, loc, input, {0, pads[0], pads[1], 0}, {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0}, filler);
+  input = pad(b, loc, input, {0, pads[0], pads[1], 0},
+              {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0}, filler);
 
   // The result's sizes, from the op's result type or the padded input.
   auto outputType = cast<RankedTensorType>(op.getType());
