@@ -77,6 +77,25 @@ def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"numNarrowed", "num-narrowed", "Conversions from f64">];
 }
 
+def OutlineLoops : Pass<"lowbit-outline-loops", "::mlir::ModuleOp"> {
+  let summary = "Every loop nest becomes a function; equal ones share it";
+  let description = [{
+    After bufferization: each linalg op of @main_graph moves to a private function with what it reads from outside as
+    arguments. LLVM's time for one function grows faster than the function; a model of several hundred nodes would take
+    minutes. Layers of equal shapes share code. `lowbit_rt.noalias` notes which pointers reach
+    memory of their own; `lowbit-add-model-abi` makes them `llvm.noalias`.
+
+    ```mlir
+    linalg.generic … ins(%a : memref<?x4xf32>) outs(%b : memref<?x4xf32>)
+    // becomes
+    func.call @loops(%a, %b) : (memref<?x4xf32>, memref<?x4xf32>) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+  let statistics = [Statistic<"numOutlined", "num-outlined", "Loop nests that became calls">,
+                    Statistic<"numFunctions", "num-functions", "Functions made for them">];
+}
+
 def ConvertRTToLLVM : Pass<"lowbit-convert-rt-to-llvm", "::mlir::ModuleOp"> {
   let summary = "Runtime ops become calls through the callback table";
   let description = [{
