@@ -77,6 +77,11 @@ static PlannedLayer describe(QuantizableOpInterface op) {
   planned.layer = op.getQuantizableLayer(planned.whyNot);
   if (!planned.layer)
     return planned;
+  if (!isa<FunctionOpInterface>(op->getParentOp())) {
+    planned.layer.reset();
+    planned.whyNot = "it is in the body of '" + getLayerName(op->getParentOp()) + "'";
+    return planned;
+  }
   Value weight = planned.layer->weight->get();
   if (Operation *def = weight.getDefiningOp())
     if (auto name = def->getAttrOfType<StringAttr>("onnx_name"))

@@ -33,12 +33,16 @@ using ScalarBody = llvm::function_ref<Value(OpBuilder &, Location, ValueRange)>;
 /// The same type with signless element types.
 Type toSignless(Type type);
 
+/// Lowers the onnx ops of one block, each in its place. Failure where one cannot be; which, it has noted.
+using BlockConverter = llvm::function_ref<LogicalResult(Block &)>;
+
 /// One onnx op while it is lowered.
 class Lowering {
 public:
   Lowering(Operation *op, OpBuilder &builder, ShapeAnalysis &shapes,
-           llvm::DenseMap<Value, Value> &values)
-      : op(op), b(op->getLoc(), builder), shapes(shapes), values(values) {}
+           llvm::DenseMap<Value, Value> &values, BlockConverter convertBlock)
+      : op(op), b(op->getLoc(), builder), shapes(shapes), values(values),
+        convertBlock(convertBlock) {}
 
   Operation *const op;
   ImplicitLocOpBuilder b;
@@ -81,6 +85,12 @@ public:
   /// The lowered result i; its type must be resultType(i) but for static dims, which are cast.
   LogicalResult replace(unsigned i, Value value);
   LogicalResult replace(Value value) { return replace(0, value); }
+  /// Lowers the graph in region `index` at the end of block `into`, with `arguments` for its inputs; `outputs` are its
+  /// lowered outputs. The builder is then at the end of `into`.
+  LogicalResult inlineBody(unsigned index, Block &into, ValueRange arguments,
+                           SmallVectorImpl<Value> &outputs);
+  /// The lowered value of one of the values around or inside the op.
+  Value lowered(Value value);
 
   //===--------------------------------------------------------------------===//
   // Sizes: index arithmetic that folds constants
@@ -149,6 +159,7 @@ public:
 
 private:
   llvm::DenseMap<Value, Value> &values;
+  BlockConverter convertBlock;
 };
 
 using LoweringFunction = LogicalResult (*)(Lowering &);
@@ -156,6 +167,7 @@ using LoweringTable = llvm::StringMap<LoweringFunction>;
 
 void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
+void addControlFlowLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);

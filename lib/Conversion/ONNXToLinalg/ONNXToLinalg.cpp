@@ -31,6 +31,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     LoweringTable all;
     addColumnLowerings(all);
     addContractionLowerings(all);
+    addControlFlowLowerings(all);
     addConvolutionLowerings(all);
     addElementwiseLowerings(all);
     addIndexingLowerings(all);

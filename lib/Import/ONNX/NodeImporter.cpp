@@ -86,7 +86,8 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
       break;
     case AttributeProto::GRAPH:
     case AttributeProto::GRAPHS:
-      unsupported = "control flow is not supported";
+      if (!hasBodies(node.domain() == "ai.onnx" ? "" : node.domain(), node.op_type()))
+        unsupported = "graphs inside this operator are not supported";
       continue;
     default:
       return emitError(loc) << where() << " has kind "
@@ -194,6 +195,8 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
   upgradeNode(node, builder, results);
   if (!results.empty())
     return results;
+  if (!node.bodies.empty() && node.unsupported.empty())
+    return buildControlFlow(node, builder);
   const OperatorSchema *schema =
       node.domain.empty() && node.unsupported.empty() ? findOperator(node.opType) : nullptr;
   if (!schema)
