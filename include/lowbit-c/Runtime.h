@@ -55,7 +55,20 @@ typedef enum lowbit_dtype {
   LOWBIT_F64 = 11,
   LOWBIT_U32 = 12,
   LOWBIT_U64 = 13,
-  LOWBIT_BF16 = 16
+  LOWBIT_BF16 = 16,
+  /* Each element in a byte of its own: an integer sign- or zero-extended, a float's bits at the low end. */
+  LOWBIT_F8E4M3FN = 17,
+  LOWBIT_F8E4M3FNUZ = 18,
+  LOWBIT_F8E5M2 = 19,
+  LOWBIT_F8E5M2FNUZ = 20,
+  LOWBIT_U4 = 21,
+  LOWBIT_I4 = 22,
+  LOWBIT_F4E2M1 = 23,
+  LOWBIT_F8E8M0 = 24,
+  LOWBIT_U2 = 25,
+  LOWBIT_I2 = 26,
+  LOWBIT_F6E2M3 = 27,
+  LOWBIT_F6E3M2 = 28
 } lowbit_dtype;
 
 typedef enum lowbit_device { LOWBIT_CPU = 0, LOWBIT_CUDA = 1 } lowbit_device;

@@ -6,8 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Support/ConstantData.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Matchers.h"
 #include "mlir/Interfaces/FunctionInterfaces.h"
@@ -83,10 +85,21 @@ static PlannedLayer describe(QuantizableOpInterface op) {
     return planned;
   }
   Value weight = planned.layer->weight->get();
+  Value source = weight;
+  if (auto expand = weight.getDefiningOp<tensor::ExpandShapeOp>())
+    source = expand.getSrc();
+  if (auto dequantize = source.getDefiningOp<DequantizeOp>();
+      dequantize && ConstantData::get(dequantize.getInput())) {
+    planned.dequantize = dequantize;
+    weight = dequantize.getInput();
+  }
   if (Operation *def = weight.getDefiningOp())
     if (auto name = def->getAttrOfType<StringAttr>("onnx_name"))
       planned.key.weight = name.str();
-  if (!ConstantData::get(weight)) {
+  if (planned.dequantize) {
+    planned.layer.reset();
+    planned.whyNot = "the model has quantized it";
+  } else if (!ConstantData::get(weight)) {
     planned.layer.reset();
     planned.whyNot = "its weights are not constant";
   } else if (cast<RankedTensorType>(weight.getType()).getNumElements() == 0) {
@@ -106,6 +119,8 @@ std::vector<PlannedLayer> lowbit::findLayers(ModuleOp module) {
     function->walk([&](QuantizableOpInterface op) { layers.push_back(describe(op)); });
     // First and last among the layers that take activations: a table of embeddings is neither.
     auto isCandidate = [&](const PlannedLayer &layer) {
+      if (layer.dequantize)
+        return !isa<onnx::ONNXGatherOp>(layer.op) && live.contains(layer.op);
       return layer.layer && layer.layer->kind != LayerKind::Gather && live.contains(layer.op);
     };
     auto range = llvm::drop_begin(layers, begin);
@@ -115,6 +130,15 @@ std::vector<PlannedLayer> lowbit::findLayers(ModuleOp module) {
     first->key.first = true;
     llvm::find_if(llvm::reverse(range), isCandidate)->key.last = true;
   }
+  return layers;
+}
+
+std::vector<const PlannedLayer *> lowbit::requantized(const LayerPlan &plan) {
+  std::vector<const PlannedLayer *> layers;
+  for (const PlannedLayer &layer : plan.layers)
+    if (const Rule *rule = plan.ruleOf(layer))
+      if (layer.dequantize && rule->keep == Rule::Keep::No)
+        layers.push_back(&layer);
   return layers;
 }
 
@@ -143,6 +167,16 @@ std::optional<LayerPlan> lowbit::planLayers(ModuleOp module, StringRef specifica
       layer.op->setAttr("lowbit.layer", StringAttr::get(layer.op->getContext(), layer.key.name));
     keys.push_back(layer.key);
     seen.insert(layer.op);
+  }
+  std::vector<const PlannedLayer *> twice = requantized(plan);
+  if (!twice.empty()) {
+    InFlightDiagnostic diag = module.emitError() << "recipe '" << plan.recipe.name
+                                                 << "' would quantize again what the model has "
+                                                    "quantized already: ";
+    llvm::interleaveComma(twice, diag, [&](const PlannedLayer *layer) { diag << layer->key.name; });
+    diag.attachNote()
+        << "leave the recipe out, or write one whose rules match only layers in float";
+    return std::nullopt;
   }
   if (llvm::all_of(plan.recipe.rules, [](const Rule &rule) { return rule.optional; }))
     return plan;

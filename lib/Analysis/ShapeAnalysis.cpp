@@ -196,9 +196,11 @@ FailureOr<Dims> RuleContext::broadcast(const Dims &a, const Dims &b) const {
 static const ShapeRules &allRules() {
   static const ShapeRules rules = [] {
     ShapeRules map;
+    addAttentionRules(map);
     addElementwiseRules(map);
     addContractionRules(map);
     addMovementRules(map);
+    addGeneralRules(map);
     addIndexingRules(map);
     addSpatialRules(map);
     return map;

@@ -52,9 +52,11 @@ struct RuleContext {
 using ShapeRule = LogicalResult (*)(RuleContext &);
 using ShapeRules = llvm::StringMap<ShapeRule>;
 
+void addAttentionRules(ShapeRules &rules);
 void addElementwiseRules(ShapeRules &rules);
 void addContractionRules(ShapeRules &rules);
 void addMovementRules(ShapeRules &rules);
+void addGeneralRules(ShapeRules &rules);
 void addIndexingRules(ShapeRules &rules);
 void addSpatialRules(ShapeRules &rules);
 

@@ -195,11 +195,14 @@ static LogicalResult reduce(RuleContext &c) {
   SmallVector<int64_t> axes;
   if (c.in(1)) {
     std::optional<SmallVector<int64_t>> given = c.constants(1);
-    if (!given) {
-      if (!keep)
-        return c.fail("axes are not constant and keepdims is 0: the rank cannot be told");
+    std::optional<int64_t> many = c.rank(1) == 1 ? c.dims(1)[0].constant() : std::nullopt;
+    if (!given && many == 0)
+      given.emplace();
+    if (!given) { // Only the run knows which dims go, but not how many.
+      if (!many || *many > c.rank(0))
+        return c.fail("the number of axes is not known, so neither is the rank");
       Dims dims;
-      for (int64_t i = 0; i < c.rank(0); ++i)
+      for (int64_t i = keep ? 0 : *many; i < c.rank(0); ++i)
         dims.push_back(c.analysis.fresh());
       return c.set(dims, c.element(0));
     }
@@ -245,8 +248,9 @@ static LogicalResult layerNorm(RuleContext &c) {
     Dims statistics = c.dims(0);
     for (int64_t i = *axis; i < c.rank(0); ++i)
       statistics[i] = 1;
-    (void)c.set(statistics, Float32Type::get(c.op->getContext()));
-    return c.set(statistics, Float32Type::get(c.op->getContext()));
+    for (Value result : c.op->getResults().drop_front())
+      if (auto type = dyn_cast<ShapedType>(result.getType()))
+        (void)c.set(statistics, type.getElementType());
   }
   return success();
 }
@@ -259,7 +263,11 @@ static LogicalResult batchNorm(RuleContext &c) {
       return c.fail("operand " + Twine(i) + " has shape " + describe(c.dims(i)) +
                     "; one number for each of the " + describe({c.dims(0)[1]}) +
                     " channels is expected");
-  return c.set(c.dims(0), c.element(0));
+  (void)c.set(c.dims(0), c.element(0));
+  for (Value result : c.op->getResults().drop_front()) // The running statistics of training mode.
+    if (auto type = dyn_cast<ShapedType>(result.getType()))
+      (void)c.set({c.dims(0)[1]}, type.getElementType());
+  return success();
 }
 
 static LogicalResult quantize(RuleContext &c) {
@@ -276,16 +284,17 @@ static LogicalResult dynamicQuantize(RuleContext &c) {
 
 void lowbit::addElementwiseRules(ShapeRules &rules) {
   for (StringRef name :
-       {"Abs", "Ceil", "Cos",     "Elu",     "Erf",        "Exp",      "Floor",    "Gelu", "HardSigmoid",
+       {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cosh", "Shrink", "Sinh", "Tan",
+        "Abs", "Ceil", "Cos",     "Elu",     "Erf",        "Exp",      "Floor",    "Gelu", "HardSigmoid",
         "Log", "Neg",  "HardSwish", "Identity", "LeakyRelu",  "Not",      "Reciprocal", "Relu", "Round",
         "Sigmoid", "Sign", "Sin",  "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "Trilu"})
     rules[name] = unary;
   for (StringRef name : {"IsInf", "IsNaN"})
     rules[name] = predicateUnary;
-  for (StringRef name : {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+  for (StringRef name : {"Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
                          "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Xor"})
     rules[name] = binary;
-  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
                          "ReduceProd", "ReduceSum", "ReduceSumSquare"})
     rules[name] = reduce;
   for (StringRef name : {"ArgMax", "ArgMin"})
@@ -298,9 +307,11 @@ void lowbit::addElementwiseRules(ShapeRules &rules) {
     rules[name] = layerNorm;
   for (StringRef name : {"QuantizeLinear", "DequantizeLinear"})
     rules[name] = quantize;
-  rules["Cast"] = cast;
+  for (StringRef name : {"BitCast", "Cast", "CastLike"})
+    rules[name] = cast;
   rules["Clip"] = clip;
-  rules["CumSum"] = cumSum;
+  for (StringRef name : {"CumProd", "CumSum"})
+    rules[name] = cumSum;
   rules["DynamicQuantizeLinear"] = dynamicQuantize;
   rules["PRelu"] = prelu;
   rules["TopK"] = topK;

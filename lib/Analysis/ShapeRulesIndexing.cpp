@@ -124,15 +124,12 @@ static LogicalResult gatherND(RuleContext &c) {
   return c.set(dims, c.element(0));
 }
 
-static LogicalResult likeData(RuleContext &c) { return c.set(c.dims(0), c.element(0)); }
-
 void lowbit::addIndexingRules(ShapeRules &rules) {
   rules["ConstantOfShape"] = constantOfShape;
   rules["Gather"] = gather;
   rules["GatherElements"] = gatherElements;
   rules["GatherND"] = gatherND;
   rules["Range"] = range;
-  rules["ScatterND"] = likeData;
   rules["Shape"] = shape;
   rules["Size"] = size;
 }

@@ -362,7 +362,37 @@ static LogicalResult depthToSpace(RuleContext &c) {
                c.element(0));
 }
 
+static LogicalResult spaceToDepth(RuleContext &c) {
+  int64_t block = c.attr("blocksize", 1);
+  if (c.rank(0) != 4 || block < 1 || block > INT16_MAX)
+    return c.fail("an input of rank 4 and a positive blocksize are expected");
+  Dims d = c.dims(0);
+  for (unsigned i : {2u, 3u})
+    if (d[i].constant() && *d[i].constant() % block)
+      return c.fail("the last dims of " + describe(d) + " are no multiples of blocksize");
+  ShapeAnalysis &a = c.analysis;
+  return c.set({d[0], a.mul(d[1], block * block), a.floorDiv(d[2], block), a.floorDiv(d[3], block)},
+               c.element(0));
+}
+
+static LogicalResult centerCropPad(RuleContext &c) {
+  std::optional<Contents> shape = entries(c, 1);
+  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(c.rank(0)));
+  if (onnx::hasInts(c.op, "axes"))
+    axes = onnx::getInts(c.op, "axes");
+  FailureOr<SmallVector<int64_t>> normal = c.axes(axes, c.rank(0));
+  if (failed(normal))
+    return failure();
+  if (!shape || shape->size() != axes.size())
+    return c.fail("shape needs " + Twine(axes.size()) + " entries");
+  Dims dims = c.dims(0);
+  for (auto [axis, size] : llvm::zip(*normal, *shape))
+    dims[axis] = size;
+  return c.set(dims, c.element(0));
+}
+
 void lowbit::addMovementRules(ShapeRules &rules) {
+  rules["CenterCropPad"] = centerCropPad;
   rules["Concat"] = concat;
   rules["DepthToSpace"] = depthToSpace;
   rules["Expand"] = expand;
@@ -370,6 +400,7 @@ void lowbit::addMovementRules(ShapeRules &rules) {
   rules["Pad"] = pad;
   rules["Reshape"] = reshape;
   rules["Slice"] = slice;
+  rules["SpaceToDepth"] = spaceToDepth;
   rules["Split"] = split;
   rules["Squeeze"] = squeeze;
   rules["Tile"] = tile;

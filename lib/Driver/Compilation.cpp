@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
@@ -92,30 +93,38 @@ llvm::Error Compilation::run(int code, llvm::StringRef stage,
   return llvm::Error::success();
 }
 
+/// What the bundle calls an element type (include/lowbit-c/Runtime.h).
 static llvm::Expected<std::string> dtypeName(Type type) {
-  for (auto [name, signless, isUnsigned, width] : {std::tuple("u8", false, true, 8),
-                                                   {"i8", true, false, 8},
-                                                   {"u16", false, true, 16},
-                                                   {"i16", true, false, 16},
-                                                   {"i32", true, false, 32},
-                                                   {"i64", true, false, 64},
-                                                   {"u32", false, true, 32},
-                                                   {"u64", false, true, 64},
-                                                   {"bool", true, false, 1}})
-    if (auto integer = dyn_cast<IntegerType>(type))
-      if ((int)integer.getWidth() == width && integer.isUnsigned() == isUnsigned &&
-          integer.isSignless() == signless)
-        return name;
-  if (type.isF32())
-    return "f32";
-  if (type.isF64())
-    return "f64";
-  if (type.isF16())
-    return "f16";
-  if (type.isBF16())
-    return "bf16";
+  static const std::pair<StringRef, StringRef> names[] = {{"f32", "f32"},
+                                                          {"f64", "f64"},
+                                                          {"f16", "f16"},
+                                                          {"bf16", "bf16"},
+                                                          {"i1", "bool"},
+                                                          {"i2", "i2"},
+                                                          {"i4", "i4"},
+                                                          {"i8", "i8"},
+                                                          {"i16", "i16"},
+                                                          {"i32", "i32"},
+                                                          {"i64", "i64"},
+                                                          {"ui2", "u2"},
+                                                          {"ui4", "u4"},
+                                                          {"ui8", "u8"},
+                                                          {"ui16", "u16"},
+                                                          {"ui32", "u32"},
+                                                          {"ui64", "u64"},
+                                                          {"f8E4M3FN", "f8e4m3fn"},
+                                                          {"f8E4M3FNUZ", "f8e4m3fnuz"},
+                                                          {"f8E5M2", "f8e5m2"},
+                                                          {"f8E5M2FNUZ", "f8e5m2fnuz"},
+                                                          {"f8E8M0FNU", "f8e8m0"},
+                                                          {"f4E2M1FN", "f4e2m1"},
+                                                          {"f6E2M3FN", "f6e2m3"},
+                                                          {"f6E3M2FN", "f6e3m2"}};
   std::string text;
   llvm::raw_string_ostream(text) << type;
+  for (auto [mlirName, name] : names)
+    if (text == mlirName)
+      return name.str();
   return driverError(3, "inputs and outputs of type " + text + " are not supported");
 }
 
@@ -256,7 +265,32 @@ llvm::Error Compilation::toFloat() {
   return readPorts();
 }
 
+llvm::Error Compilation::joinQDQ() {
+  if (isMLIR(options.model))
+    return llvm::Error::success();
+  if (llvm::Error error = run(2, "reading quantized layers", buildJoinQDQPipeline))
+    return error;
+  RecipeError why;
+  std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
+  if (!recipe)
+    return driverError(why.exitCode, why.message);
+  LayerPlan plan{std::move(*recipe), findLayers(*root)};
+  for (PlannedLayer &layer : plan.layers)
+    layer.rule = plan.recipe.match(layer.key);
+  std::string names;
+  for (const PlannedLayer *layer : requantized(plan))
+    names += (names.empty() ? "" : ", ") + layer->key.name;
+  if (names.empty())
+    return llvm::Error::success();
+  return driverError(3, options.model + ": the model is quantized already; recipe '" +
+                            plan.recipe.name + "' would quantize again: " + names +
+                            ". Leave --recipe out, or write one whose rules match only layers in "
+                            "float");
+}
+
 llvm::Error Compilation::toObserved() {
+  if (llvm::Error error = joinQDQ())
+    return error;
   if (llvm::Error error = run(2, "inserting observers", [&](OpPassManager &manager) {
         buildToObservedPipeline(manager, options.recipe);
       }))
@@ -268,18 +302,22 @@ llvm::Error Compilation::toObserved() {
 llvm::Error Compilation::toQDQ() {
   if (isMLIR(options.model))
     return llvm::Error::success();
+  if (llvm::Error error = joinQDQ())
+    return error;
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
   if (llvm::Error error = run(2, "applying the recipe",
                               [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq); }))
     return error;
-  recordDecisions();
   return llvm::Error::success();
 }
 
 llvm::Error Compilation::toQuantized() {
-  return run(5, "fusing quantized layers", buildToQuantizedPipeline);
+  if (llvm::Error error = run(5, "fusing quantized layers", buildToQuantizedPipeline))
+    return error;
+  recordDecisions();
+  return llvm::Error::success();
 }
 
 llvm::Error Compilation::toScheduled() {
@@ -341,7 +379,7 @@ static llvm::json::Value toJSON(Attribute attr) {
   return nullptr;
 }
 
-/// One entry per layer that could be quantized, from what apply-recipe noted on it.
+/// One entry per layer that could be quantized, from what apply-recipe and fuse-qdq noted on it.
 void Compilation::recordDecisions() {
   root->walk([&](Operation *op) {
     auto decision = op->getAttrOfType<DictionaryAttr>("lowbit.decision");

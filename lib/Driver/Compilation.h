@@ -37,11 +37,18 @@ public:
 
   llvm::Error import();
   llvm::Error toFloat();
+  /// Of a model that is quantized already: its own decisions as lowbit ops. An error (3) where the
+  /// recipe would decide about them again. The two that follow do this themselves.
+  llvm::Error joinQDQ();
   llvm::Error toObserved();
   llvm::Error toQDQ();
   llvm::Error toQuantized();
   llvm::Error toScheduled();
   llvm::Error toExecutable();
+
+  /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
+  /// itself.
+  void recordDecisions();
 
   ModuleOp module() { return *root; }
   std::string print();
@@ -74,7 +81,6 @@ private:
   llvm::Error failure(int code, llvm::StringRef stage);
   llvm::Error specializeDims();
   llvm::Error readPorts();
-  void recordDecisions();
   void recordKernels();
   void takeWeights();
 

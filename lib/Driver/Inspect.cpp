@@ -19,19 +19,25 @@ static llvm::Error advanceToFloat(Compilation &compilation) {
   return compilation.toFloat();
 }
 
-static int64_t countWeights(const PlannedLayer &layer) {
+/// Of the weights; null where there are none.
+static RankedTensorType weightType(const PlannedLayer &layer) {
+  if (layer.dequantize)
+    return dyn_cast<RankedTensorType>(layer.dequantize->getOperand(0).getType());
   if (!layer.layer || !layer.layer->weight)
-    return 0;
-  auto type = dyn_cast<RankedTensorType>(layer.layer->weight->get().getType());
+    return {};
+  return dyn_cast<RankedTensorType>(layer.layer->weight->get().getType());
+}
+
+static int64_t countWeights(const PlannedLayer &layer) {
+  RankedTensorType type = weightType(layer);
   return type && type.hasStaticShape() ? type.getNumElements() : 0;
 }
 
 static json::Array weightShape(const PlannedLayer &layer) {
   json::Array shape;
-  if (layer.layer && layer.layer->weight)
-    if (auto type = dyn_cast<RankedTensorType>(layer.layer->weight->get().getType()))
-      for (int64_t extent : type.getShape())
-        shape.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
+  if (RankedTensorType type = weightType(layer))
+    for (int64_t extent : type.getShape())
+      shape.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
   return shape;
 }
 
@@ -53,6 +59,8 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
       ++histogram[op->getName().stripDialect().str()];
     }
   });
+  if (llvm::Error error = compilation.joinQDQ())
+    return std::move(error);
   json::Object operators;
   for (auto &[name, count] : histogram)
     operators[name] = count;
@@ -60,13 +68,15 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
   int64_t weights = 0;
   for (const PlannedLayer &layer : findLayers(compilation.module())) {
     int64_t count = countWeights(layer);
-    weights += count;
+    if (!layer.dequantize)
+      weights += count;
     layers.push_back(json::Object{{"name", layer.key.name},
                                   {"op", layer.key.op},
                                   {"weight", layer.key.weight},
                                   {"shape", weightShape(layer)},
                                   {"parameters", count},
                                   {"quantizable", layer.layer.has_value()},
+                                  {"quantized", layer.dequantize != nullptr},
                                   {"reason", layer.whyNot}});
   }
   int64_t rest = constants - 4 * weights;
@@ -92,6 +102,8 @@ llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model,
   options.recipe = recipe;
   Compilation compilation(options);
   if (llvm::Error error = advanceToFloat(compilation))
+    return std::move(error);
+  if (llvm::Error error = compilation.joinQDQ())
     return std::move(error);
   std::optional<LayerPlan> plan = planLayers(compilation.module(), recipe);
   if (!plan)

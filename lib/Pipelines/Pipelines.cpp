@@ -29,7 +29,13 @@ void lowbit::buildToFloatPipeline(OpPassManager &manager) {
   manager.addPass(createInferShapes());
 }
 
+void lowbit::buildJoinQDQPipeline(OpPassManager &manager) {
+  manager.addPass(createConvertONNXToLowbit());
+  manager.addPass(createFoldConstants());
+}
+
 void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
+  buildJoinQDQPipeline(manager);
   // Observed values are those of the graph that will be quantized: without batch norms.
   manager.addPass(createFoldBatchNorm());
   InsertObserversOptions observers;
@@ -39,6 +45,7 @@ void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
 
 void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options) {
   if (options.calibration.empty()) {
+    buildJoinQDQPipeline(manager);
     manager.addPass(createFoldBatchNorm());
   } else {
     buildToObservedPipeline(manager, options.recipe);

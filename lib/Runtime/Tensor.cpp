@@ -18,12 +18,31 @@ struct DtypeInfo {
 };
 } // namespace
 
-static constexpr DtypeInfo dtypes[] = {
-    {LOWBIT_F32, "f32", 4},  {LOWBIT_U8, "u8", 1},     {LOWBIT_I8, "i8", 1},
-    {LOWBIT_U16, "u16", 2},  {LOWBIT_I16, "i16", 2},   {LOWBIT_I32, "i32", 4},
-    {LOWBIT_I64, "i64", 8},  {LOWBIT_BOOL, "bool", 1}, {LOWBIT_F16, "f16", 2},
-    {LOWBIT_F64, "f64", 8},  {LOWBIT_U32, "u32", 4},   {LOWBIT_U64, "u64", 8},
-    {LOWBIT_BF16, "bf16", 2}};
+static constexpr DtypeInfo dtypes[] = {{LOWBIT_F32, "f32", 4},
+                                       {LOWBIT_U8, "u8", 1},
+                                       {LOWBIT_I8, "i8", 1},
+                                       {LOWBIT_U16, "u16", 2},
+                                       {LOWBIT_I16, "i16", 2},
+                                       {LOWBIT_I32, "i32", 4},
+                                       {LOWBIT_I64, "i64", 8},
+                                       {LOWBIT_BOOL, "bool", 1},
+                                       {LOWBIT_F16, "f16", 2},
+                                       {LOWBIT_F64, "f64", 8},
+                                       {LOWBIT_U32, "u32", 4},
+                                       {LOWBIT_U64, "u64", 8},
+                                       {LOWBIT_BF16, "bf16", 2},
+                                       {LOWBIT_F8E4M3FN, "f8e4m3fn", 1},
+                                       {LOWBIT_F8E4M3FNUZ, "f8e4m3fnuz", 1},
+                                       {LOWBIT_F8E5M2, "f8e5m2", 1},
+                                       {LOWBIT_F8E5M2FNUZ, "f8e5m2fnuz", 1},
+                                       {LOWBIT_U4, "u4", 1},
+                                       {LOWBIT_I4, "i4", 1},
+                                       {LOWBIT_F4E2M1, "f4e2m1", 1},
+                                       {LOWBIT_F8E8M0, "f8e8m0", 1},
+                                       {LOWBIT_U2, "u2", 1},
+                                       {LOWBIT_I2, "i2", 1},
+                                       {LOWBIT_F6E2M3, "f6e2m3", 1},
+                                       {LOWBIT_F6E3M2, "f6e3m2", 1}};
 
 int64_t elementSize(int32_t dtype) {
   for (const DtypeInfo &info : dtypes)

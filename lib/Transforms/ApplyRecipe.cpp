@@ -55,6 +55,8 @@ private:
                                     ArrayRef<float> weightScales, float inputScale,
                                     int64_t channels, std::string &whyNot);
   void leaveInFloat(const PlannedLayer &planned, const Twine &reason);
+  /// Notes what the model itself decided.
+  void recordQuantized(const PlannedLayer &planned);
 
   llvm::StringMap<ObserveOp> observers;
   /// Dequantized values by (float value, scale, zero point, type): layers that read the same share
@@ -261,6 +263,49 @@ void ApplyRecipe::leaveInFloat(const PlannedLayer &planned, const Twine &reason)
   ++numFloat;
 }
 
+/// "i8" of i8, "u4" of ui4.
+static std::string typeName(Type element) {
+  auto type = cast<IntegerType>(element);
+  return (type.isUnsigned() ? "u" : "i") + std::to_string(type.getWidth());
+}
+
+/// The type of the model's own 8-bit activations of a layer; "float" where it has none.
+static std::string activationType(Operation *op, Operation *weights) {
+  for (Value operand : op->getOperands()) {
+    auto input = operand.getDefiningOp<DequantizeOp>();
+    if (input && input != weights && !ConstantData::get(input.getInput()))
+      return typeName(cast<ShapedType>(input.getInput().getType()).getElementType());
+  }
+  return "float";
+}
+
+void ApplyRecipe::recordQuantized(const PlannedLayer &planned) {
+  auto weights = cast<DequantizeOp>(planned.dequantize);
+  auto type = cast<RankedTensorType>(weights.getInput().getType());
+  int64_t count = cast<RankedTensorType>(weights.getScale().getType()).getNumElements(),
+          bits = type.getElementTypeBitWidth(), bytes = (type.getNumElements() * bits + 7) / 8;
+  bytes += count * 4;
+  std::optional<ConstantData> zero = ConstantData::get(weights.getZero());
+  if (!zero || llvm::any_of(zero->bytes(), [](char byte) { return byte != 0; }))
+    bytes += (count * bits + 7) / 8;
+  Builder builder(planned.op->getContext());
+  auto text = [&](StringRef key, const Twine &value) {
+    return builder.getNamedAttr(key, builder.getStringAttr(value));
+  };
+  auto integer = [&](StringRef key, int64_t value) {
+    return builder.getNamedAttr(key, builder.getI64IntegerAttr(value));
+  };
+  setDecision(planned.op, planned.key,
+              {text("weights", typeName(type.getElementType())),
+               text("per", weights.getGroup()      ? "group"
+                           : weights.getAxisAttr() ? "channel"
+                                                   : "tensor"),
+               integer("group", weights.getGroup()),
+               text("activations", activationType(planned.op, weights)), text("rule", "the model"),
+               integer("fp32_bytes", 4 * type.getNumElements()), integer("bytes", bytes)});
+  ++numQuantized;
+}
+
 LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule &rule) {
   const QuantizableLayer &layer = *planned.layer;
   Operation *op = planned.op;
@@ -355,7 +400,9 @@ void ApplyRecipe::runOnOperation() {
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
-    if (!planned.layer)
+    if (planned.dequantize)
+      recordQuantized(planned);
+    else if (!planned.layer)
       leaveInFloat(planned, planned.whyNot);
     else if (!rule)
       leaveInFloat(planned, "no rule of the recipe matches it");

@@ -94,8 +94,31 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
   return weights;
 }
 
+/// 8-bit weights less their zero points, as symmetric i8 ones of the same scales. False, and
+/// nothing changed, where a difference is not an i8.
+static bool makeSymmetric(PivotWeights &weights) {
+  bool isUnsigned = weights.element.isUnsignedInteger();
+  if (weights.group != 0 || !weights.element.isInteger(8))
+    return false;
+  if (weights.symmetric && !isUnsigned)
+    return true;
+  auto read = [&](char byte) { return isUnsigned ? int(uint8_t(byte)) : int(int8_t(byte)); };
+  size_t rows = weights.zero.size(), cols = rows ? weights.q.size() / rows : 0;
+  std::vector<char> shifted(weights.q.size());
+  for (size_t i = 0; i < shifted.size(); ++i) {
+    int difference = read(weights.q[i]) - read(weights.zero[cols ? i / cols : 0]);
+    if (difference < -128 || difference > 127)
+      return false;
+    shifted[i] = char(difference);
+  }
+  weights.q = std::move(shifted);
+  weights.zero.assign(rows, 0);
+  weights.element = IntegerType::get(weights.element.getContext(), 8);
+  return weights.symmetric = true;
+}
+
 /// The i32 bias behind `bias`, where it is dequantized with the scales of the accumulator of an
-/// integer layer.
+/// integer layer and leaves the accumulator the other half of its range.
 static std::optional<ConstantData> integerBias(Value bias, float inputScale,
                                                const PivotWeights &weights, int64_t channels) {
   auto op = bias.getDefiningOp<DequantizeOp>();
@@ -115,7 +138,42 @@ static std::optional<ConstantData> integerBias(Value bias, float inputScale,
     if (biasScales[biasScales.size() == 1 ? 0 : n] != expected)
       return std::nullopt;
   }
+  if (llvm::any_of(q->toInts(), [](int64_t b) { return b >= 1 << 30 || b <= -(1 << 30); }))
+    return std::nullopt;
   return q;
+}
+
+/// The float sum of a layer's result and its bias.
+static Value addBias(OpBuilder &builder, Value result, Value bias, const QuantizableLayer &layer,
+                     const std::string &name) {
+  auto type = cast<RankedTensorType>(bias.getType());
+  if (int64_t spatial = layer.conv.strides.size(); layer.kind == LayerKind::Conv) {
+    SmallVector<int64_t> shape(1 + spatial, 1);
+    shape[0] = type.getDimSize(0);
+    SmallVector<ReassociationIndices> all(1);
+    all[0] = llvm::to_vector(llvm::seq<int64_t>(0, 1 + spatial));
+    bias = tensor::ExpandShapeOp::create(builder, bias.getLoc(), type.clone(shape), bias, all);
+  }
+  auto add = onnx::ONNXAddOp::create(builder, result.getLoc(), result.getType(), result, bias);
+  add->setAttr("onnx_node_name", builder.getStringAttr(name + "/bias"));
+  return add.getResult();
+}
+
+/// Where the model itself quantized the layer and it computes in float all the same (`reason` is
+/// not empty), its decision says so.
+static void noteFloat(Operation *op, StringRef reason) {
+  auto decision = op->getAttrOfType<DictionaryAttr>("lowbit.decision");
+  if (!decision || reason.empty())
+    return;
+  NamedAttrList entries(decision);
+  auto activations = dyn_cast_or_null<StringAttr>(entries.get("activations"));
+  auto rule = dyn_cast_or_null<StringAttr>(entries.get("rule"));
+  if (!rule || rule.getValue() != "the model" || !activations || activations.getValue() == "float")
+    return;
+  Builder builder(op->getContext());
+  entries.set("activations", builder.getStringAttr("float"));
+  entries.set("reason", builder.getStringAttr(reason));
+  op->setAttr("lowbit.decision", entries.getDictionary(op->getContext()));
 }
 
 static bool isPerTensor(Value scale) { return cast<ShapedType>(scale.getType()).getRank() == 0; }
@@ -136,24 +194,31 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   Operation *end = op;
   OpOperand *biasUse = findBias(op, *layer, end);
 
-  // The integer form needs a per-tensor input, symmetric i8 weights and a bias in the accumulator's
-  // scale.
+  // The integer form needs a per-tensor 8-bit input and weights that are symmetric i8 or can be
+  // made so.
   DequantizeOp input;
   std::optional<ConstantData> accumulatorBias;
+  bool biasAfter = false; // In float, after the integer layer: its scale is not the accumulator's.
   if (layer->kind != LayerKind::Gather)
     input = layer->input->get().getDefiningOp<DequantizeOp>();
   if (input) {
     Type element = cast<ShapedType>(input.getInput().getType()).getElementType();
-    std::optional<ConstantData> scale = ConstantData::get(input.getScale());
-    bool integer = isPerTensor(input.getScale()) && scale && element.isInteger(8) &&
-                   weights->symmetric && weights->group == 0 &&
-                   weights->element.isSignlessInteger(8);
-    if (integer && biasUse) {
-      accumulatorBias = integerBias(biasUse->get(), scale->toFloats()[0], *weights, channels);
-      integer = accumulatorBias.has_value();
-    }
-    if (!integer)
+    if (!isPerTensor(input.getScale()) || !element.isInteger(8))
+      whyNot = "its activations are not 8-bit integers with one scale";
+    else if (!makeSymmetric(*weights))
+      whyNot = "its weights are not 8-bit integers with one scale per channel that fit i8 less "
+               "their zero points";
+    if (!whyNot.empty())
       input = {};
+  }
+  if (input && biasUse) {
+    if (std::optional<ConstantData> scale = ConstantData::get(input.getScale()))
+      accumulatorBias = integerBias(biasUse->get(), scale->toFloats()[0], *weights, channels);
+    biasAfter = !accumulatorBias;
+    if (biasAfter) {
+      end = op;
+      biasUse = layer->bias;
+    }
   }
 
   // Swallow a Relu and a quantize that are the only users.
@@ -163,7 +228,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   bool relu = false;
   QuantizeOp output;
   Value result = end->getResult(0);
-  if (layer->kind != LayerKind::Gather) {
+  if (layer->kind != LayerKind::Gather && !biasAfter) {
     if (result.hasOneUse())
       if (auto next = dyn_cast<onnx::ONNXReluOp>(*result.user_begin())) {
         relu = true;
@@ -202,7 +267,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   if (accumulatorBias) {
     bias = createConstant(builder, op, builder.getI32Type(), {channels}, accumulatorBias->bytes(),
                           layerName + ".bias");
-  } else if (biasUse) {
+  } else if (biasUse && !biasAfter) {
     bias = biasUse->get();
     if (cast<RankedTensorType>(bias.getType()).getRank() != 1) {
       std::optional<ConstantData> data = ConstantData::get(bias);
@@ -235,9 +300,15 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
                              weights->group, layerName);
     break;
   }
+  if (!input && whyNot.empty())
+    whyNot = "its activations are float";
+  noteFloat(op, input ? "" : whyNot);
   if (Attribute decision = op->getAttr("lowbit.decision"))
     fused->setAttr("lowbit.decision", decision);
-  result.replaceAllUsesWith(fused->getResult(0));
+  Value fusedResult = fused->getResult(0);
+  if (biasAfter && biasUse)
+    fusedResult = addBias(builder, fusedResult, biasUse->get(), *layer, layerName);
+  result.replaceAllUsesWith(fusedResult);
   for (Operation *dead : llvm::reverse(swallowed))
     dead->erase();
   ++(input ? numInteger : numWeightOnly);
@@ -261,6 +332,7 @@ void FuseQDQ::runOnOperation() {
     std::string whyNot;
     if (succeeded(fuse(op, weights, whyNot)))
       continue;
+    noteFloat(op, whyNot);
     op->emitRemark("layer '") << getLayerName(op)
                               << "' computes in float on dequantized weights: " << whyNot;
     ++numLeft;

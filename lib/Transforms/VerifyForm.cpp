@@ -63,6 +63,8 @@ private:
         return "the form is before any target";
       if (isa<ObserveOp>(op))
         return form == Form::Observed ? "" : "observers make it the observed form";
+      if (form == Form::Observed && isa<QuantizeOp, DequantizeOp>(op))
+        return ""; // The model's own.
       return dialect == "lowbit" ? "nothing is quantized yet" : "";
     case Form::QDQ:
       if (isExit)

@@ -64,6 +64,16 @@ def emit_device_code(model: str, form: str, *, recipe: str = "fp32", calibration
         return dict(module.emit_device_code(_existing(model), form, **_options(recipe, calibration, target, arch, dims)))
 
 
+def export_to(model: str, out: str, *, runtime: str, recipe: str, calibration: str | None = None, dims: Mapping[str, int] | None = None,
+              external_data: bool = False, force: bool = False) -> dict[str, Any]:
+    """Writes the quantized model as ONNX for another runtime and returns the report."""
+    check_free(out, force)
+    with compiler_errors() as module:
+        report = module.export_model(_existing(model), out, runtime=runtime, recipe=recipe, calibration=calibration,
+                                     dims=dict(dims or {}), external_data=external_data, force=force)
+    return json.loads(report)
+
+
 def _options(recipe: str, calibration: str | None, target: str, arch: str | None, dims: Mapping[str, int] | None) -> dict[str, Any]:
     options: dict[str, Any] = {"recipe": recipe, "calibration": calibration, "target": target, "dims": dict(dims or {})}
     if arch is not None:
@@ -152,3 +162,24 @@ def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, c
         bundle = Bundle(output, threads=threads)
         bundle._folder = folder  # removed with the bundle
         return bundle
+
+
+def export(model: Any, output: str | os.PathLike[str], *, recipe: str, runtime: str = "onnxruntime", calibration_data: Any = None,
+           calibration: str | os.PathLike[str] | None = None, dims: Mapping[str, int] | None = None, external_data: bool = False,
+           force: bool = False) -> dict[str, Any]:
+    """Writes a quantized ONNX model (QuantizeLinear and DequantizeLinear around float operators) for onnxruntime, tensorrt or openvino.
+
+    Arguments as for `compile`. external_data: tensors of a KiB and more go to OUTPUT.data; above a GiB of them they do so
+    anyway. Returns the report: the layers and what became of them.
+    """
+    if calibration is not None and calibration_data is not None:
+        raise InvalidInput("give calibration or calibration_data, not both")
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(model_file(model))
+        if calibration_data is not None:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
+            calibration = os.path.join(scratch, "calibration.lbcal")
+            if not calibrate_to(path, recipe, calibration_data, calibration):
+                calibration = None  # weight-only recipes look at no activations
+        return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
+                         dims=dims, external_data=external_data, force=force)

@@ -14,18 +14,22 @@ DTYPES = {
     "f32": (1, "float32"), "u8": (2, "uint8"), "i8": (3, "int8"), "u16": (4, "uint16"), "i16": (5, "int16"),
     "i32": (6, "int32"), "i64": (7, "int64"), "bool": (9, "bool"), "f16": (10, "float16"), "f64": (11, "float64"),
     "u32": (12, "uint32"), "u64": (13, "uint64"), "bf16": (16, "bfloat16"),
+    "f8e4m3fn": (17, "float8_e4m3fn"), "f8e4m3fnuz": (18, "float8_e4m3fnuz"), "f8e5m2": (19, "float8_e5m2"),
+    "f8e5m2fnuz": (20, "float8_e5m2fnuz"), "u4": (21, "uint4"), "i4": (22, "int4"), "f4e2m1": (23, "float4_e2m1fn"),
+    "f8e8m0": (24, "float8_e8m0fnu"), "u2": (25, "uint2"), "i2": (26, "int2"), "f6e2m3": (27, "float6_e2m3fn"),
+    "f6e3m2": (28, "float6_e3m2fn"),
 }
 _BY_ONNX = {number: name for name, (number, _) in DTYPES.items()}
 
 
 def numpy_dtype(name: str) -> np.dtype:
     """numpy's dtype for a bundle dtype name."""
-    if name == "bf16":
+    if DTYPES[name][0] >= DTYPES["bf16"][0]:  # numpy itself has no such type
         try:
             import ml_dtypes
         except ImportError:
-            raise Unavailable("a bf16 tensor needs the Python package ml_dtypes") from None
-        return np.dtype(ml_dtypes.bfloat16)
+            raise Unavailable(f"a tensor of type {name} needs the Python package ml_dtypes") from None
+        return np.dtype(getattr(ml_dtypes, DTYPES[name][1]))
     return np.dtype(DTYPES[name][1])
 
 

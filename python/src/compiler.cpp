@@ -214,6 +214,23 @@ NB_MODULE(_compiler, m) {
       "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
       "target"_a, "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
       "The kernels of a model as files: name to bytes.");
+  m.def(
+      "export_model",
+      [](const std::string &model, const std::string &out, const std::string &runtime,
+         const std::string &recipe, std::optional<std::string> calibration,
+         std::map<std::string, int64_t> dims, bool external_data, bool force) {
+        CompileOptions options =
+            makeOptions(model, recipe, calibration, "cpu", std::nullopt, std::move(dims), force);
+        ExportRequest request{runtime, external_data};
+        auto report = [&] {
+          nb::gil_scoped_release release;
+          return exportModel(options, request, out);
+        }();
+        return unwrap(std::move(report));
+      },
+      "model"_a, "out"_a, nb::kw_only(), "runtime"_a, "recipe"_a, "calibration"_a = nb::none(),
+      "dims"_a = std::map<std::string, int64_t>(), "external_data"_a = false, "force"_a = false,
+      "Writes the quantized model as ONNX for another runtime; returns a report as JSON text.");
   m.def("inspect", [](const std::string &model) { return unwrap(inspectModel(model)); }, "model"_a);
   m.def("recipe_show", [](const std::string &specification) {
     RecipeError why;

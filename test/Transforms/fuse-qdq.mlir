@@ -87,7 +87,7 @@ func.func @weight_only(%x: tensor<1x3xf32>, %i: tensor<1x1x4x4xf32>, %ids: tenso
 
 // -----
 
-// Asymmetric weights have no integer form: the layer reads the dequantized input instead.
+// Asymmetric weights that are no i8 less their zero point have no integer form: the layer reads the dequantized input instead.
 
 // CHECK-LABEL: func.func @asymmetric
 // CHECK: %[[X:.*]] = lowbit.dequantize %{{.*}} : (tensor<1x2xui8>
@@ -95,9 +95,10 @@ func.func @weight_only(%x: tensor<1x3xf32>, %i: tensor<1x1x4x4xf32>, %ids: tenso
 func.func @asymmetric(%x: tensor<1x2xui8>) -> tensor<1x2xf32> {
   %s = "onnx.Constant"() {value = dense<0.5> : tensor<f32>} : () -> tensor<f32>
   %z = "onnx.Constant"() {value = dense<128> : tensor<ui8>} : () -> tensor<ui8>
-  %w = "onnx.Constant"() {value = dense<1> : tensor<2x2xui8>} : () -> tensor<2x2xui8>
+  %w = "onnx.Constant"() {value = dense<[[255, 0], [1, 2]]> : tensor<2x2xui8>} : () -> tensor<2x2xui8>
+  %wz = "onnx.Constant"() {value = dense<100> : tensor<ui8>} : () -> tensor<ui8>
   %0 = lowbit.dequantize %x scale(%s) zero(%z) : (tensor<1x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
-  %1 = lowbit.dequantize %w scale(%s) zero(%z) : (tensor<2x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<2x2xf32>
+  %1 = lowbit.dequantize %w scale(%s) zero(%wz) : (tensor<2x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<2x2xf32>
   %2 = "onnx.MatMul"(%0, %1) : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %2 : tensor<1x2xf32>
 }

@@ -76,7 +76,7 @@ int main(int argc, char **argv) {
     options.dims[name.str()] = number;
   }
   if (recipe.getNumOccurrences() == 0)
-    errs() << "lowbit-compile: no --recipe: fp32, nothing is quantized\n";
+    errs() << "lowbit-compile: no --recipe: fp32, so only what the model quantizes itself is quantized\n";
 
   if (emit.empty()) {
     if (output.empty())

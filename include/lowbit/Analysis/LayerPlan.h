@@ -23,6 +23,9 @@ struct PlannedLayer {
   /// Nothing where it cannot be quantized, for the reason in `whyNot`.
   std::optional<QuantizableLayer> layer;
   std::string whyNot;
+  /// The model itself quantizes its weights: they are the result of this lowbit.dequantize of a
+  /// constant. `layer` is then empty, and no recipe may decide about it.
+  Operation *dequantize = nullptr;
   /// Index of the recipe's rule for it; nothing where none matches: it stays in float.
   std::optional<size_t> rule;
 };
@@ -39,8 +42,12 @@ struct LayerPlan {
 /// Loads a recipe (see Recipe::load) and finds the rule of each layer of `module`. Layers that have
 /// a name only by their position get it written down (`lowbit.layer`), so that it stays when others
 /// go away. Nothing, after an error at the module, for a recipe that is wrong, asks for what is not
-/// supported, or has a rule that matches nothing.
+/// supported, has a rule that matches nothing, or would quantize again what the model has
+/// quantized.
 std::optional<LayerPlan> planLayers(ModuleOp module, StringRef recipe);
+
+/// The layers that the model has quantized and that a rule of the recipe would quantize again.
+std::vector<const PlannedLayer *> requantized(const LayerPlan &plan);
 
 /// All layers without rules: what could be quantized and why not.
 std::vector<PlannedLayer> findLayers(ModuleOp module);

@@ -38,6 +38,29 @@ def ConvertONNXToLinalg : Pass<"lowbit-convert-onnx-to-linalg", "::mlir::ModuleO
   let statistics = [Statistic<"numConverted", "converted", "onnx ops converted">];
 }
 
+def ConvertONNXToLowbit : Pass<"lowbit-convert-onnx-to-lowbit", "::mlir::ModuleOp"> {
+  let summary = "Brings models that are quantized already into the qdq form";
+  let description = [{
+    QuantizeLinear and DequantizeLinear (per tensor, per axis, blocked) become `lowbit.quantize` and `lowbit.dequantize` with
+    the model's scales and zero points. A Transpose or Reshape of dequantized constants goes to the integers, so that weights
+    meet their layer as integers (run `lowbit-fold-constants` after it). What the lowbit ops cannot say, such as 8-bit
+    floats, stays as it is.
+
+    ```mlir
+    %0 = "onnx.DequantizeLinear"(%w, %s, %z) {axis = 0 : si64, block_size = 32 : si64}
+       : (tensor<64x8xui4>, tensor<2x8xf32>, tensor<2x8xui4>) -> tensor<64x8xf32>
+    // becomes
+    %0 = lowbit.dequantize %w scale(%s) zero(%z) {axis = 0 : i64, group = 32 : i64}
+       : (tensor<64x8xui4>, tensor<2x8xf32>, tensor<2x8xui4>) -> tensor<64x8xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"numConverted", "converted", "onnx ops converted">,
+    Statistic<"numLeft", "left", "QuantizeLinear and DequantizeLinear left as they are">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::tensor::TensorDialect"];
+}
+
 def LowbitToLinalg : Pass<"lowbit-to-linalg", "::mlir::ModuleOp"> {
   let summary = "Decomposes every lowbit op into linalg and arith";
   let description = [{

@@ -52,6 +52,18 @@ llvm::Expected<std::string> emitForm(const CompileOptions &options, const std::s
 llvm::Expected<std::vector<std::pair<std::string, std::string>>>
 emitDeviceCode(const CompileOptions &options, const std::string &form);
 
+struct ExportRequest {
+  std::string runtime = "onnxruntime"; ///< Or tensorrt, openvino.
+  /// Tensors of a KiB and more go to OUTPUT.data; above a GiB of them they do so anyway.
+  bool externalData = false;
+};
+
+/// Writes the quantized model as ONNX for another runtime (QuantizeLinear and DequantizeLinear
+/// around float operators), whole or not at all; returns a report, JSON text. `target` and `arch`
+/// of the options do not matter.
+llvm::Expected<std::string> exportModel(const CompileOptions &options, const ExportRequest &request,
+                                        const std::string &output);
+
 /// Inputs, outputs, operators, layers with sizes, and which can be quantized: JSON text.
 llvm::Expected<std::string> inspectModel(const std::string &model);
 

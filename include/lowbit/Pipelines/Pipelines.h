@@ -31,6 +31,9 @@ struct ToExecutableOptions : public PassPipelineOptions<ToExecutableOptions> {
 
 /// onnx as imported → float form: shapes inferred, constants folded.
 void buildToFloatPipeline(OpPassManager &manager);
+/// float form → qdq form as far as the model itself is quantized; nothing happens to other models.
+/// The first step of the two that follow.
+void buildJoinQDQPipeline(OpPassManager &manager);
 /// float form → float form with observers for what `recipe` wants calibrated.
 void buildToObservedPipeline(OpPassManager &manager, StringRef recipe);
 /// float form → qdq form. Without a calibration file, statistics are those that the IR's

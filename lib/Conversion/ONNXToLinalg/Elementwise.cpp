@@ -93,7 +93,12 @@ static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
         arith::SelectOp::create(b, loc, negative, number(b, loc, type, -1), x));
   }
   static const llvm::StringMap<Value (*)(OpBuilder &, Location, Value)> direct = {
-      {"Abs", floatOnly<math::AbsFOp>},   {"Ceil", floatOnly<math::CeilOp>},
+      {"Abs", floatOnly<math::AbsFOp>},   {"Acos", floatOnly<math::AcosOp>},
+      {"Acosh", floatOnly<math::AcoshOp>}, {"Asin", floatOnly<math::AsinOp>},
+      {"Asinh", floatOnly<math::AsinhOp>}, {"Atan", floatOnly<math::AtanOp>},
+      {"Atanh", floatOnly<math::AtanhOp>}, {"Cosh", floatOnly<math::CoshOp>},
+      {"Sinh", floatOnly<math::SinhOp>},  {"Tan", floatOnly<math::TanOp>},
+      {"Ceil", floatOnly<math::CeilOp>},
       {"Cos", floatOnly<math::CosOp>},    {"Erf", floatOnly<math::ErfOp>},
       {"Exp", floatOnly<math::ExpOp>},    {"Floor", floatOnly<math::FloorOp>},
       {"Log", floatOnly<math::LogOp>},    {"Neg", floatOnly<arith::NegFOp>},
@@ -180,6 +185,8 @@ static Value modulo(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigne
                               arith::CmpFOp::create(b, loc, P::OLT, y, zero));
     Value wrong = arith::AndIOp::create(b, loc, differs,
                                         arith::CmpFOp::create(b, loc, P::ONE, rest, zero));
+    Value none = arith::CmpFOp::create(b, loc, P::OEQ, rest, zero);
+    rest = arith::SelectOp::create(b, loc, none, math::CopySignOp::create(b, loc, zero, y), rest);
     return arith::SelectOp::create(b, loc, wrong, arith::AddFOp::create(b, loc, rest, y), rest);
   }
   Value quotient = divideIntegers(b, loc, x, y, isUnsigned);
@@ -222,9 +229,8 @@ static Value binaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x, Valu
     return arith::OrIOp::create(b, loc, x, y);
   if (op == "Xor")
     return arith::XOrIOp::create(b, loc, x, y);
-  if (op == "PRelu") {
-    return whereNegative(b, loc, x, mulScalars(b, loc, x, y));
-  }
+  if (op == "PRelu")
+    return isUnsigned ? x : whereNegative(b, loc, x, mulScalars(b, loc, x, y));
   // Comparisons.
   using F = arith::CmpFPredicate;
   using I = arith::CmpIPredicate;
@@ -247,8 +253,6 @@ static Value binaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x, Valu
 static LogicalResult binary(Lowering &l) {
   SmallVector<unsigned> operands = llvm::to_vector(llvm::seq(l.op->getNumOperands()));
   Type element = l.resultType().getElementType();
-  if (l.name() == "PRelu" && l.isUnsigned(0))
-    return l.unsupported("elements cannot be of this type");
   return l.replace(l.elementwise(operands, element, [&](OpBuilder &b, Location loc, ValueRange v) {
     Value result = v[0];
     for (Value next : v.drop_front())
@@ -330,10 +334,31 @@ static LogicalResult power(Lowering &l) {
 static LogicalResult cast(Lowering &l) {
   Type from = l.element(0);
   Type to = mlir::cast<ShapedType>(l.op->getResult(0).getType()).getElementType();
+  if (from.isF64() && isa<FloatType>(to) && isByteStored(to))
+    return l.unsupported("f64 to a float of 8 bits or less");
   return l.replace(
       l.elementwise({0}, toSignless(to), [&](OpBuilder &b, Location loc, ValueRange v) {
-        return castScalar(b, loc, v[0], from, to);
+        return castScalar(b, loc, v[0], from, to, l.attr("saturate", 1),
+                          onnx::getString(l.op, "round_mode", "up"));
       }));
+}
+
+/// x + bias below -lambd, x - bias above lambd, 0 between; the bounds are compared in f64, which integers fit or
+/// saturate in.
+static LogicalResult shrink(Lowering &l) {
+  Type type = l.element(0), element = toSignless(type), f64 = l.b.getF64Type();
+  Value lambda = l.scalar(f64, onnx::getFloat(l.op, "lambd", 0.5));
+  Value minusLambda = l.scalar(f64, -onnx::getFloat(l.op, "lambd", 0.5));
+  Value bias = l.scalar(element, onnx::getFloat(l.op, "bias", 0)), zero = l.scalar(element, 0);
+  return l.replace(l.elementwise({0}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Value x = castScalar(b, loc, v[0], type, f64);
+    Value below = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, minusLambda);
+    Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, x, lambda);
+    Value less = isFloat(v[0]) ? arith::SubFOp::create(b, loc, v[0], bias).getResult()
+                               : arith::SubIOp::create(b, loc, v[0], bias).getResult();
+    Value otherwise = arith::SelectOp::create(b, loc, above, less, zero);
+    return arith::SelectOp::create(b, loc, below, addScalars(b, loc, v[0], bias), otherwise);
+  }));
 }
 
 static LogicalResult where(Lowering &l) {
@@ -377,9 +402,25 @@ static LogicalResult classify(Lowering &l) {
   }));
 }
 
+/// a * sigmoid(alpha * a) * b
+static LogicalResult swiGLU(Lowering &l) {
+  Type element = l.resultType().getElementType();
+  if (!isa<FloatType>(element))
+    return l.unsupported("elements cannot be of this type");
+  Type wide = element.getIntOrFloatBitWidth() < 32 ? (Type)l.b.getF32Type() : element;
+  double alpha = onnx::getFloat(l.op, "alpha", 1);
+  return l.replace(l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) {
+    Value gate = castScalar(b, loc, v[0], element, wide), linear = castScalar(b, loc, v[1], element, wide);
+    Value scaled = arith::MulFOp::create(b, loc, gate, number(b, loc, wide, alpha));
+    Value y = arith::MulFOp::create(b, loc, gate, sigmoid(b, loc, scaled));
+    return castScalar(b, loc, arith::MulFOp::create(b, loc, y, linear), wide, element);
+  }));
+}
+
 void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
   for (StringRef name :
-       {"Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
+       {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan",
+        "Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
         "LeakyRelu", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin",
         "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"})
     table[name] = unary;
@@ -387,9 +428,12 @@ void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
                          "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Sub", "Sum", "Xor"})
     table[name] = binary;
   table["Cast"] = cast;
+  table["CastLike"] = cast;
   table["Clip"] = clip;
   table["IsInf"] = classify;
   table["IsNaN"] = classify;
   table["Pow"] = power;
+  table["Shrink"] = shrink;
   table["Where"] = where;
+  table["SwiGLU"] = swiGLU;
 }

@@ -1,15 +1,10 @@
-//===- Indexing.cpp - Gather, GatherElements, GatherND, ScatterND -*- C++ -*-===//
+//===- Indexing.cpp - Gather, GatherElements, GatherND ----------*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-//
-// Indices come from the model's inputs: one that is out of range fails the run,
-// and is clamped all the same so that nothing is read outside the data.
-//
-//===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "Indexing.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -19,8 +14,7 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 using utils::IteratorType;
 
-/// An index of a dim of `size`: counts from the end where negative, then clamped into range.
-static Value clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
+Value lowbit::onnx::clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
   Value at = isa<IndexType>(index.getType())
                  ? index
                  : arith::IndexCastOp::create(b, loc, b.getIndexType(), index).getResult();
@@ -31,9 +25,7 @@ static Value clampIndex(OpBuilder &b, Location loc, Value index, Value size) {
   return arith::MaxSIOp::create(b, loc, at, zero);
 }
 
-/// Fails the run where an entry of `indices` is not in [-size, size). `size` may depend on the position in the last dim
-/// of `indices` (GatherND): then `perLast` holds one size for each.
-static void checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldResult> perLast) {
+void lowbit::onnx::checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldResult> perLast) {
   std::optional<SmallVector<int64_t>> constants = l.constants(operand);
   if (constants) {
     bool safe = true;
@@ -94,8 +86,7 @@ static Value readClamped(Lowering &l, OpBuilder &b, Location loc, Value data, Va
   return guarded.getResult(0);
 }
 
-/// True at the run where none of `axes` of operand 0 has size 0; null where that is known.
-static Value nonEmptyAxes(Lowering &l, ArrayRef<int64_t> axes) {
+Value lowbit::onnx::nonEmptyAxes(Lowering &l, ArrayRef<int64_t> axes) {
   Value all;
   for (int64_t axis : axes) {
     if (std::optional<int64_t> size = l.dims(0)[axis].constant(); size && *size > 0)
@@ -191,65 +182,8 @@ static LogicalResult gatherND(Lowering &l) {
       }));
 }
 
-/// A copy of the data, then one update after the other.
-static LogicalResult scatterND(Lowering &l) {
-  StringRef reduction = onnx::getString(l.op, "reduction", "none");
-  if (reduction != "none" && reduction != "add" && reduction != "mul" && reduction != "max" &&
-      reduction != "min")
-    return l.unsupported("reduction " + reduction);
-  Value data = l.in(0), indices = l.in(1), updates = l.in(2);
-  int64_t q = l.rank(1), r = l.rank(0);
-  std::optional<int64_t> depth = l.dims(1)[q - 1].constant();
-  if (!depth || *depth < 1 || *depth > r || l.rank(2) != q - 1 + r - *depth)
-    return l.unsupported("indices whose depth does not fit the data");
-  Sizes own = l.sizes(data);
-  Dims expected(l.dims(1).begin(), l.dims(1).end() - 1);
-  expected.append(l.dims(0).begin() + *depth, l.dims(0).end());
-  if (expected != l.dims(2))
-    return l.unsupported("updates that are not known to have the shape of the indices");
-  for (int64_t i = 0; i < *depth; ++i)
-    if (!l.dims(0)[i].constant() || l.dims(0)[i].isConstant(0))
-      return l.unsupported("an indexed dim with a size that only the run knows");
-  bool isUnsigned = l.isUnsigned(0);
-  checkIndices(l, 1, ArrayRef<OpFoldResult>(own).take_front(*depth));
-  // A private copy: the data may be used elsewhere.
-  Value result = l.parallel(data, l.b.getMultiDimIdentityMap(r), own, l.resultType().getElementType(),
-                            [](OpBuilder &, Location, ValueRange v) { return v[0]; });
-  Sizes loops = l.sizes(updates);
-  Value zero = l.value(l.index(0)), one = l.value(l.index(1));
-  SmallVector<Value> lower(loops.size(), zero), upper, step(loops.size(), one);
-  for (OpFoldResult size : loops)
-    upper.push_back(l.value(size));
-  SmallVector<Value> extents;
-  for (OpFoldResult size : own)
-    extents.push_back(l.value(size));
-  auto nest = scf::buildLoopNest(
-      l.b, l.b.getLoc(), lower, upper, step, result,
-      [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
-        SmallVector<Value> position;
-        for (int64_t k = 0; k < *depth; ++k) {
-          SmallVector<Value> entry(at.begin(), at.begin() + (q - 1));
-          entry.push_back(arith::ConstantIndexOp::create(b, loc, k));
-          Value index = tensor::ExtractOp::create(b, loc, indices, entry);
-          position.push_back(clampIndex(b, loc, index, extents[k]));
-        }
-        position.append(at.begin() + (q - 1), at.end());
-        Value update = tensor::ExtractOp::create(b, loc, updates, at);
-        if (reduction != "none") {
-          Value old = tensor::ExtractOp::create(b, loc, carried[0], position);
-          update = reduction == "add"   ? addScalars(b, loc, old, update)
-                   : reduction == "mul" ? mulScalars(b, loc, old, update)
-                   : reduction == "max" ? maxScalars(b, loc, old, update, isUnsigned)
-                                        : minScalars(b, loc, old, update, isUnsigned);
-        }
-        return {tensor::InsertOp::create(b, loc, update, carried[0], position).getResult()};
-      });
-  return l.replace(loops.empty() ? result : nest.results[0]);
-}
-
 void lowbit::onnx::addIndexingLowerings(LoweringTable &table) {
   table["Gather"] = gather;
   table["GatherElements"] = gatherElements;
   table["GatherND"] = gatherND;
-  table["ScatterND"] = scatterND;
 }

@@ -20,6 +20,8 @@ using namespace lowbit::onnx;
 Type lowbit::onnx::toSignless(Type type) {
   if (auto tensor = dyn_cast<RankedTensorType>(type))
     return tensor.clone(toSignless(tensor.getElementType()));
+  if (isByteStored(type))
+    return IntegerType::get(type.getContext(), 8);
   if (type.isUnsignedInteger())
     return IntegerType::get(type.getContext(), type.getIntOrFloatBitWidth());
   return type;

@@ -30,8 +30,17 @@ using Dims = SmallVector<SymbolicExpr>;
 /// The body of an elementwise op: scalars in, one scalar out.
 using ScalarBody = llvm::function_ref<Value(OpBuilder &, Location, ValueRange)>;
 
-/// The same type with signless element types.
+/// The type in which values of an onnx type are lowered: signless, and a byte for what is narrower.
 Type toSignless(Type type);
+/// Integers of less than 8 bits (but i1) and floats of at most 8 are lowered as i8: an integer sign- or zero-extended
+/// to the byte, a float's bits in its low end.
+bool isByteStored(Type type);
+/// Such a float as f32; exact.
+Value extendMinifloat(OpBuilder &b, Location loc, Value byte, FloatType from);
+/// An f32 as such a float, rounded to nearest even (`rounding` is for f8E8M0 alone: up, down or nearest). What is too
+/// large becomes the largest number where `saturate` is set, else infinity or, where the format has none, NaN.
+Value roundToMinifloat(OpBuilder &b, Location loc, Value value, FloatType to, bool saturate,
+                       StringRef rounding);
 
 /// Lowers the onnx ops of one block, each in its place. Failure where one cannot be; which, it has noted.
 using BlockConverter = llvm::function_ref<LogicalResult(Block &)>;
@@ -165,28 +174,42 @@ private:
 using LoweringFunction = LogicalResult (*)(Lowering &);
 using LoweringTable = llvm::StringMap<LoweringFunction>;
 
+void addAttentionLowerings(LoweringTable &table);
+void addBitLowerings(LoweringTable &table);
+void addBlockLowerings(LoweringTable &table);
 void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
 void addControlFlowLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
+void addDeterminantLowerings(LoweringTable &table);
+void addEinsumLowerings(LoweringTable &table);
 void addElementwiseLowerings(LoweringTable &table);
+void addGeneratorLowerings(LoweringTable &table);
 void addIndexingLowerings(LoweringTable &table);
+void addLinearAttentionLowerings(LoweringTable &table);
+void addLossLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
+void addRotaryLowerings(LoweringTable &table);
 void addSamplingLowerings(LoweringTable &table);
+void addScanLowerings(LoweringTable &table);
+void addScatterLowerings(LoweringTable &table);
 void addSelectionLowerings(LoweringTable &table);
 void addShapeLowerings(LoweringTable &table);
+void addSignalLowerings(LoweringTable &table);
 void addSlicingLowerings(LoweringTable &table);
+void addSparseLowerings(LoweringTable &table);
 
 /// Every operator that has a lowering.
 const LoweringTable &loweringTable();
 
-/// Converts scalar `value` of onnx type `from` to onnx type `to`, as ONNX's Cast does.
-Value castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to);
+/// Converts scalar `value` of onnx type `from` to onnx type `to`, as ONNX's Cast does with these attributes.
+Value castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to, bool saturate = true,
+                 StringRef rounding = "up");
 /// Neutral elements and combiners of the reductions, by kind of element.
 Value addScalars(OpBuilder &b, Location loc, Value x, Value y);
 Value mulScalars(OpBuilder &b, Location loc, Value x, Value y);

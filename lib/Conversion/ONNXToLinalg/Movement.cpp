@@ -177,29 +177,6 @@ static LogicalResult pad(Lowering &l) {
   return l.replace(l.insert(part, l.filled(sizes, fill), at));
 }
 
-static LogicalResult depthToSpace(Lowering &l) {
-  int64_t block = l.attr("blocksize", 1);
-  bool columnFirst = onnx::getString(l.op, "mode", "DCR") == "CRD";
-  Value input = l.in(0);
-  Sizes own = l.sizes(input);
-  OpFoldResult channels = l.div(own[1], l.index(block * block));
-  Sizes sizes = {own[0], channels, l.mul(own[2], l.index(block)), l.mul(own[3], l.index(block))};
-  Value depth = l.value(channels), edge = l.value(l.index(block)),
-        area = l.value(l.index(block * block));
-  return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
-                              [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
-    Value y = arith::DivUIOp::create(b, loc, at(2), edge), x = arith::DivUIOp::create(b, loc, at(3), edge);
-    Value dy = arith::RemUIOp::create(b, loc, at(2), edge), dx = arith::RemUIOp::create(b, loc, at(3), edge);
-    Value offset = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, dy, edge), dx);
-    Value channel =
-        columnFirst
-            ? arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(1), area), offset)
-            : arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, offset, depth), at(1));
-    return tensor::ExtractOp::create(b, loc, input, ValueRange{at(0), channel, y, x});
-  }));
-}
-
 /// Upper or lower triangle of the last two dims.
 static LogicalResult trilu(Lowering &l) {
   bool upper = l.attr("upper", 1);
@@ -220,7 +197,6 @@ static LogicalResult trilu(Lowering &l) {
 
 void lowbit::onnx::addMovementLowerings(LoweringTable &table) {
   table["Concat"] = concat;
-  table["DepthToSpace"] = depthToSpace;
   table["Expand"] = expand;
   table["Pad"] = pad;
   table["Tile"] = tile;

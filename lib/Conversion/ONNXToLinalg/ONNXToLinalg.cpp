@@ -8,6 +8,7 @@
 #include "lowbit/Analysis/LayerName.h"
 #include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Support/ConstantData.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -17,6 +18,7 @@
 #include "mlir/IR/BuiltinDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
+#include "mlir/IR/TypeUtilities.h"
 
 namespace lowbit {
 #define GEN_PASS_DEF_CONVERTONNXTOLINALG
@@ -29,22 +31,35 @@ using namespace lowbit::onnx;
 const LoweringTable &lowbit::onnx::loweringTable() {
   static const LoweringTable table = [] {
     LoweringTable all;
+    addAttentionLowerings(all);
+    addBitLowerings(all);
+    addBlockLowerings(all);
     addColumnLowerings(all);
     addContractionLowerings(all);
     addControlFlowLowerings(all);
     addConvolutionLowerings(all);
+    addDeterminantLowerings(all);
+    addEinsumLowerings(all);
     addElementwiseLowerings(all);
+    addGeneratorLowerings(all);
     addIndexingLowerings(all);
+    addLinearAttentionLowerings(all);
+    addLossLowerings(all);
     addMovementLowerings(all);
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
     addQuantizationLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
+    addRotaryLowerings(all);
     addSamplingLowerings(all);
+    addScanLowerings(all);
+    addScatterLowerings(all);
     addSelectionLowerings(all);
     addShapeLowerings(all);
+    addSignalLowerings(all);
     addSlicingLowerings(all);
+    addSparseLowerings(all);
     return all;
   }();
   return table;
@@ -52,11 +67,14 @@ const LoweringTable &lowbit::onnx::loweringTable() {
 
 static bool isONNX(Operation *op) { return op->getName().getDialectNamespace() == "onnx"; }
 
-/// The same bits with a signless element type.
+/// The same values in the type they are lowered in.
 static TypedAttr signlessElements(ElementsAttr value) {
   auto type = cast<RankedTensorType>(toSignless(value.getShapedType()));
   if (type == value.getShapedType())
     return cast<TypedAttr>(value);
+  if (isByteStored(value.getElementType()))
+    if (std::optional<ConstantData> data = ConstantData::get(value))
+      return cast<TypedAttr>(makeConstant(type, data->bytes()));
   if (auto resource = dyn_cast<DenseResourceElementsAttr>(value))
     return DenseResourceElementsAttr::get(type, resource.getRawHandle());
   return cast<DenseElementsAttr>(value).bitcast(type.getElementType());
@@ -102,7 +120,8 @@ LogicalResult ConvertONNXToLinalg::convert(func::FuncOp function,
           Value lowered = values.lookup(operand.get());
           if (!lowered || !operand.get().getDefiningOp() || !isONNX(operand.get().getDefiningOp()))
             continue;
-          if (lowered.getType() != operand.get().getType())
+          // The function's results change their types in the end, with the function.
+          if (lowered.getType() != operand.get().getType() && !isa<func::ReturnOp>(inner))
             lowered = UnrealizedConversionCastOp::create(builder, op.getLoc(),
                                                          operand.get().getType(), lowered)
                           .getResult(0);
@@ -158,7 +177,11 @@ LogicalResult ConvertONNXToLinalg::convert(func::FuncOp function,
 
 /// Unsigned element types go, but for the operands and results of lowbit ops, which mean them.
 void ConvertONNXToLinalg::removeSigns(func::FuncOp function) {
-  auto hasSign = [](Type type) { return toSignless(type) != type; };
+  // Narrow integers that lowbit ops were lowered to stay as they are inside the function.
+  auto hasSign = [](Type type) {
+    Type element = getElementTypeOrSelf(type);
+    return element.isUnsignedInteger() || (isa<FloatType>(element) && isByteStored(element));
+  };
   auto meansSigns = [](Operation *op) {
     return op && op->getName().getDialectNamespace() == "lowbit";
   };
@@ -193,9 +216,11 @@ void ConvertONNXToLinalg::removeSigns(func::FuncOp function) {
     for (Region &region : op->getRegions())
       for (Block &block : region)
         for (BlockArgument argument : block.getArguments())
-          argument.setType(toSignless(argument.getType()));
+          if (hasSign(argument.getType()) || op == function)
+            argument.setType(toSignless(argument.getType()));
     for (Value result : op->getResults())
-      result.setType(toSignless(result.getType()));
+      if (hasSign(result.getType()))
+        result.setType(toSignless(result.getType()));
     if (auto value = op->getAttrOfType<ElementsAttr>("value");
         value && isa<arith::ConstantOp>(op) && hasSign(value.getShapedType()))
       op->setAttr("value", signlessElements(value));

@@ -8,6 +8,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
@@ -63,14 +64,182 @@ Value lowbit::onnx::extremum(Lowering &l, Type element, bool isUnsigned, bool hi
                                                         : APInt::getSignedMinValue(width)));
 }
 
-static LogicalResult reduce(Lowering &l) {
+namespace {
+/// What one Reduce* operator does before, while and after it adds up. Sums of 16-bit floats are kept in f32; roots,
+/// logarithms and the like of integers are those of f64, cut to an integer.
+struct Reducer {
+  Lowering &l;
   StringRef name = l.name();
+  Type from = l.element(0), element = toSignless(from);
+  bool floating = isa<FloatType>(element), isUnsigned = from.isUnsignedInteger();
+  Type sum = floating && element.getIntOrFloatBitWidth() < 32 ? Type(l.b.getF32Type()) : element;
+  Type wide = floating ? sum : Type(l.b.getF64Type()); ///< For what needs floats.
+
+  bool isMax() const { return name == "ReduceMax"; }
+  bool isMin() const { return name == "ReduceMin"; }
+  bool isExponential() const { return name == "ReduceLogSumExp"; }
+  /// The type of the accumulator.
+  Type state() const { return isMax() || isMin() ? element : isExponential() ? wide : sum; }
+  Value init() {
+    if (isMax() || isMin())
+      return extremum(l, element, isUnsigned, isMin());
+    return l.scalarInt(state(), name == "ReduceProd");
+  }
+  /// The state with one more element of the input; `shift` is the greatest element, for ReduceLogSumExp.
+  Value step(OpBuilder &b, Location loc, Value acc, Value x, Value shift) {
+    if (isMax())
+      return maxScalars(b, loc, acc, x, isUnsigned);
+    if (isMin())
+      return minScalars(b, loc, acc, x, isUnsigned);
+    if (isExponential()) {
+      x = castScalar(b, loc, x, from, wide);
+      x = math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, x, finiteShift(b, loc, shift)));
+      return arith::AddFOp::create(b, loc, acc, x);
+    }
+    x = castScalar(b, loc, x, element, sum);
+    if (name == "ReduceProd")
+      return mulScalars(b, loc, acc, x);
+    if (name == "ReduceL1" && floating)
+      x = math::AbsFOp::create(b, loc, x);
+    else if (name == "ReduceL1" && !isUnsigned)
+      x = math::AbsIOp::create(b, loc, x);
+    else if (name == "ReduceL2" || name == "ReduceSumSquare")
+      x = mulScalars(b, loc, x, x);
+    return addScalars(b, loc, acc, x);
+  }
+  /// The greatest element as float; 0 where it is infinite, because infinity - infinity is none.
+  Value finiteShift(OpBuilder &b, Location loc, Value shift) {
+    Value x = castScalar(b, loc, shift, from, wide);
+    Value infinite = arith::CmpFOp::create(
+        b, loc, arith::CmpFPredicate::OEQ, math::AbsFOp::create(b, loc, x),
+        arith::ConstantOp::create(b, loc, b.getFloatAttr(wide, HUGE_VAL)));
+    Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(wide));
+    return arith::SelectOp::create(b, loc, infinite, zero, x);
+  }
+  /// The result from the state; `count` is how many elements came together, an index.
+  Value finish(OpBuilder &b, Location loc, Value x, Value shift, Value count) {
+    if (isMax() || isMin())
+      return x;
+    Type own = isUnsigned ? from : sum;
+    if (isExponential()) {
+      x = arith::AddFOp::create(b, loc, math::LogOp::create(b, loc, x), finiteShift(b, loc, shift));
+      return castScalar(b, loc, x, wide, from);
+    }
+    if (name == "ReduceMean") {
+      Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), count);
+      if (floating)
+        return castScalar(b, loc, arith::DivFOp::create(b, loc, x, arith::SIToFPOp::create(b, loc, sum, number)), sum,
+                          from);
+      number = castScalar(b, loc, number, b.getI64Type(), element);
+      Value one = arith::ConstantOp::create(b, loc, b.getIntegerAttr(element, 1));
+      number = arith::MaxUIOp::create(b, loc, number, one);
+      return isUnsigned ? arith::DivUIOp::create(b, loc, x, number).getResult()
+                        : arith::DivSIOp::create(b, loc, x, number).getResult();
+    }
+    if (name == "ReduceL2" || name == "ReduceLogSum") {
+      x = castScalar(b, loc, x, own, wide);
+      x = name == "ReduceL2" ? math::SqrtOp::create(b, loc, x).getResult()
+                             : math::LogOp::create(b, loc, x).getResult();
+      return castScalar(b, loc, x, wide, from);
+    }
+    return castScalar(b, loc, x, sum, element);
+  }
+};
+} // namespace
+
+/// Axes that only the run knows: all elements one after the other, each into the place that its axes leave it.
+static LogicalResult reduceAtRun(Lowering &l) {
+  Reducer reducer{l};
+  Value input = l.in(0), axesOperand = l.in(1);
+  int64_t rank = l.rank(0), many = *l.dims(1)[0].constant();
+  bool keep = l.attr("keepdims", 1) == 1;
+  Sizes own = l.sizes(input);
+  // Is each dim reduced?
+  SmallVector<Value> reduced(rank, l.scalarInt(l.b.getI1Type(), 0));
+  Value extent = l.value(l.index(rank)), zero = l.value(l.index(0)), one = l.value(l.index(1));
+  for (int64_t i = 0; i < many; ++i) {
+    Value axis = tensor::ExtractOp::create(l.b, axesOperand, ValueRange{l.value(l.index(i))});
+    axis = arith::IndexCastOp::create(l.b, l.b.getIndexType(), axis);
+    Value negative = arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, axis, zero);
+    Value wrapped = arith::AddIOp::create(l.b, axis, extent);
+    axis = arith::SelectOp::create(l.b, negative, wrapped, axis);
+    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::ult, axis, extent), "an axis is out of range");
+    for (int64_t d = 0; d < rank; ++d) {
+      Value here = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, axis, l.value(l.index(d)));
+      reduced[d] = arith::OrIOp::create(l.b, reduced[d], here);
+    }
+  }
+  Sizes kept;
+  Value count = one;
+  for (int64_t d = 0; d < rank; ++d) {
+    Value size = l.value(own[d]);
+    kept.push_back(arith::SelectOp::create(l.b, reduced[d], one, size).getResult());
+    count = arith::MulIOp::create(l.b, count, arith::SelectOp::create(l.b, reduced[d], size, one));
+  }
+  SmallVector<Value> lower(rank, zero), step(rank, one), upper;
+  for (OpFoldResult size : own)
+    upper.push_back(l.value(size));
+  auto fold = [&](Value init, llvm::function_ref<Value(OpBuilder &, Location, Value, Value, ValueRange)> next) -> Value {
+    auto visit = [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
+      SmallVector<Value> to;
+      for (int64_t d = 0; d < rank; ++d)
+        to.push_back(arith::SelectOp::create(b, loc, reduced[d], zero, at[d]));
+      Value x = tensor::ExtractOp::create(b, loc, input, at), old = tensor::ExtractOp::create(b, loc, carried[0], to);
+      return {tensor::InsertOp::create(b, loc, next(b, loc, old, x, to), carried[0], to).getResult()};
+    };
+    Value start = l.filled(kept, init);
+    if (rank == 0)
+      return visit(l.b, l.b.getLoc(), {}, start)[0];
+    return scf::buildLoopNest(l.b, l.b.getLoc(), lower, upper, step, start, visit).results[0];
+  };
+  Value shift;
+  if (reducer.isExponential())
+    shift = fold(extremum(l, reducer.element, reducer.isUnsigned, false),
+                 [&](OpBuilder &b, Location loc, Value acc, Value x, ValueRange) {
+                   return maxScalars(b, loc, acc, x, reducer.isUnsigned);
+                 });
+  Value sums = fold(reducer.init(), [&](OpBuilder &b, Location loc, Value acc, Value x, ValueRange to) {
+    Value most = shift ? tensor::ExtractOp::create(b, loc, shift, to).getResult() : Value();
+    return reducer.step(b, loc, acc, x, most);
+  });
+  SmallVector<Value> inputs = {sums};
+  SmallVector<AffineMap> maps = {l.b.getMultiDimIdentityMap(rank)};
+  if (shift)
+    inputs.push_back(shift), maps.push_back(maps[0]);
+  Value result = l.parallel(inputs, maps, kept, reducer.element, [&](OpBuilder &b, Location loc, ValueRange v) {
+    return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
+  });
+  if (keep)
+    return l.replace(result);
+  // The dims that stay, in order: the i-th is the one with i such dims before it.
+  const Dims &to = l.resultDims();
+  Sizes sizes(to.size(), l.index(1));
+  Value before = zero;
+  for (int64_t d = 0; d < rank; ++d) {
+    for (size_t i = 0; i < to.size(); ++i) {
+      Value here = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, before, l.value(l.index(i)));
+      here = arith::AndIOp::create(l.b, here, arith::XOrIOp::create(l.b, reduced[d], l.scalarInt(l.b.getI1Type(), 1)));
+      sizes[i] = arith::SelectOp::create(l.b, here, l.value(own[d]), l.value(sizes[i])).getResult();
+    }
+    Value next = arith::AddIOp::create(l.b, before, one);
+    before = arith::SelectOp::create(l.b, reduced[d], before, next);
+  }
+  Dims from;
+  for (int64_t d = 0; d < rank; ++d)
+    from.push_back(l.shapes.fresh());
+  return l.replace(l.reshape(result, from, to, sizes));
+}
+
+static LogicalResult reduce(Lowering &l) {
+  Reducer reducer{l};
   int64_t rank = l.rank(0);
+  if (!reducer.floating && reducer.element.isInteger(1) && !reducer.isMax() && !reducer.isMin())
+    return l.unsupported("elements cannot be of this type");
   SmallVector<int64_t> axes;
   if (l.has(1)) {
     std::optional<SmallVector<int64_t>> given = l.constants(1);
     if (!given)
-      return l.unsupported("axes that only the run knows");
+      return reduceAtRun(l);
     for (int64_t axis : *given)
       axes.push_back(axis < 0 ? axis + rank : axis);
   }
@@ -78,57 +247,40 @@ static LogicalResult reduce(Lowering &l) {
   bool noop = axes.empty() && l.attr("noop_with_empty_axes", 0) == 1;
   if (axes.empty() && !noop)
     llvm::append_range(axes, llvm::seq<int64_t>(rank));
-  Type element = l.resultType().getElementType();
-  bool floating = isa<FloatType>(element), isUnsigned = l.isUnsigned(0);
-  bool needsFloat = name == "ReduceMean" || name == "ReduceL2" || name == "ReduceLogSumExp";
-  if (needsFloat && !floating)
-    return l.unsupported("elements cannot be of this type");
-  // 16-bit floats add up in f32.
-  Type sum = floating && element.getIntOrFloatBitWidth() < 32 ? (Type)l.b.getF32Type() : element;
-
-  Value init, shift;
-  bool isMax = name == "ReduceMax", isMin = name == "ReduceMin";
-  if (isMax || isMin) {
-    init = extremum(l, element, isUnsigned, isMin);
-    sum = element;
-  } else {
-    init = l.scalarInt(sum, name == "ReduceProd");
-  }
-  if (name == "ReduceLogSumExp") // exp(x - max) does not overflow.
-    shift = reduceOver(l, input, axes, extremum(l, element, false, false),
-                       [](OpBuilder &b, Location loc, Value acc, Value x) {
-                         return arith::MaximumFOp::create(b, loc, acc, x).getResult();
+  OpFoldResult total = l.index(1);
+  for (int64_t axis : axes)
+    total = l.mul(total, l.dim(input, axis));
+  Value count = reducer.name == "ReduceMean" ? l.value(total) : Value(), shift;
+  if (reducer.isExponential()) // exp(x - max) does not overflow.
+    shift = reduceOver(l, input, axes, extremum(l, reducer.element, reducer.isUnsigned, false),
+                       [&](OpBuilder &b, Location loc, Value acc, Value x) {
+                         return maxScalars(b, loc, acc, x, reducer.isUnsigned);
                        });
+  Value result;
   AffineMap outer = withoutAxes(l, rank, axes), identity = l.b.getMultiDimIdentityMap(rank);
-  if (shift)
-    input = l.parallel({input, shift}, {identity, outer}, l.sizes(input), element,
-                       [](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                         Value x = arith::SubFOp::create(b, loc, v[0], v[1]);
-                         return math::ExpOp::create(b, loc, x);
+  if (shift) {
+    SmallVector<IteratorType> iterators(rank, IteratorType::parallel);
+    Sizes sizes;
+    for (int64_t i = 0; i < rank; ++i) {
+      if (llvm::is_contained(axes, i))
+        iterators[i] = IteratorType::reduction;
+      else
+        sizes.push_back(l.dim(input, i));
+    }
+    result = l.generic({input, shift}, l.filled(sizes, reducer.init()), {identity, outer, outer}, iterators,
+                       [&](OpBuilder &b, Location loc, ValueRange v) {
+                         linalg::YieldOp::create(b, loc, reducer.step(b, loc, v[2], v[0], v[1]));
                        });
-  Value result = reduceOver(
-      l, input, axes, init, [&](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
-        if (isMax)
-          return maxScalars(b, loc, acc, x, isUnsigned);
-        if (isMin)
-          return minScalars(b, loc, acc, x, isUnsigned);
-        x = castScalar(b, loc, x, element, sum);
-        if (name == "ReduceProd")
-          return mulScalars(b, loc, acc, x);
-        if (name == "ReduceL1" && floating)
-          x = math::AbsFOp::create(b, loc, x);
-        else if (name == "ReduceL1" && !isUnsigned)
-          x = math::AbsIOp::create(b, loc, x);
-        else if (name == "ReduceL2" || name == "ReduceSumSquare")
-          x = mulScalars(b, loc, x, x);
-        return addScalars(b, loc, acc, x);
-      });
-  Value count = name == "ReduceMean" ? reducedCount(l, input, axes, sum) : Value();
+  } else {
+    result = reduceOver(l, input, axes, reducer.init(), [&](OpBuilder &b, Location loc, Value acc, Value x) {
+      return reducer.step(b, loc, acc, x, Value());
+    });
+  }
   // What comes after the sum, together with the dims of size 1 that are kept.
   bool keep = l.attr("keepdims", 1) == 1 || noop;
   Sizes sizes;
   SmallVector<AffineExpr> exprs;
-  Sizes own = l.sizes(l.in(0));
+  Sizes own = l.sizes(input);
   for (int64_t i = 0; i < rank; ++i) {
     bool reduced = llvm::is_contained(axes, i);
     if (reduced && !keep)
@@ -143,22 +295,13 @@ static LogicalResult reduce(Lowering &l) {
     inputs.push_back(shift);
     maps.push_back(maps[0]);
   }
-  return l.replace(l.parallel(inputs, maps, sizes, element,
-                              [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value x = v[0];
-    if (count)
-      x = arith::DivFOp::create(b, loc, x, count);
-    if (name == "ReduceL2")
-      x = math::SqrtOp::create(b, loc, x);
-    if (shift)
-      x = arith::AddFOp::create(b, loc, math::LogOp::create(b, loc, x),
-                                castScalar(b, loc, v[1], element, sum));
-    return castScalar(b, loc, x, sum, element);
+  return l.replace(l.parallel(inputs, maps, sizes, reducer.element, [&](OpBuilder &b, Location loc, ValueRange v) {
+    return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
   }));
 }
 
 void lowbit::onnx::addReductionLowerings(LoweringTable &table) {
-  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-                         "ReduceProd", "ReduceSum", "ReduceSumSquare"})
+  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
+                         "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"})
     table[name] = reduce;
 }

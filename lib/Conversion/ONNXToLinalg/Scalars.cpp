@@ -45,8 +45,8 @@ Value lowbit::onnx::minScalars(OpBuilder &b, Location loc, Value x, Value y, boo
   return arith::MinSIOp::create(b, loc, x, y);
 }
 
-/// ONNX leaves what is out of range open; here it saturates and NaN becomes the least value, because a poison result
-/// may not be used as an index.
+/// ONNX leaves what is out of range open; here it saturates and NaN becomes the least value,
+/// because a poison result may not be used as an index.
 static Value floatToInteger(OpBuilder &b, Location loc, Value value, Type to) {
   unsigned width = to.getIntOrFloatBitWidth();
   bool isUnsigned = to.isUnsignedInteger();
@@ -71,15 +71,45 @@ static Value floatToInteger(OpBuilder &b, Location loc, Value value, Type to) {
   return arith::FPToSIOp::create(b, loc, signless, value);
 }
 
-Value lowbit::onnx::castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to) {
+/// A narrow integer's byte, whose high bits a caller of the model may have left as they were.
+static Value cleanByte(OpBuilder &b, Location loc, Value value, Type type) {
+  unsigned width = type.getIntOrFloatBitWidth();
+  Value shift = number(b, loc, b.getI8Type(), 8 - width);
+  Value high = arith::ShLIOp::create(b, loc, value, shift);
+  if (type.isUnsignedInteger())
+    return arith::ShRUIOp::create(b, loc, high, shift);
+  return arith::ShRSIOp::create(b, loc, high, shift);
+}
+
+Value lowbit::onnx::castScalar(OpBuilder &b, Location loc, Value value, Type from, Type to,
+                               bool saturate, StringRef rounding) {
   Type target = toSignless(to);
   if (from == to)
     return value;
   auto fromFloat = dyn_cast<FloatType>(from), toFloat = dyn_cast<FloatType>(to);
+  if (isByteStored(from)) {
+    if (fromFloat)
+      return castScalar(b, loc, extendMinifloat(b, loc, value, fromFloat), b.getF32Type(), to,
+                        saturate, rounding);
+    Type byte = from.isUnsignedInteger() ? b.getIntegerType(8, false) : (Type)b.getI8Type();
+    return castScalar(b, loc, cleanByte(b, loc, value, from), byte, to, saturate, rounding);
+  }
+  if (isByteStored(to)) {
+    if (toFloat)
+      return roundToMinifloat(b, loc,
+                              castScalar(b, loc, value, from, b.getF32Type(), saturate, rounding),
+                              toFloat, saturate, rounding);
+    // A number out of range loses its high bits, as onnx's reference does.
+    if (fromFloat)
+      value = floatToInteger(b, loc, value, b.getI32Type()), from = b.getI32Type();
+    value = castScalar(b, loc, value, from, b.getI8Type());
+    return cleanByte(b, loc, value, to);
+  }
   if (fromFloat && toFloat) {
     // Between two 16-bit formats: through f32.
     if (fromFloat.getWidth() == toFloat.getWidth())
-      return castScalar(b, loc, castScalar(b, loc, value, from, b.getF32Type()), b.getF32Type(), to);
+      return castScalar(b, loc, castScalar(b, loc, value, from, b.getF32Type()), b.getF32Type(),
+                        to);
     if (toFloat.getWidth() > fromFloat.getWidth())
       return arith::ExtFOp::create(b, loc, target, value);
     return arith::TruncFOp::create(b, loc, target, value);

@@ -1,4 +1,4 @@
-//===- Selection.cpp - ArgMax, ArgMin, TopK, CumSum -------------*- C++ -*-===//
+//===- Selection.cpp - ArgMax, ArgMin, TopK, Hardmax ------------*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -28,11 +28,11 @@ static Value better(OpBuilder &b, Location loc, Value x, Value y, bool greater, 
   return arith::CmpIOp::create(b, loc, predicate, x, y);
 }
 
-static LogicalResult argReduce(Lowering &l) {
-  bool greater = l.name() == "ArgMax", last = l.attr("select_last_index", 0);
+/// Where operand 0 is greatest (or least) along `axis`, as i64 without that dim.
+static Value extremePosition(Lowering &l, int64_t axis, bool greater, bool last) {
   bool isUnsigned = l.isUnsigned(0);
   Value input = l.in(0);
-  int64_t rank = l.rank(0), axis = l.axis("axis", 0, rank);
+  int64_t rank = l.rank(0);
   Type element = l.inType(0).getElementType(), i64 = l.b.getI64Type();
   Sizes own = l.sizes(input), sizes;
   for (int64_t i = 0; i < rank; ++i)
@@ -54,9 +54,15 @@ static LogicalResult argReduce(Lowering &l) {
         Value index = arith::SelectOp::create(b, loc, wins, wide, v[2]);
         linalg::YieldOp::create(b, loc, ValueRange{value, index});
       });
-  Value result = found.getResult(1);
+  return found.getResult(1);
+}
+
+static LogicalResult argReduce(Lowering &l) {
+  int64_t rank = l.rank(0), axis = l.axis("axis", 0, rank);
+  Type i64 = l.b.getI64Type();
+  Value result = extremePosition(l, axis, l.name() == "ArgMax", l.attr("select_last_index", 0));
   if (l.attr("keepdims", 1) == 1) {
-    Sizes kept = own;
+    Sizes kept = l.sizes(l.in(0));
     kept[axis] = l.index(1);
     SmallVector<AffineExpr> exprs;
     for (int64_t i = 0; i < rank; ++i)
@@ -66,6 +72,23 @@ static LogicalResult argReduce(Lowering &l) {
                         [](OpBuilder &, Location, ValueRange v) { return v[0]; });
   }
   return l.replace(result);
+}
+
+/// 1 where the greatest element along the axis stands for the first time, else 0.
+static LogicalResult hardmax(Lowering &l) {
+  int64_t rank = l.rank(0);
+  if (rank == 0)
+    return l.unsupported("a scalar input");
+  int64_t axis = l.axis("axis", -1, rank);
+  Type element = l.resultType().getElementType();
+  Value where = extremePosition(l, axis, /*greater=*/true, /*last=*/false);
+  Value one = l.scalarInt(element, 1), zero = l.scalarInt(element, 0);
+  return l.replace(l.parallel(where, withoutAxes(l, rank, {axis}), l.sizes(l.in(0)), element,
+                              [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+    Value here = arith::IndexCastOp::create(b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, axis));
+    Value is = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, v[0], here);
+    return arith::SelectOp::create(b, loc, is, one, zero);
+  }));
 }
 
 /// For every row: k times, the best element that comes after the one chosen before, in the order (value, index).
@@ -149,52 +172,9 @@ static LogicalResult topK(Lowering &l) {
   return l.replace(1, nest.results[1]);
 }
 
-static LogicalResult cumSum(Lowering &l) {
-  std::optional<SmallVector<int64_t>> given = l.constants(1);
-  if (!given || given->size() != 1)
-    return l.unsupported("an axis that only the run knows");
-  int64_t rank = l.rank(0), axis = (*given)[0] < 0 ? (*given)[0] + rank : (*given)[0];
-  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0);
-  Value input = l.in(0);
-  Type element = l.resultType().getElementType();
-  Sizes sizes = l.sizes(input), outer = sizes;
-  outer.erase(outer.begin() + axis);
-  Value zero = l.value(l.index(0)), one = l.value(l.index(1)), extent = l.value(sizes[axis]);
-  Value last = arith::SubIOp::create(l.b, extent, one);
-  SmallVector<Value> bounds;
-  SmallVector<int64_t> order;
-  for (int64_t i = 0; i < rank; ++i)
-    if (i != axis)
-      order.push_back(i);
-  for (int64_t i : order)
-    bounds.push_back(l.value(sizes[i]));
-  SmallVector<Value> lower(bounds.size(), zero), step(bounds.size(), one);
-  Value none = l.scalarInt(element, 0);
-  auto row = [&](OpBuilder &b, Location loc, ValueRange loops, ValueRange carried) -> scf::ValueVector {
-    auto walk = scf::ForOp::create(
-        b, loc, zero, extent, one, ValueRange{none, carried[0]},
-        [&](OpBuilder &b, Location loc, Value i, ValueRange state) {
-          SmallVector<Value> at(rank);
-          for (auto [loop, dim] : llvm::zip(loops, order))
-            at[dim] = loop;
-          at[axis] = reverse ? arith::SubIOp::create(b, loc, last, i).getResult() : i;
-          Value x = tensor::ExtractOp::create(b, loc, input, at);
-          Value sum = addScalars(b, loc, state[0], x);
-          Value kept = tensor::InsertOp::create(b, loc, exclusive ? state[0] : sum, state[1], at);
-          scf::YieldOp::create(b, loc, ValueRange{sum, kept});
-        });
-    return {walk.getResult(1)};
-  };
-  Value init = l.empty(sizes, element);
-  if (bounds.empty())
-    return l.replace(row(l.b, l.b.getLoc(), {}, init)[0]);
-  return l.replace(
-      scf::buildLoopNest(l.b, l.b.getLoc(), lower, bounds, step, init, row).results[0]);
-}
-
 void lowbit::onnx::addSelectionLowerings(LoweringTable &table) {
   table["ArgMax"] = argReduce;
   table["ArgMin"] = argReduce;
-  table["CumSum"] = cumSum;
+  table["Hardmax"] = hardmax;
   table["TopK"] = topK;
 }

@@ -68,6 +68,14 @@ static void axesToInput(Upgrade &u) {
     u.setInput(position, u.ints(u.takeInts("axes")));
 }
 
+/// DFT's axis, by default the one behind the batch.
+static void axisToInput(Upgrade &u) {
+  auto type = RankedTensorType::get({}, u.builder.getI64Type());
+  OperationState state(u.node.loc, "onnx.Constant", {}, type, {});
+  state.addAttribute("value", DenseElementsAttr::get(type, u.takeInt("axis", 1)));
+  u.setInput(2, u.builder.create(state)->getResult(0));
+}
+
 static void splitToInput(Upgrade &u) {
   if (u.node.attrs.get("split"))
     u.setInput(1, u.ints(u.takeInts("split")));
@@ -126,26 +134,38 @@ static void batchNormSpatial(Upgrade &u) {
     u.node.unsupported = "statistics per element (spatial = 0) are not supported";
 }
 
-static void batchNormInference(Upgrade &u) {
-  auto mode = dyn_cast_or_null<IntegerAttr>(u.node.attrs.get("training_mode"));
+/// From 9 to 13 extra outputs meant training, and there were four of them; from 14 an attribute says it.
+static void batchNormOutputs(Upgrade &u) {
   bool extra = false;
   for (size_t i = 1; i < u.node.used.size(); ++i)
     extra |= u.node.used[i];
-  if (extra || (mode && mode.getInt()))
-    u.node.unsupported = "training mode is not supported";
-  else
-    u.node.used.resize(1), u.node.declared.resize(1);
+  if (extra)
+    u.node.unsupported = "training mode before opset 14 is not supported";
+  u.node.used.resize(1), u.node.declared.resize(1);
 }
 
-/// At inference Dropout is the identity.
+/// At inference Dropout is the identity, and so it is where it drops nothing; its mask is true throughout.
 static void dropToIdentity(Upgrade &u) {
-  bool training = false;
-  if (Value mode = u.node.operand(2)) {
-    std::optional<ConstantData> data = ConstantData::get(mode);
-    training = !data || data->toInts() != std::vector<int64_t>{0};
+  auto isZero = [](Value value) {
+    std::optional<ConstantData> data = value ? ConstantData::get(value) : std::nullopt;
+    if (!data || data->getType().getNumElements() != 1)
+      return false;
+    return isa<FloatType>(data->getType().getElementType()) ? data->toFloats()[0] == 0 : data->toInts()[0] == 0;
+  };
+  Value mode = u.node.operand(2), input = u.node.operand(0);
+  if (mode && !isZero(mode) && !isZero(u.node.operand(1))) {
+    u.node.unsupported = "training mode is not supported";
+    return;
   }
-  if (training || u.node.usesOutput(1)) {
-    u.node.unsupported = training ? "training mode is not supported" : "the mask is not supported";
+  if (u.node.usesOutput(1) && input) {
+    u.results.push_back(u.helper("Identity", input, u.element(), "identity"));
+    // The type of the mask was the input's before opset 10.
+    Type type = u.node.opset < 10 ? u.element() : u.builder.getI1Type();
+    auto one = RankedTensorType::get({1}, type);
+    Attribute yes = isa<FloatType>(type) ? (Attribute)u.builder.getFloatAttr(type, 1) : u.builder.getBoolAttr(true);
+    Value shape = u.helper("Shape", input, u.builder.getI64Type(), "shape");
+    u.results.push_back(u.helper("ConstantOfShape", shape, type, "mask",
+                                 u.builder.getNamedAttr("value", DenseElementsAttr::get(one, yes))));
     return;
   }
   u.node.opType = "Identity";
@@ -217,6 +237,7 @@ static const Row rows[] = {
     {"ReduceProd", 18, axesToInput<1>},
     {"ReduceL1", 18, axesToInput<1>},
     {"ReduceL2", 18, axesToInput<1>},
+    {"ReduceLogSum", 18, axesToInput<1>},
     {"ReduceLogSumExp", 18, axesToInput<1>},
     {"ReduceSumSquare", 18, axesToInput<1>},
     {"Split", 13, splitToInput},
@@ -227,8 +248,10 @@ static const Row rows[] = {
     {"TopK", 10, topKToInput},
     {"Softmax", 13, flattenSoftmax},
     {"LogSoftmax", 13, flattenSoftmax},
+    {"Hardmax", 13, flattenSoftmax},
+    {"DFT", 20, axisToInput},
     {"BatchNormalization", 9, batchNormSpatial},
-    {"BatchNormalization", always, batchNormInference},
+    {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
     {"RoiAlign", 16, roiAlignCorners},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},

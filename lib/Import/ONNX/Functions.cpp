@@ -81,12 +81,28 @@ private:
     }
   }
 
+  /// The body that the schema of an operator without an op class gives; null where there is none.
+  const FunctionProto *schemaFunction(const NodeProto &node);
+
   Location loc;
   llvm::StringMap<const FunctionProto *> functions;
   llvm::StringSet<> taken;
+  std::deque<FunctionProto> bodies; ///< Owns those that come from schemas.
   size_t inlinedCalls = 0, listed = 0;
 };
 } // namespace
+
+const FunctionProto *Lister::schemaFunction(const NodeProto &node) {
+  if (!normalizedDomain(node.domain()).empty())
+    return nullptr;
+  const SchemaFunction *schema = findSchemaFunction(node.op_type());
+  if (!schema)
+    return nullptr;
+  FunctionProto &body = bodies.emplace_back();
+  if (!body.ParseFromArray(schema->bytes, schema->size))
+    return nullptr;
+  return functions[key("", node.op_type(), node.overload())] = &body;
+}
 
 LogicalResult Lister::listGraph(const ::onnx::GraphProto &graph, const std::string &prefix,
                                 const std::string &place, const OpsetMap &opsets, int calls,
@@ -107,6 +123,8 @@ LogicalResult Lister::add(const NodeProto &node, const std::string &prefix,
                          : prefix + node.name();
   const FunctionProto *function =
       functions.lookup(key(node.domain(), node.op_type(), node.overload()));
+  if (!function)
+    function = schemaFunction(node);
   if (function)
     return inlineCall(node, *function, name, calls, nesting, list);
   NamedNode named{&node, name, &opsets, {}};

@@ -6,16 +6,15 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Import/ONNX/ImportONNX.h"
 #include "GraphImporter.h"
+#include "google/protobuf/io/coded_stream.h"
+#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Runtime/Sha256.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
-#include "google/protobuf/io/coded_stream.h"
-#include "google/protobuf/io/zero_copy_stream_impl_lite.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/SHA256.h"
 
 using namespace lowbit;
 
@@ -38,8 +37,7 @@ OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, S
   if (bytes.empty())
     return emitError(loc) << "the file is empty, so not an ONNX model", nullptr;
   if (bytes.size() > INT_MAX)
-    return emitError(loc) << "over 2 GiB: save the weights as external data",
-           nullptr;
+    return emitError(loc) << "over 2 GiB: save the weights as external data", nullptr;
   ::onnx::ModelProto model;
   if (!parse(bytes, model))
     return emitError(loc) << "not an ONNX model, or damaged", nullptr;
@@ -56,14 +54,14 @@ OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, S
   if (failed(importer.run(options.functionName)))
     return nullptr;
 
-  llvm::SHA256 hash;
-  auto update = [&](StringRef data) { hash.update(data); };
-  update(StringRef(bytes.data(), bytes.size()));
+  // The runtime's hash, not LLVM's: it uses the processor's instructions, and weights may be
+  // gigabytes.
+  Sha256 hash;
+  hash.update(bytes.data(), bytes.size());
   for (const auto &file : tensors.mappedFiles())
-    update(file->getBuffer());
+    hash.update(file->getBufferStart(), file->getBufferSize());
   (*module)->setAttr("onnx.opset", builder.getI64IntegerAttr(nodes.opsets.front().lookup("")));
-  (*module)->setAttr("onnx.model_sha256",
-                     builder.getStringAttr(llvm::toHex(hash.final(), /*LowerCase=*/true)));
+  (*module)->setAttr("onnx.model_sha256", builder.getStringAttr(hash.finish()));
   if (failed(verify(*module)))
     return nullptr;
   return module;
@@ -80,9 +78,25 @@ OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
                       : llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
                                                     /*RequiresNullTerminator=*/false);
   if (!buffer)
-    return emitError(loc) << "cannot read the model: " << buffer.getError().message(),
-           nullptr;
+    return emitError(loc) << "cannot read the model: " << buffer.getError().message(), nullptr;
   StringRef directory = llvm::sys::path::parent_path(path);
   return importONNX(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), path,
                     directory.empty() ? "." : directory, context, options);
+}
+
+GraphNames lowbit::readGraphNames(StringRef path, MLIRContext &context) {
+  GraphNames names;
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  ::onnx::ModelProto model;
+  lowbit::onnx::NodeList nodes;
+  if (!buffer || (*buffer)->getBufferSize() > INT_MAX ||
+      !parse(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), model) ||
+      failed(lowbit::onnx::listNodes(model, UnknownLoc::get(&context), nodes)))
+    return names;
+  if (!model.graph().name().empty())
+    names.graph = model.graph().name();
+  for (const lowbit::onnx::NamedNode &node : nodes.nodes)
+    names.outputs[node.name].assign(node.proto->output().begin(), node.proto->output().end());
+  return names;
 }

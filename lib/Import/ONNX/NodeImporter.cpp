@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "NodeImporter.h"
+#include "Contrib.h"
 #include "Schema.h"
 #include "TensorReader.h"
 #include "mlir/IR/Diagnostics.h"
@@ -126,45 +127,32 @@ static Type elementOf(Value value) {
   return shaped ? shaped.getElementType() : Type();
 }
 
-/// The element type of result `index`, from the operands and attributes; shapes come later.
-static Type resultElement(const PendingNode &node, size_t index, Builder &b) {
-  StringRef op = node.opType;
-  if (op == "Shape" || op == "Size" || op == "ArgMax" || op == "ArgMin")
-    return b.getI64Type();
-  static const llvm::StringSet<> predicates = {"Equal", "Greater",     "GreaterOrEqual", "Less",
-                                               "And",   "LessOrEqual", "Or",             "Xor",
-                                               "Not",   "IsNaN",       "IsInf"};
-  if (predicates.contains(op))
-    return b.getI1Type();
-  if ((op == "TopK" || op == "MaxPool") && index == 1)
-    return b.getI64Type();
-  if (op == "Where")
-    return elementOf(node.operand(1));
-  if (op == "ConvInteger" || op == "MatMulInteger")
-    return b.getI32Type();
-  if (op == "DynamicQuantizeLinear")
-    return index == 1 ? (Type)b.getF32Type() : b.getIntegerType(8, false);
-  auto chosen = [&](StringRef key) -> Type {
-    auto number = dyn_cast_or_null<IntegerAttr>(node.attrs.get(key));
-    return number && number.getInt() ? elementType(number.getInt(), b.getContext()) : Type();
-  };
-  if (op == "Cast")
-    return chosen("to");
-  if (op == "ConstantOfShape") {
-    auto value = dyn_cast_or_null<ElementsAttr>(node.attrs.get("value"));
-    return value ? value.getElementType() : (Type)b.getF32Type();
+/// The element type of result `index` by the rule of the operator's schema; null where nothing that it names is there.
+/// Shapes come later.
+static Type resultElement(const PendingNode &node, const OperatorSchema &schema, size_t index,
+                          Builder &b) {
+  SmallVector<StringRef> rules, alternatives;
+  schema.elements.split(rules, ' ');
+  rules[std::min(index, rules.size() - 1)].split(alternatives, ',');
+  for (StringRef source : alternatives) {
+    int64_t number = 0;
+    Type type;
+    if (source.consume_front("@")) {
+      Attribute attr = node.attrs.get(source);
+      if (auto tensor = dyn_cast_or_null<ElementsAttr>(attr))
+        type = tensor.getElementType();
+      else if (auto chosen = dyn_cast_or_null<IntegerAttr>(attr); chosen && chosen.getInt())
+        return elementType(chosen.getInt(), b.getContext());
+    } else if (source.consume_front("=")) {
+      if (!source.getAsInteger(10, number))
+        type = elementType(number, b.getContext());
+    } else if (!source.getAsInteger(10, number)) {
+      type = elementOf(node.operand(number));
+    }
+    if (type)
+      return type;
   }
-  if (op == "QuantizeLinear") {
-    if (Type zero = elementOf(node.operand(2)))
-      return zero;
-    Type type = chosen("output_dtype");
-    return type ? type : b.getIntegerType(8, false);
-  }
-  if (op == "QLinearConv" || op == "QLinearMatMul")
-    return elementOf(node.operand(7));
-  if (op == "DequantizeLinear")
-    return elementOf(node.operand(1));
-  return elementOf(node.operand(0));
+  return {};
 }
 
 static FailureOr<SmallVector<Value>> buildCustom(PendingNode &node, OpBuilder &builder) {
@@ -192,6 +180,10 @@ static FailureOr<SmallVector<Value>> buildCustom(PendingNode &node, OpBuilder &b
 
 FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuilder &builder) {
   SmallVector<Value> results;
+  if (failed(expandContrib(node, builder, results)))
+    return failure();
+  if (!results.empty())
+    return results;
   upgradeNode(node, builder, results);
   if (!results.empty())
     return results;
@@ -237,7 +229,7 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
       state.types.push_back(builder.getNoneType());
       continue;
     }
-    Type element = resultElement(node, i, builder);
+    Type element = resultElement(node, *schema, i, builder);
     if (!element)
       return fail("has no element type that can be told: an input or a type attribute is missing or "
                   "not supported");

@@ -22,6 +22,11 @@ static const OperatorSchema operators[] = {
 #include "lowbit/Dialect/ONNX/IR/ONNXOperators.inc"
 };
 
+static const SchemaFunction functions[] = {
+#define LOWBIT_ONNX_FUNCTION(...) {__VA_ARGS__},
+#include "lowbit/Dialect/ONNX/IR/ONNXFunctions.inc"
+};
+
 int64_t lowbit::onnx::oldestOpset() { return 7; }
 int64_t lowbit::onnx::newestOpset() { return newest; }
 
@@ -33,4 +38,11 @@ const OperatorSchema *lowbit::onnx::findOperator(StringRef name) {
     return map;
   }();
   return byName.lookup(name);
+}
+
+const SchemaFunction *lowbit::onnx::findSchemaFunction(StringRef name) {
+  for (const SchemaFunction &function : functions)
+    if (function.name == name)
+      return &function;
+  return nullptr;
 }

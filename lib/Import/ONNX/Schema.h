@@ -25,10 +25,23 @@ struct OperatorSchema {
   uint64_t requiredInputs; ///< Bit i: input i must be given.
   int64_t outputs;
   bool variadicOutput; ///< The last output may repeat.
+  /// Where the results' element types come from, one word per output: alternatives of which the first that is there
+  /// counts. "=7": that number of TensorProto.DataType; "@to": the attribute that holds one, or a tensor; "2": operand 2.
+  StringRef elements;
+};
+
+/// The body of an operator that has no op class, from its schema: the bytes of a FunctionProto.
+struct SchemaFunction {
+  StringRef name;
+  size_t size;
+  const char *bytes;
 };
 
 /// Null where `name` of domain ai.onnx has no op class.
 const OperatorSchema *findOperator(StringRef name);
+
+/// Null where `name` of domain ai.onnx has an op class or no body.
+const SchemaFunction *findSchemaFunction(StringRef name);
 
 } // namespace lowbit::onnx
 

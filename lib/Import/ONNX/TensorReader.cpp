@@ -39,8 +39,18 @@ Type lowbit::onnx::elementType(int dataType, MLIRContext *context) {
     return Float8E4M3FNUZType::get(context);
   case TensorProto::FLOAT8E5M2FNUZ:
     return Float8E5M2FNUZType::get(context);
+  case TensorProto::FLOAT8E8M0:
+    return Float8E8M0FNUType::get(context);
+  case TensorProto::FLOAT4E2M1:
+    return Float4E2M1FNType::get(context);
+  case TensorProto::FLOAT6E2M3:
+    return Float6E2M3FNType::get(context);
+  case TensorProto::FLOAT6E3M2:
+    return Float6E3M2FNType::get(context);
   case TensorProto::BOOL:
     return integer(1);
+  case TensorProto::INT2:
+    return integer(2);
   case TensorProto::INT4:
     return integer(4);
   case TensorProto::INT8:
@@ -51,6 +61,8 @@ Type lowbit::onnx::elementType(int dataType, MLIRContext *context) {
     return integer(32);
   case TensorProto::INT64:
     return integer(64);
+  case TensorProto::UINT2:
+    return unsignedInteger(2);
   case TensorProto::UINT4:
     return unsignedInteger(4);
   case TensorProto::UINT8:
@@ -72,7 +84,8 @@ std::string lowbit::onnx::dataTypeName(int dataType) {
   return "number " + std::to_string(dataType);
 }
 
-/// Bytes as the file has them (4-bit elements packed) to one element per `bytesPerElement` bytes.
+/// Bytes as the file has them (elements of less than a byte packed, the first in the low bits) to one element per
+/// `bytesPerElement` bytes.
 static std::vector<char> widen(ArrayRef<char> raw, Type element, int64_t count) {
   if (element.isInteger(1)) {
     std::vector<char> bits(count);
@@ -80,17 +93,20 @@ static std::vector<char> widen(ArrayRef<char> raw, Type element, int64_t count) 
       bits[i] = raw[i] != 0;
     return bits;
   }
-  std::vector<char> nibbles(count);
-  bool isSigned = !element.isUnsignedInteger();
+  std::vector<char> bytes(count);
+  bool isSigned = element.isSignlessInteger();
+  int width = element.getIntOrFloatBitWidth();
   for (int64_t i = 0; i < count; ++i) {
-    int value = ((unsigned char)raw[i / 2] >> (i % 2 * 4)) & 15;
-    nibbles[i] = isSigned && value > 7 ? value - 16 : value;
+    size_t low = i * width / 8, high = (i * width + width - 1) / 8;
+    unsigned both = (unsigned char)raw[low] | (unsigned char)raw[high] << 8;
+    int value = (both >> (i * width % 8)) & ((1 << width) - 1);
+    bytes[i] = isSigned && value >> (width - 1) ? value - (1 << width) : value;
   }
-  return nibbles;
+  return bytes;
 }
 
 static bool isPacked(Type element) {
-  return element.isIntOrIndex() && element.getIntOrFloatBitWidth() == 4;
+  return element.isIntOrFloat() && element.getIntOrFloatBitWidth() < 8 && !element.isInteger(1);
 }
 
 /// Copies the typed field of `tensor` into `raw`, cut to the width of one element. False where the field does not
@@ -129,7 +145,10 @@ ElementsAttr TensorReader::read(const TensorProto &tensor, Location loc, const s
       return {};
     }
   auto type = RankedTensorType::get(shape, element);
-  int64_t fileCount = packed ? (count + 1) / 2 : count, fileBytes = fileCount * size;
+  // Entries of the typed fields and of raw data; the former holds 6-bit elements one by one.
+  int64_t width = element.getIntOrFloatBitWidth();
+  bool loose = width == 6 && !tensor.has_raw_data() && tensor.data_location() != TensorProto::EXTERNAL;
+  int64_t fileCount = packed && !loose ? (count * width + 7) / 8 : count, fileBytes = fileCount * size;
 
   if (tensor.data_location() == TensorProto::EXTERNAL)
     return readExternal(tensor, type, fileBytes, loc, what);
@@ -171,7 +190,7 @@ ElementsAttr TensorReader::read(const TensorProto &tensor, Location loc, const s
     emitError(loc) << what << " should hold " << fileBytes << " bytes but holds " << found;
     return {};
   }
-  if (packed || element.isInteger(1))
+  if ((packed && !loose) || element.isInteger(1))
     typed = widen(raw, element, count), raw = typed;
   return makeConstant(type, raw, tensor.name().empty() ? StringRef("constant") : StringRef(tensor.name()));
 }

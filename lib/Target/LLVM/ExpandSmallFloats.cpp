@@ -20,10 +20,11 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// An f64 as an f32 that rounds to the same f16 or bf16. The low 29 bits of the mantissa go; where one of them was
-/// set, so is the last bit that stays (round to odd: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums",
-/// 2008), and an f32 has more than two bits beyond either. Below f32's normal range, 2^-126, where f16 has only zero, the
-/// step to f32 rounds to nearest: a bf16 there is right but for ties that were none by less than 2^-149.
+/// An f64 as an f32 that rounds to the same f16 or bf16. The low 29 bits of the mantissa go; where
+/// one of them was set, so is the last bit that stays (round to odd: Boldo and Melquiond,
+/// "Emulation of FMA and correctly rounded sums", 2008), and an f32 has more than two bits beyond
+/// either. Below f32's normal range, 2^-126, where f16 has only zero, the step to f32 rounds to
+/// nearest: a bf16 there is right but for ties that were none by less than 2^-149.
 static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   Type type = value.getType();
   auto with = [&](Type element) -> Type {

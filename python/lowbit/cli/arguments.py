@@ -53,7 +53,7 @@ def _count(text: str) -> int:
 class Parser:
     """Builds the parser; `parse` returns a namespace with `verb`, or raises UsageError."""
 
-    VERBS = ("inspect", "recipe", "calibrate", "compile", "run", "bench", "eval")
+    VERBS = ("inspect", "recipe", "calibrate", "compile", "run", "bench", "eval", "export")
 
     def __init__(self) -> None:
         self._top = _Parser(prog="lowbit", description="Compile ONNX models to low-bit code, run them, and measure what quantization changed.",
@@ -70,6 +70,7 @@ class Parser:
         self._run()
         self._bench()
         self._eval()
+        self._export()
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
         options, extra = self._top.parse_known_args(argv)
@@ -130,6 +131,16 @@ class Parser:
         parser.add_argument("--arch", metavar="A", help="host, x86-64-v3, x86-64-v4; for cuda sm_80,sm_90a,…")
         parser.add_argument("--dim", type=_size, action="append", default=[], metavar="NAME=SIZE", help="fix a dynamic dimension; repeatable")
         parser.add_argument("--emit", choices=FORMS, metavar="FORM", help=f"stop there and print that form: {', '.join(FORMS)}")
+
+    def _export(self) -> None:
+        parser = self._verb("export", "write a quantized ONNX model for another runtime", "MODEL.qdq.onnx", required=True)
+        parser.add_argument("model", metavar="MODEL.onnx")
+        self._model_options(parser, None)
+        parser.add_argument("--calibration", metavar="CAL", help="a file that lowbit calibrate wrote")
+        parser.add_argument("--data", metavar="D", help="calibrate with these data first")
+        parser.add_argument("--for", dest="runtime", choices=("onnxruntime", "tensorrt", "openvino"), required=True, help="whose rules apply")
+        parser.add_argument("--dim", type=_size, action="append", default=[], metavar="NAME=SIZE", help="fix a dynamic dimension; repeatable")
+        parser.add_argument("--external-data", action="store_true", help="tensors of a KiB and more go to MODEL.qdq.onnx.data (above a GiB they do so anyway)")
 
     def _run(self) -> None:
         parser = self._verb("run", "run a bundle", "OUT.npz", required=True)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..bench import bench as run_bench
 from .arguments import DEVICE_FORMS
-from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit, emit_device_code
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit, emit_device_code, export_to
 from ..data import open_data
 from ..errors import InvalidInput, Unavailable
 from ..eval import evaluate
@@ -112,6 +112,35 @@ def calibrate(options: Namespace) -> int:
     return 0
 
 
+def _calibration(options: Namespace, log: Log, scratch: str) -> str | None:
+    """The calibration file to use: the given one, or one made from --data in the folder `scratch`."""
+    if not options.data:
+        return options.calibration
+    calibration = os.path.join(scratch, "calibration.lbcal")
+    with log.progress("calibrating") as progress:
+        samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
+    log.say(f"calibrated with {samples} samples" if samples else f"recipe {options.recipe} needs no calibration: --data is not used")
+    return calibration if samples else None
+
+
+def export(options: Namespace) -> int:
+    log = Log(options)
+    if options.calibration and options.data:
+        raise InvalidInput("give --calibration or --data, not both")
+    check_free(options.out, options.force)
+    with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
+        calibration = _calibration(options, log, scratch)
+        with log.busy(f"writing {Path(options.out).name}"):
+            report = export_to(options.model, options.out, runtime=options.runtime, recipe=options.recipe, calibration=calibration,
+                               dims=dict(options.dim), external_data=options.external_data, force=options.force)
+    files = [options.out, *([f"{options.out}.data"] if report["external_data"] else [])]
+    quantized = sum(layer["weights"] != "float" for layer in report["layers"])
+    log.say(f"wrote {' and '.join(files)}: {size(sum(Path(f).stat().st_size for f in files))}, {quantized} of {len(report['layers'])} layers quantized")
+    if options.json:
+        print(json.dumps(report, indent=1))
+    return 0
+
+
 def compile(options: Namespace) -> int:
     log = Log(options)
     if not options.emit and not options.out:
@@ -121,15 +150,9 @@ def compile(options: Namespace) -> int:
     if options.out:
         check_free(options.out, options.force)
     if options.recipe == "fp32":
-        log.say("recipe fp32: nothing is quantized; --recipe int8 or int4 does")
+        log.say("recipe fp32: only what the model quantizes itself is quantized; --recipe int8 or int4 does more")
     with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
-        calibration = options.calibration
-        if options.data:
-            calibration = os.path.join(scratch, "calibration.lbcal")
-            with log.progress("calibrating") as progress:
-                samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
-            log.say(f"calibrated with {samples} samples" if samples else f"recipe {options.recipe} needs no calibration: --data is not used")
-            calibration = calibration if samples else None
+        calibration = _calibration(options, log, scratch)
         arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
         if options.emit:
             return _emit(options, log, arguments)

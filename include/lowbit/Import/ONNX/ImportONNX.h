@@ -10,6 +10,9 @@
 #include "lowbit/Support/LLVM.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
+#include "llvm/ADT/StringMap.h"
+#include <string>
+#include <vector>
 
 namespace lowbit {
 
@@ -30,6 +33,16 @@ OwningOpRef<ModuleOp> importONNX(StringRef path, MLIRContext &context,
 /// `directory` only (empty: the model must not have any).
 OwningOpRef<ModuleOp> importONNX(ArrayRef<char> bytes, StringRef name, StringRef directory,
                                  MLIRContext &context, const ImportOptions &options = {});
+
+/// Names that the IR does not carry.
+struct GraphNames {
+  std::string graph = "main_graph";
+  /// By node (onnx_node_name): the names of its outputs, empty where it leaves one out.
+  llvm::StringMap<std::vector<std::string>> outputs;
+};
+
+/// The names in the model at `path`, which importONNX has read before; none where it cannot be read now.
+GraphNames readGraphNames(StringRef path, MLIRContext &context);
 
 } // namespace lowbit
 

@@ -1,0 +1,262 @@
+//===- Attention.cpp - scaled dot product attention -------------*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// Query heads that share a key head are a dim of their own, so keys and values
+// are never repeated. The innermost loop of Q K^T runs over keys (K is transposed
+// once), that of P V over the values' elements: both vectorize as they stand.
+// Rows are divided by their sum after P V, not before.
+//
+//===----------------------------------------------------------------------===//
+#include "Attention.h"
+#include "Accumulation.h"
+#include "Heads.h"
+#include "Reduction.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include <cmath>
+
+using namespace lowbit;
+using namespace lowbit::onnx;
+using utils::IteratorType;
+
+namespace {
+/// Loop dims of Q K^T and of P V; the last two are (size, key) and (key, size of a value).
+enum Loop : unsigned { Batch, Head, Group, Query, Inner, Last };
+
+struct Attention {
+  explicit Attention(Lowering &l) : l(l) {}
+  Lowering &l;
+  Type element, wide;  ///< Of Q, and what is computed in.
+  Heads q, k, v;       ///< Q has the dim Group behind Head.
+  SymbolicExpr group;  ///< Query heads per key head.
+  Value keyTensor, valueTensor; ///< With the past in front of them.
+  bool keySequenceFirst;        ///< How both lie in memory.
+  OpFoldResult past;            ///< How many keys come before the first query.
+  SymbolicExpr keys;            ///< Past and present.
+
+  LogicalResult run();
+  void splitHeads();
+  Value withPast(const Heads &present, unsigned operand, unsigned result);
+  Value scores();
+  Value mask(Value raw, Value factor, AttentionMask &mask);
+  Value scaleFactor();
+  LogicalResult giveWeights(unsigned mode, Value raw, Value factor, Value masked, Value powers, Value sums);
+  AffineMap map(ArrayRef<unsigned> loops, unsigned count) {
+    SmallVector<AffineExpr> exprs;
+    for (unsigned loop : loops)
+      exprs.push_back(l.d(loop));
+    return l.mapOf(count, exprs);
+  }
+  Value product(Value left, AffineMap leftMap, Value right, AffineMap rightMap, Sizes sizes,
+                AffineMap outMap);
+};
+} // namespace
+
+void Attention::splitHeads() {
+  bool flat = l.rank(0) == 3;
+  int64_t heads = l.attr("q_num_heads", 0), kvHeads = l.attr("kv_num_heads", 0);
+  q = flat ? splitLastDim(l, 0, heads) : fourDims(l, 0);
+  k = flat ? splitLastDim(l, 1, kvHeads) : fourDims(l, 1);
+  v = flat ? splitLastDim(l, 2, kvHeads) : fourDims(l, 2);
+  matchHeads(l, k, v, "the numbers of key and value heads");
+  matchBatchAndSequence(l, k, v);
+  std::optional<int64_t> all = q.heads.constant(), shared = k.heads.constant();
+  if (q.heads == k.heads) {
+    group = 1;
+  } else if (all && shared) {
+    group = *all / *shared;
+  } else {
+    repeatHeads(l, k, q);
+    repeatHeads(l, v, q);
+    group = 1;
+  }
+  matchBatch(l, q, k);
+  matchBatch(l, q, v);
+  matchSizes(l, q, k);
+  splitGroups(l, q, k.heads, group);
+}
+
+Value Attention::withPast(const Heads &present, unsigned operand, unsigned result) {
+  bool cached = l.has(operand), wanted = l.usesResult(result);
+  if (!cached && !wanted)
+    return present.tensor;
+  Value own = present.tensor;
+  if (present.sequenceFirst)
+    own = l.transpose(own, {0, 2, 1, 3});
+  Value all = own;
+  if (cached) {
+    Value before = l.in(operand);
+    const Dims &dims = l.dims(operand);
+    l.equalize(before, 0, dims[0], own, 0, present.batch, "the batch sizes of keys and past");
+    l.equalize(before, 1, dims[1], own, 1, present.heads, "the heads of keys and past");
+    l.equalize(before, 3, dims[3], own, 3, present.size, "the head sizes of keys and past");
+    Sizes sizes = l.sizes(own), offsets(4, l.index(0));
+    OpFoldResult length = l.dim(before, 2);
+    sizes[2] = l.add(length, sizes[2]);
+    all = l.insert(before, l.empty(sizes, cast<RankedTensorType>(own.getType()).getElementType()), offsets);
+    offsets[2] = length;
+    all = l.insert(own, all, offsets);
+  }
+  if (wanted)
+    (void)l.replace(result, all);
+  return all;
+}
+
+Value Attention::product(Value left, AffineMap leftMap, Value right, AffineMap rightMap, Sizes sizes,
+                         AffineMap outMap) {
+  SmallVector<IteratorType> iterators(6, IteratorType::parallel);
+  iterators[Inner] = IteratorType::reduction;
+  Value init = l.filled(sizes, l.scalar(wide, 0));
+  return l.generic({left, right}, init, {leftMap, rightMap, outMap}, iterators, multiplyAdd);
+}
+
+Value Attention::scaleFactor() {
+  if (auto given = l.op->getAttrOfType<FloatAttr>("scale"))
+    return l.scalar(wide, given.getValueAsDouble());
+  if (std::optional<int64_t> size = q.size.constant())
+    return l.scalar(wide, 1 / std::sqrt((double)*size));
+  Value size = arith::IndexCastOp::create(l.b, l.b.getI64Type(), l.value(l.dim(q.tensor, 4)));
+  Value root = math::SqrtOp::create(l.b, arith::SIToFPOp::create(l.b, wide, size));
+  return arith::DivFOp::create(l.b, l.scalar(wide, 1), root);
+}
+
+/// Q K^T, unscaled: [batch, head, group, query, key].
+Value Attention::scores() {
+  Sizes keySizes = l.sizes(keyTensor), querySizes = l.sizes(q.tensor);
+  if (keySequenceFirst)
+    std::swap(keySizes[1], keySizes[2]);
+  // [batch, head, size, key], read as (batch, head, key, size) or (batch, key, head, size).
+  AffineMap from = keySequenceFirst ? map({0, 3, 1, 2}, 4) : map({0, 1, 3, 2}, 4);
+  Type type = cast<RankedTensorType>(keyTensor.getType()).getElementType();
+  Value transposed = l.parallel(keyTensor, from, {keySizes[0], keySizes[1], keySizes[3], keySizes[2]}, wide,
+                                [&](OpBuilder &b, Location loc, ValueRange s) {
+                                  return castScalar(b, loc, s[0], type, wide);
+                                });
+  Sizes sizes = {querySizes[0], keySizes[1], querySizes[q.sequenceFirst ? 3 : 2],
+                 querySizes[q.sequenceFirst ? 1 : 3], keySizes[2]};
+  AffineMap queryMap = q.sequenceFirst ? map({Batch, Query, Head, Group, Inner}, 6)
+                                       : map({Batch, Head, Group, Query, Inner}, 6);
+  return product(q.tensor, queryMap, transposed, map({Batch, Head, Inner, Last}, 6), sizes,
+                 map({Batch, Head, Group, Query, Last}, 6));
+}
+
+/// The 5-D tensor as 4-D result `result`: heads together, elements rounded to its type.
+static Value toResult(Lowering &l, Value tensor, const Dims &from, const Dims &to, Type element) {
+  Sizes sizes = l.sizes(tensor);
+  Value rounded = narrow(l, tensor, element);
+  Sizes merged = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], sizes[4]};
+  return l.reshape(rounded, from, to, merged);
+}
+
+LogicalResult Attention::giveWeights(unsigned mode, Value raw, Value factor, Value masked, Value powers,
+                                     Value sums) {
+  AffineMap identity = l.b.getMultiDimIdentityMap(5), row = map({0, 1, 2, 3}, 5);
+  double softcap = onnx::getFloat(l.op, "softcap", 0);
+  Value shown = masked;
+  if (mode < 2)
+    shown = l.parallel(raw, identity, l.sizes(raw), wide, [&](OpBuilder &b, Location loc, ValueRange s) {
+      Value x = arith::MulFOp::create(b, loc, s[0], factor);
+      return mode == 1 ? softcapped(b, loc, x, softcap) : x;
+    });
+  if (mode == 3)
+    shown = l.parallel({powers, sums}, {identity, row}, l.sizes(powers), wide,
+                       [](OpBuilder &b, Location loc, ValueRange s) -> Value {
+                         return arith::DivFOp::create(b, loc, s[0], s[1]);
+                       });
+  Dims from = {q.batch, k.heads, group, q.sequence, keys};
+  return l.replace(3, toResult(l, shown, from, {q.batch, q.heads, q.sequence, keys}, element));
+}
+
+LogicalResult Attention::run() {
+  element = l.resultType().getElementType();
+  int64_t precision = l.attr("softmax_precision", 0), mode = l.attr("qk_matmul_output_mode", 0);
+  if (mode < 0 || mode > 3)
+    return l.unsupported("qk_matmul_output_mode " + Twine(mode));
+  if (precision != 0 && precision != 1 && precision != 10 && precision != 11 && precision != 16)
+    return l.unsupported("softmax_precision " + Twine(precision));
+  for (unsigned i : {0u, 1u, 2u})
+    if (!isa<FloatType>(l.element(i)))
+      return l.unsupported("elements cannot be of this type");
+  // At least f32, whatever less the node asks for.
+  bool wantsDouble = precision == 11 || element.isF64() || l.element(2).isF64();
+  wide = wantsDouble ? (Type)l.b.getF64Type() : l.b.getF32Type();
+
+  splitHeads();
+  past = l.has(4) ? l.dim(l.in(4), 2) : l.index(0);
+  keys = l.has(4) ? l.shapes.add(l.dims(4)[2], k.sequence) : k.sequence;
+  keySequenceFirst = k.sequenceFirst && !l.has(4) && !l.usesResult(1);
+  keyTensor = withPast(k, 4, 1);
+  valueTensor = withPast(v, 5, 2);
+  bool valueSequenceFirst = v.sequenceFirst && !l.has(5) && !l.usesResult(2);
+  if (l.has(4) && l.dims(4)[2] != l.dims(5)[2]) // Pasts of different lengths fail here.
+    l.equalize(keyTensor, 2, keys, valueTensor, valueSequenceFirst ? 1 : 2,
+               l.shapes.add(l.dims(5)[2], v.sequence), "the lengths of keys and values");
+
+  Value raw = scores(), factor = scaleFactor();
+  Sizes sizes = l.sizes(raw);
+  AttentionMask mask{l, wide, q, k.heads, group, keys, past};
+  FailureOr<Value> masked = mask.apply(raw, factor, sizes);
+  if (failed(masked))
+    return failure();
+
+  // A row of which every key is masked gives zeros.
+  Value low = extremum(l, wide, false, false), zero = l.scalar(wide, 0), one = l.scalar(wide, 1);
+  AffineMap identity = l.b.getMultiDimIdentityMap(5), row = map({0, 1, 2, 3}, 5);
+  Value greatest = reduceOver(l, *masked, {4}, low, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
+    return arith::MaximumFOp::create(b, loc, acc, x);
+  });
+  Sizes rows(sizes.begin(), sizes.begin() + 4);
+  AffineMap rowIdentity = l.b.getMultiDimIdentityMap(4);
+  Value shift = l.parallel(greatest, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+    Value none = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], low);
+    return arith::SelectOp::create(b, loc, none, zero, s[0]);
+  });
+  Value powers = l.parallel({*masked, shift}, {identity, row}, sizes, wide,
+                            [](OpBuilder &b, Location loc, ValueRange s) -> Value {
+                              return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, s[0], s[1]));
+                            });
+  Value sums = reduceOver(l, powers, {4}, zero, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
+    return arith::AddFOp::create(b, loc, acc, x);
+  });
+  sums = l.parallel(sums, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+    Value empty = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], zero);
+    return arith::SelectOp::create(b, loc, empty, one, s[0]);
+  });
+  if (l.usesResult(3) && failed(giveWeights(mode, raw, factor, *masked, powers, sums)))
+    return failure();
+
+  // P V, then the result's own order of dims.
+  OpFoldResult valueSize = l.dim(valueTensor, 3);
+  Sizes outSizes = {sizes[0], sizes[1], sizes[2], sizes[3], valueSize};
+  AffineMap valueMap = valueSequenceFirst ? map({Batch, Inner, Head, Last}, 6) : map({Batch, Head, Inner, Last}, 6);
+  Value mixed = product(powers, map({Batch, Head, Group, Query, Inner}, 6), valueTensor, valueMap, outSizes,
+                        map({Batch, Head, Group, Query, Last}, 6));
+  Dims dims = {q.batch, k.heads, group, q.sequence, v.size};
+  AffineMap mixedMap = identity, sumMap = row;
+  if (l.rank(0) == 3) {
+    dims = {q.batch, q.sequence, k.heads, group, v.size};
+    outSizes = {sizes[0], sizes[3], sizes[1], sizes[2], valueSize};
+    mixedMap = map({0, 2, 3, 1, 4}, 5);
+    sumMap = map({0, 2, 3, 1}, 5);
+  }
+  Value y = l.parallel({mixed, sums}, {mixedMap, sumMap}, outSizes, element,
+                       [&](OpBuilder &b, Location loc, ValueRange s) {
+                         return castScalar(b, loc, arith::DivFOp::create(b, loc, s[0], s[1]), wide, element);
+                       });
+  Sizes merged = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], valueSize};
+  if (l.rank(0) == 3)
+    merged = {sizes[0], sizes[3], l.mul(l.mul(sizes[1], sizes[2]), valueSize)};
+  return l.replace(l.reshape(y, dims, l.resultDims(), merged));
+}
+
+static LogicalResult attention(Lowering &l) { return Attention(l).run(); }
+
+void lowbit::onnx::addAttentionLowerings(LoweringTable &table) {
+  table["Attention"] = attention;
+}
