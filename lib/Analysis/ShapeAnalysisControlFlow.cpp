@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// Where two graphs or two iterations differ, a dim becomes a symbol of its own: known when the model runs. A symbol made
-// inside a body means something else in every iteration, so none of them gets out.
+// Where two graphs or two iterations differ, a dim becomes a symbol of its own: known when the
+// model runs. A symbol made inside a body means something else in every iteration, so none of them
+// gets out.
 //
 //===----------------------------------------------------------------------===//
 #include "ShapeRules.h"
@@ -16,7 +17,8 @@ using namespace lowbit;
 
 using Contents = std::vector<SymbolicExpr>;
 
-/// Loops in loops are visited more than once per level: a hostile file could multiply that without end.
+/// Loops in loops are visited more than once per level: a hostile file could multiply that without
+/// end.
 static constexpr int64_t maxVisits = 1'000'000;
 
 std::optional<bool> ShapeAnalysis::condition(Value value) const {
@@ -85,8 +87,8 @@ LogicalResult ShapeAnalysis::visitIf(Operation *op) {
       continue; // Behind an unsupported operator.
     SymbolicShape left = outside(*sides[0], limit), right = *sides[1];
     if (left.dims.size() != right.dims.size() || left.element != right.element)
-      return context.fail("output " + Twine(i) + " has the shape " + describe(left.dims) +
-                          " or " + describe(right.dims) +
+      return context.fail("output " + Twine(i) + " has the shape " + describe(left.dims) + " or " +
+                          describe(right.dims) +
                           ", depending on a condition that only the run knows: the rank and the "
                           "element type must be the same");
     for (auto [mine, other] : llvm::zip(left.dims, right.dims))
@@ -142,7 +144,8 @@ LogicalResult ShapeAnalysis::visitIterations(Block &body, unsigned first, unsign
   }
 }
 
-/// Initial shapes of what a body carries; false where one is not known, behind an unsupported operator.
+/// Initial shapes of what a body carries; false where one is not known, behind an unsupported
+/// operator.
 static bool initialShapes(const ShapeAnalysis &analysis, OperandRange values,
                           SmallVectorImpl<SymbolicShape> &carried) {
   for (Value value : values) {
@@ -219,9 +222,7 @@ LogicalResult ShapeAnalysis::visitScan(Operation *op) {
   Block &body = op->getRegion(0).front();
   int64_t inputs = context.attr("num_scan_inputs", 1), states = op->getNumOperands() - inputs;
   int64_t outputs = op->getNumResults() - states;
-  auto list = [&](StringRef name, int64_t count) {
-    return onnx::getInts(op, name, count, 0);
-  };
+  auto list = [&](StringRef name, int64_t count) { return onnx::getInts(op, name, count, 0); };
   for (auto [name, count] : {std::pair<StringRef, int64_t>("scan_input_axes", inputs),
                              {"scan_input_directions", inputs},
                              {"scan_output_axes", outputs},

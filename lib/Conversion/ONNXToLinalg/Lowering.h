@@ -192,6 +192,7 @@ void addMovementLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
+void addRecurrentLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
 void addRotaryLowerings(LoweringTable &table);

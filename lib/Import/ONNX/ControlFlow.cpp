@@ -44,7 +44,8 @@ LogicalResult GraphImporter::importBodies(const NamedNode &node, PendingNode &pe
   if (op == "If")
     wanted = {"then_branch", "else_branch"};
   if (op == "Scan" && pending.opset < 9) {
-    pending.unsupported = "the form of opset 8 is not supported (convert the model to opset 9 or newer)";
+    pending.unsupported =
+        "the form of opset 8 is not supported (convert the model to opset 9 or newer)";
     return success();
   }
   // A trailing operand may be left out altogether.
@@ -141,7 +142,8 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildControlFlow(PendingNode &node,
     carried = node.operands.size() - inputs;
   }
   if (outputs.size() < skipped + carried || node.used.size() > outputs.size() - skipped)
-    return fail("has a graph of " + Twine(outputs.size()) + " outputs, which does not fit the node");
+    return fail("has a graph of " + Twine(outputs.size()) +
+                " outputs, which does not fit the node");
   OperationState state(node.loc, "onnx." + node.opType);
   for (Value operand : node.operands) {
     if (!operand) {
@@ -184,6 +186,5 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildControlFlow(PendingNode &node,
   for (std::unique_ptr<Region> &body : node.bodies)
     state.addRegion(std::move(body));
   node.bodies.clear();
-  return SmallVector<Value>(
-      builder.create(state)->getResults().take_front(node.used.size()));
+  return SmallVector<Value>(builder.create(state)->getResults().take_front(node.used.size()));
 }

@@ -235,7 +235,10 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
                   "not supported");
     state.types.push_back(UnrankedTensorType::get(element));
   }
-  if (outputs && isa<NoneType>(state.types[0]))
+  // Every output of a recurrent net is optional.
+  bool recurrent = node.opType == "RNN" || node.opType == "GRU" || node.opType == "LSTM";
+  auto missing = [](Type type) { return isa<NoneType>(type); };
+  if (outputs && (recurrent ? llvm::all_of(state.types, missing) : missing(state.types[0])))
     return fail("does not name its first output");
   Operation *created = builder.create(state);
   // An attribute that is not of the kind the op wants does not arrive.
