@@ -252,6 +252,17 @@ static LogicalResult roiAlign(RuleContext &c) {
   return c.set(dims, c.element(0));
 }
 
+static LogicalResult nonMaxSuppression(RuleContext &c) {
+  if (c.rank(0) != 3 || c.rank(1) != 3 || c.dims(0)[2].constant().value_or(4) != 4)
+    return c.fail("boxes of four numbers per batch and scores per class are expected");
+  for (unsigned i : {2u, 3u, 4u})
+    if (c.in(i) && (c.rank(i) > 1 || (c.rank(i) == 1 && c.dims(i)[0].constant().value_or(1) > 1)))
+      return c.fail("operand " + Twine(i) + " must be one number");
+  if (int64_t form = c.attr("center_point_box", 0); form != 0 && form != 1)
+    return c.fail("center_point_box is " + Twine(form));
+  return c.set({c.analysis.fresh(), 3}, IntegerType::get(c.op->getContext(), 64));
+}
+
 static LogicalResult recurrent(RuleContext &c) {
   StringRef name = onnx::getOperator(c.op),
             direction = onnx::getString(c.op, "direction", "forward");
@@ -300,6 +311,7 @@ void lowbit::addSpatialRules(ShapeRules &rules) {
   rules["LRN"] = lrn;
   rules["LSTM"] = recurrent;
   rules["MaxUnpool"] = maxUnpool;
+  rules["NonMaxSuppression"] = nonMaxSuppression;
   rules["RNN"] = recurrent;
   rules["Resize"] = resize;
   rules["RoiAlign"] = roiAlign;

@@ -189,6 +189,7 @@ void addIndexingLowerings(LoweringTable &table);
 void addLinearAttentionLowerings(LoweringTable &table);
 void addLossLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
+void addNonMaxSuppressionLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
