@@ -7,7 +7,6 @@
 #include "lowbit/Target/LLVM/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/TypeUtilities.h"
@@ -50,30 +49,9 @@ static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   return arith::TruncFOp::create(b, with(b.getF32Type()), wide);
 }
 
-/// A bf16 that lives across blocks would be converted to a register's type and back: its bits, an i16, are not.
-static void yieldBits(scf::IfOp op) {
-  OpBuilder b(op);
-  for (auto [i, result] : llvm::enumerate(op.getResults())) {
-    Type type = result.getType();
-    if (!type.isBF16())
-      continue;
-    for (Block *block : {op.thenBlock(), op.elseBlock()}) {
-      Operation *yield = block->getTerminator();
-      b.setInsertionPoint(yield);
-      Value bits = arith::BitcastOp::create(b, op.getLoc(), b.getI16Type(), yield->getOperand(i));
-      yield->setOperand(i, bits);
-    }
-    b.setInsertionPointAfter(op);
-    result.setType(b.getI16Type());
-    auto back = arith::BitcastOp::create(b, op.getLoc(), type, result);
-    result.replaceAllUsesExcept(back, back);
-  }
-}
-
 namespace {
 struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmallFloats> {
   void runOnOperation() override {
-    getOperation().walk([](scf::IfOp op) { yieldBits(op); });
     getOperation().walk([&](arith::TruncFOp truncate) {
       Type from = getElementTypeOrSelf(truncate.getIn()), to = getElementTypeOrSelf(truncate);
       if (!from.isF64() || to.getIntOrFloatBitWidth() > 16)

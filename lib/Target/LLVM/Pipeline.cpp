@@ -91,6 +91,7 @@ void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
   manager.addPass(createConvertControlFlowToLLVMPass());
   manager.addPass(createUBToLLVMConversionPass());
   manager.addPass(createReconcileUnrealizedCastsPass());
+  manager.addPass(createBFloatToBits());
   manager.addPass(createAddModelABI());
 }
 

@@ -30,16 +30,3 @@ func.func @hardware(%a: f32, %b: f16) -> f16 {
   %1 = arith.addf %0, %b : f16
   return %1 : f16
 }
-
-// CHECK-LABEL: func.func @chosen
-// A bf16 does not live across blocks, its bits do.
-// CHECK: %[[BITS:.*]] = scf.if %{{.*}} -> (i16)
-// CHECK: arith.bitcast %[[BITS]] : i16 to bf16
-func.func @chosen(%c: i1, %a: bf16, %b: bf16) -> bf16 {
-  %0 = scf.if %c -> bf16 {
-    scf.yield %a : bf16
-  } else {
-    scf.yield %b : bf16
-  }
-  return %0 : bf16
-}

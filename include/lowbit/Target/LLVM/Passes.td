@@ -8,6 +8,22 @@
 
 include "mlir/Pass/PassBase.td"
 
+def BFloatToBits : Pass<"lowbit-bfloat-to-bits", "::mlir::ModuleOp"> {
+  let summary = "bf16 in the LLVM dialect becomes its bits";
+  let description = [{
+    Once arithmetic is in f32 (`lowbit-expand-small-floats`), bf16 values are only moved. For a processor without them LLVM
+    would still convert one that lives across blocks to f32 and back, by a library that a bundle does not have. Functions in
+    which something else is done with them are left alone.
+
+    ```mlir
+    %0 = llvm.load %p : !llvm.ptr -> bf16        // -> i16
+    %1 = llvm.select %c, %0, %k : i1, bf16       // : i1, i16
+    ```
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
+  let statistics = [Statistic<"numValues", "num-values", "Values that became integers">];
+}
+
 def PlaceWeights : Pass<"lowbit-place-weights", "::mlir::ModuleOp"> {
   let summary = "Gives every constant buffer its place in the weights file";
   let description = [{
@@ -66,7 +82,7 @@ def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
   let description = [{
     x86-64-v3 converts between f32 and f16, and nothing else of 16 bits: LLVM would call `__truncsfbf2` and
     `__truncdfhf2`, which a bundle does not have. bf16 arithmetic happens in f32 with a rounding after each op; f32 to bf16
-    is integer arithmetic; a bf16 chosen by `scf.if` is chosen as an i16; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
+    is integer arithmetic; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
 
     ```mlir
     %0 = arith.addf %a, %b : bf16      // extf, extf, addf : f32, rounding by integer arithmetic
