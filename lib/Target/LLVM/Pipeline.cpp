@@ -66,6 +66,7 @@ void lowbit::buildBufferizePipeline(OpPassManager &manager) {
 }
 
 void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
+  manager.addPass(createOutlineLoops());
   OpPassManager &functions = manager.nest<func::FuncOp>();
   functions.addPass(createConvertLinalgToLoopsPass());
   manager.addPass(createCanonicalizerPass());
@@ -91,7 +92,6 @@ void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
   manager.addPass(createConvertControlFlowToLLVMPass());
   manager.addPass(createUBToLLVMConversionPass());
   manager.addPass(createReconcileUnrealizedCastsPass());
-  manager.addPass(createBFloatToBits());
   manager.addPass(createAddModelABI());
 }
 

@@ -8,22 +8,6 @@
 
 include "mlir/Pass/PassBase.td"
 
-def BFloatToBits : Pass<"lowbit-bfloat-to-bits", "::mlir::ModuleOp"> {
-  let summary = "bf16 in the LLVM dialect becomes its bits";
-  let description = [{
-    Once arithmetic is in f32 (`lowbit-expand-small-floats`), bf16 values are only moved. For a processor without them LLVM
-    would still convert one that lives across blocks to f32 and back, by a library that a bundle does not have. Functions in
-    which something else is done with them are left alone.
-
-    ```mlir
-    %0 = llvm.load %p : !llvm.ptr -> bf16        // -> i16
-    %1 = llvm.select %c, %0, %k : i1, bf16       // : i1, i16
-    ```
-  }];
-  let dependentDialects = ["::mlir::LLVM::LLVMDialect"];
-  let statistics = [Statistic<"numValues", "num-values", "Values that became integers">];
-}
-
 def PlaceWeights : Pass<"lowbit-place-weights", "::mlir::ModuleOp"> {
   let summary = "Gives every constant buffer its place in the weights file";
   let description = [{
@@ -91,6 +75,25 @@ def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect"];
   let statistics = [Statistic<"numNarrowed", "num-narrowed", "Conversions from f64">];
+}
+
+def OutlineLoops : Pass<"lowbit-outline-loops", "::mlir::ModuleOp"> {
+  let summary = "Every loop nest becomes a function; equal ones share it";
+  let description = [{
+    After bufferization: each linalg op of @main_graph moves to a private function with what it reads from outside as
+    arguments. LLVM's time for one function grows faster than the function; a model of several hundred nodes would take
+    minutes. Layers of equal shapes share code. `lowbit_rt.noalias` notes which pointers reach
+    memory of their own; `lowbit-add-model-abi` makes them `llvm.noalias`.
+
+    ```mlir
+    linalg.generic … ins(%a : memref<?x4xf32>) outs(%b : memref<?x4xf32>)
+    // becomes
+    func.call @loops(%a, %b) : (memref<?x4xf32>, memref<?x4xf32>) -> ()
+    ```
+  }];
+  let dependentDialects = ["::mlir::func::FuncDialect"];
+  let statistics = [Statistic<"numOutlined", "num-outlined", "Loop nests that became calls">,
+                    Statistic<"numFunctions", "num-functions", "Functions made for them">];
 }
 
 def ConvertRTToLLVM : Pass<"lowbit-convert-rt-to-llvm", "::mlir::ModuleOp"> {
