@@ -69,8 +69,11 @@ struct WeightLowering : public ConvertOpToLLVMPattern<rt::WeightOp> {
     auto pointer = LLVM::LLVMPointerType::get(getContext());
     Value base =
         loadGlobal(op->getParentOfType<ModuleOp>(), rewriter, op.getLoc(), kWeightsGlobal, pointer);
+    // A constant GEPArg has 29 bits: beyond 256 MiB only a value will do.
+    Value offset = LLVM::ConstantOp::create(rewriter, op.getLoc(), rewriter.getI64Type(),
+                                            rewriter.getI64IntegerAttr(op.getOffset()));
     Value data = LLVM::GEPOp::create(rewriter, op.getLoc(), pointer, rewriter.getI8Type(), base,
-                                     LLVM::GEPArg(static_cast<int32_t>(op.getOffset())));
+                                     LLVM::GEPArg(offset));
     rewriter.replaceOp(op, {MemRefDescriptor::fromStaticShape(rewriter, op.getLoc(),
                                                               *getTypeConverter(), type, data)});
     return success();

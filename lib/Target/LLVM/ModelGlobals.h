@@ -17,6 +17,9 @@ inline constexpr StringLiteral kTableGlobal = "lowbit_table";
 inline constexpr StringLiteral kWeightsGlobal = "lowbit_weights";
 inline constexpr StringLiteral kISAGlobal = "lowbit_isa";
 
+/// On a function: the arguments, counted after the conversion to LLVM, through which alone their memory is reached.
+inline constexpr StringLiteral kNoAlias = "lowbit_rt.noalias";
+
 /// Fields of lowbit_callbacks, in its order.
 enum class Callback { Alloc, Free, ParallelFor, Observe, Fail };
 

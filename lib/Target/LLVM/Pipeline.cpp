@@ -66,6 +66,7 @@ void lowbit::buildBufferizePipeline(OpPassManager &manager) {
 }
 
 void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
+  manager.addPass(createOutlineLoops());
   OpPassManager &functions = manager.nest<func::FuncOp>();
   functions.addPass(createConvertLinalgToLoopsPass());
   manager.addPass(createCanonicalizerPass());
@@ -75,6 +76,7 @@ void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createSCFToControlFlowPass());
   // Subviews and casts of strided buffers become arithmetic on their offsets, which is affine.
+  manager.addPass(createExpandReshapes());
   manager.addPass(memref::createExpandStridedMetadataPass());
   manager.addPass(createLowerAffinePass());
   manager.addPass(createConvertVectorToLLVMPass());

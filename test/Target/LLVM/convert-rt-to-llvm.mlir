@@ -24,10 +24,20 @@ func.func @f(%x: memref<?xf32>, %n: index, %ok: i1) {
   return
 }
 
+// Weights may be gigabytes long.
+// CHECK-LABEL: func.func @far_weight
+func.func @far_weight() -> memref<2x3xf32> {
+  // CHECK: %[[FAR:.*]] = llvm.mlir.constant(3000000000 : i64)
+  // CHECK: llvm.getelementptr %{{.*}}[%[[FAR]]]
+  %0 = lowbit_rt.weight 3000000000 : memref<2x3xf32>
+  return %0 : memref<2x3xf32>
+}
+
 // CHECK-LABEL: func.func @weight
 func.func @weight() -> memref<2x3xf32> {
   // CHECK: llvm.mlir.addressof @lowbit_weights
-  // CHECK: llvm.getelementptr %{{.*}}[128] : (!llvm.ptr) -> !llvm.ptr, i8
+  // CHECK: %[[PLACE:.*]] = llvm.mlir.constant(128 : i64)
+  // CHECK: llvm.getelementptr %{{.*}}[%[[PLACE]]] : (!llvm.ptr, i64) -> !llvm.ptr, i8
   %0 = lowbit_rt.weight 128 : memref<2x3xf32>
   return %0 : memref<2x3xf32>
 }

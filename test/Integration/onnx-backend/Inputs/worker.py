@@ -23,6 +23,8 @@ def differs(found: Any, expected: Any, rtol: float, atol: float) -> str | None:
     if found.dtype == bool or np.issubdtype(found.dtype, np.integer):
         count = int((found != expected).sum())
         return f"{count} of {found.size} elements differ" if count else None
+    if found.dtype.name == "bfloat16":
+        rtol = max(rtol, 2**-6)  # two units in the last place, as the onnx package's own runner
     mine, theirs = found.astype(np.float64), expected.astype(np.float64)
     if np.allclose(mine, theirs, rtol, atol, equal_nan=True):
         return None
