@@ -176,6 +176,8 @@ static LogicalResult cumSum(RuleContext &c) {
   std::optional<SmallVector<int64_t>> axis = c.constants(1);
   if (axis && (axis->size() != 1 || failed(c.axis((*axis)[0], c.rank(0)))))
     return failure();
+  if (c.rank(0) == 0 || c.rank(1) > 1 || (c.rank(1) == 1 && !c.dims(1)[0].isConstant(1)))
+    return c.fail("an axis of an input of rank 1 or more is expected");
   return c.set(c.dims(0), c.element(0));
 }
 

@@ -256,7 +256,9 @@ static LogicalResult dft(RuleContext &c) {
   if (onesided && dims.back().isConstant(inverse ? 1 : 2))
     return c.fail(inverse ? "a one-sided inverse needs a complex spectrum" : "a one-sided spectrum needs a real signal");
   dims[rank - 1] = onesided && inverse ? 1 : 2;
-  if (!given) { // Refused by the lowering.
+  if (!given) { // Any dim but the last may be the one that changes.
+    if (c.rank(2) > 1 || (c.rank(2) == 1 && !c.dims(2)[0].isConstant(1)))
+      return c.fail("the axis must be a scalar");
     for (int64_t i = 0; i + 1 < rank; ++i)
       dims[i] = c.analysis.fresh();
     return c.set(dims, c.element(0));

@@ -32,6 +32,17 @@ static std::optional<Contents> entries(RuleContext &c, unsigned i) {
   return symbols;
 }
 
+/// A result whose axes, `operand`, only the run knows: rank `rank` and `each` dims more per axis.
+static LogicalResult unknownDims(RuleContext &c, unsigned operand, int64_t rank, int64_t each) {
+  std::optional<int64_t> count = length(c, operand);
+  if (!count || rank + each * *count < 0 || *count > 64)
+    return c.fail("the number of axes is not known or too big, so the rank cannot be told");
+  Dims dims;
+  for (int64_t i = 0; i < rank + each * *count; ++i)
+    dims.push_back(c.analysis.fresh());
+  return c.set(dims, c.element(0));
+}
+
 static LogicalResult reshape(RuleContext &c) {
   std::optional<Contents> shape = entries(c, 1);
   if (!shape)
@@ -96,7 +107,7 @@ static LogicalResult squeeze(RuleContext &c) {
   if (c.in(1)) {
     std::optional<SmallVector<int64_t>> given = c.constants(1);
     if (!given)
-      return c.fail("axes are not constant: the rank cannot be told");
+      return unknownDims(c, 1, c.rank(0), -1);
     FailureOr<SmallVector<int64_t>> normal = c.axes(*given, c.rank(0));
     if (failed(normal))
       return failure();
@@ -122,7 +133,7 @@ static LogicalResult squeeze(RuleContext &c) {
 static LogicalResult unsqueeze(RuleContext &c) {
   std::optional<SmallVector<int64_t>> given = c.constants(1);
   if (!given)
-    return c.fail("axes are not constant: the rank cannot be told");
+    return unknownDims(c, 1, c.rank(0), 1);
   int64_t rank = c.rank(0) + given->size();
   FailureOr<SmallVector<int64_t>> axes = c.axes(*given, rank);
   if (failed(axes))
@@ -250,7 +261,7 @@ static LogicalResult slice(RuleContext &c) {
   if (c.in(3)) {
     axes = c.constants(3);
     if (!axes)
-      return c.fail("axes are not constant: the shape cannot be told");
+      return unknownDims(c, 3, rank, 0);
   } else {
     axes = llvm::to_vector(llvm::seq<int64_t>(starts->size()));
   }
@@ -310,8 +321,12 @@ static LogicalResult pad(RuleContext &c) {
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(c.rank(0)));
   if (c.in(3)) {
     std::optional<SmallVector<int64_t>> given = c.constants(3);
-    if (!given)
-      return c.fail("axes are not constant: the shape cannot be told");
+    if (!given) {
+      std::optional<int64_t> count = length(c, 3);
+      if (count && pads && (int64_t)pads->size() != 2 * *count)
+        return c.fail("pads needs " + Twine(2 * *count) + " entries");
+      return unknownDims(c, 3, c.rank(0), 0);
+    }
     FailureOr<SmallVector<int64_t>> normal = c.axes(*given, c.rank(0));
     if (failed(normal))
       return failure();

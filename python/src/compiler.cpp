@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Driver/Driver.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "llvm/Support/JSON.h"
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/map.h>
@@ -24,7 +25,8 @@ using namespace lowbit;
 static PyObject *errorType = nullptr;
 
 [[noreturn]] static void raise(int code, const std::string &message) {
-  nb::object error = nb::borrow(errorType)(message);
+  // A damaged model's names may be anything.
+  nb::object error = nb::borrow(errorType)(llvm::json::fixUTF8(message));
   error.attr("code") = code;
   PyErr_SetObject(errorType, error.ptr());
   throw nb::python_error();

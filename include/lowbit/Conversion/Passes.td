@@ -43,8 +43,9 @@ def ConvertONNXToLowbit : Pass<"lowbit-convert-onnx-to-lowbit", "::mlir::ModuleO
   let description = [{
     QuantizeLinear and DequantizeLinear (per tensor, per axis, blocked) become `lowbit.quantize` and `lowbit.dequantize` with
     the model's scales and zero points. A Transpose or Reshape of dequantized constants goes to the integers, so that weights
-    meet their layer as integers (run `lowbit-fold-constants` after it). What the lowbit ops cannot say, such as 8-bit
-    floats, stays as it is.
+    meet their layer as integers (run `lowbit-fold-constants` after it). MatMulInteger and ConvInteger whose sums are cast to
+    f32 become float layers between dequantized operands of scale 1. What the lowbit ops cannot say, such as 8-bit floats,
+    stays as it is.
 
     ```mlir
     %0 = "onnx.DequantizeLinear"(%w, %s, %z) {axis = 0 : si64, block_size = 32 : si64}

@@ -167,6 +167,18 @@ Value Lowering::contract(ArrayRef<Value> inputs, ArrayRef<AffineMap> maps, Affin
 }
 
 Value Lowering::widen(OpBuilder &b, Location loc, Value stored, Type element, Type type) {
+  if (unsigned width = element.getIntOrFloatBitWidth(); width < 8) {
+    // A caller's bytes may hold anything above a narrow element.
+    auto constant = [&](int64_t value) {
+      return arith::ConstantIntOp::create(b, loc, value, 8).getResult();
+    };
+    if (element.isUnsignedInteger()) {
+      stored = arith::AndIOp::create(b, loc, stored, constant((1 << width) - 1));
+    } else {
+      stored = arith::ShLIOp::create(b, loc, stored, constant(8 - width));
+      stored = arith::ShRSIOp::create(b, loc, stored, constant(8 - width));
+    }
+  }
   if (stored.getType() == type)
     return stored;
   if (element.isUnsignedInteger())

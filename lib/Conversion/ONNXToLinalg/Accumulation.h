@@ -20,6 +20,9 @@ void multiplyAdd(OpBuilder &b, Location loc, ValueRange scalars);
 /// `tensor` with its elements rounded to `element`.
 Value narrow(Lowering &l, Value tensor, Type element);
 
+/// Operand `i` less its zero point, operand `zero` (none, one, or one per index of dim `axis`), as i32; exact.
+FailureOr<Value> lessZeroPoint(Lowering &l, unsigned i, unsigned zero, int64_t axis);
+
 } // namespace lowbit::onnx
 
 #endif // LOWBIT_LIB_CONVERSION_ONNXTOLINALG_ACCUMULATION_H

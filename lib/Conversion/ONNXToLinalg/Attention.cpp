@@ -33,18 +33,15 @@ struct Attention {
   explicit Attention(Lowering &l) : l(l) {}
   Lowering &l;
   Type element, wide;  ///< Of Q, and what is computed in.
-  Heads q, k, v;       ///< Q has the dim Group behind Head.
-  SymbolicExpr group;  ///< Query heads per key head.
-  Value keyTensor, valueTensor; ///< With the past in front of them.
-  bool keySequenceFirst;        ///< How both lie in memory.
-  OpFoldResult past;            ///< How many keys come before the first query.
-  SymbolicExpr keys;            ///< Past and present.
+  Heads q, k, v;      ///< Keys and values with the past in front; Q gets the dim Group behind Head.
+  SymbolicExpr group; ///< Query heads per key head.
+  OpFoldResult past;  ///< How many keys come before the first query.
+  Value lengths;      ///< nonpad_kv_seqlen, null where there is none.
 
   LogicalResult run();
   void splitHeads();
-  Value withPast(const Heads &present, unsigned operand, unsigned result);
+  void addPast(Heads &present, unsigned operand, unsigned result);
   Value scores();
-  Value mask(Value raw, Value factor, AttentionMask &mask);
   Value scaleFactor();
   LogicalResult giveWeights(unsigned mode, Value raw, Value factor, Value masked, Value powers, Value sums);
   AffineMap map(ArrayRef<unsigned> loops, unsigned count) {
@@ -64,48 +61,60 @@ void Attention::splitHeads() {
   q = flat ? splitLastDim(l, 0, heads) : fourDims(l, 0);
   k = flat ? splitLastDim(l, 1, kvHeads) : fourDims(l, 1);
   v = flat ? splitLastDim(l, 2, kvHeads) : fourDims(l, 2);
+  addPast(k, 4, 1);
+  addPast(v, 5, 2);
+  if (l.has(6)) {
+    Heads batch{l.in(6), false, l.dims(6)[0], {}, {}, {}};
+    matchBatch(l, batch, q);
+    lengths = batch.tensor;
+  }
+  // Until nothing changes any more: the second may have cut what the first had compared.
+  for (int round = 0; round < 2; ++round) {
+    matchBatch(l, k, v);
+    matchBatch(l, q, k);
+  }
+  matchBatch(l, q, v);
   matchHeads(l, k, v, "the numbers of key and value heads");
-  matchBatchAndSequence(l, k, v);
+  matchSequence(l, k, v);
+  matchSizes(l, q, k);
   std::optional<int64_t> all = q.heads.constant(), shared = k.heads.constant();
-  if (q.heads == k.heads) {
-    group = 1;
-  } else if (all && shared) {
+  group = 1;
+  if (all && shared) {
     group = *all / *shared;
-  } else {
+  } else if (q.heads != k.heads) {
     repeatHeads(l, k, q);
     repeatHeads(l, v, q);
-    group = 1;
   }
-  matchBatch(l, q, k);
-  matchBatch(l, q, v);
-  matchSizes(l, q, k);
   splitGroups(l, q, k.heads, group);
 }
 
-Value Attention::withPast(const Heads &present, unsigned operand, unsigned result) {
+/// Puts the past of operand `operand`, where there is one, in front of the keys or values, and gives result `result`.
+void Attention::addPast(Heads &present, unsigned operand, unsigned result) {
   bool cached = l.has(operand), wanted = l.usesResult(result);
   if (!cached && !wanted)
-    return present.tensor;
-  Value own = present.tensor;
-  if (present.sequenceFirst)
-    own = l.transpose(own, {0, 2, 1, 3});
-  Value all = own;
-  if (cached) {
-    Value before = l.in(operand);
-    const Dims &dims = l.dims(operand);
-    l.equalize(before, 0, dims[0], own, 0, present.batch, "the batch sizes of keys and past");
-    l.equalize(before, 1, dims[1], own, 1, present.heads, "the heads of keys and past");
-    l.equalize(before, 3, dims[3], own, 3, present.size, "the head sizes of keys and past");
-    Sizes sizes = l.sizes(own), offsets(4, l.index(0));
-    OpFoldResult length = l.dim(before, 2);
-    sizes[2] = l.add(length, sizes[2]);
-    all = l.insert(before, l.empty(sizes, cast<RankedTensorType>(own.getType()).getElementType()), offsets);
-    offsets[2] = length;
-    all = l.insert(own, all, offsets);
+    return;
+  if (present.sequenceFirst) {
+    present.tensor = l.transpose(present.tensor, {0, 2, 1, 3});
+    present.sequenceFirst = false;
   }
-  if (wanted)
-    (void)l.replace(result, all);
-  return all;
+  if (cached) {
+    Heads before = fourDims(l, operand);
+    matchBatch(l, before, present);
+    matchHeads(l, before, present, "the heads of keys and past");
+    matchSizes(l, before, present);
+    Sizes sizes = l.sizes(present.tensor), offsets(4, l.index(0));
+    OpFoldResult length = l.dim(before.tensor, 2);
+    sizes[2] = l.add(length, sizes[2]);
+    Value all = l.empty(sizes, cast<RankedTensorType>(present.tensor.getType()).getElementType());
+    all = l.insert(before.tensor, all, offsets);
+    offsets[2] = length;
+    present.tensor = l.insert(present.tensor, all, offsets);
+    present.sequence = l.shapes.add(before.sequence, present.sequence);
+  }
+  if (wanted) {
+    Dims from = {present.batch, present.heads, present.sequence, present.size};
+    (void)l.replace(result, fitResult(l, present.tensor, from, l.sizes(present.tensor), result));
+  }
 }
 
 Value Attention::product(Value left, AffineMap leftMap, Value right, AffineMap rightMap, Sizes sizes,
@@ -128,13 +137,13 @@ Value Attention::scaleFactor() {
 
 /// Q K^T, unscaled: [batch, head, group, query, key].
 Value Attention::scores() {
-  Sizes keySizes = l.sizes(keyTensor), querySizes = l.sizes(q.tensor);
-  if (keySequenceFirst)
+  Sizes keySizes = l.sizes(k.tensor), querySizes = l.sizes(q.tensor);
+  if (k.sequenceFirst)
     std::swap(keySizes[1], keySizes[2]);
   // [batch, head, size, key], read as (batch, head, key, size) or (batch, key, head, size).
-  AffineMap from = keySequenceFirst ? map({0, 3, 1, 2}, 4) : map({0, 1, 3, 2}, 4);
-  Type type = cast<RankedTensorType>(keyTensor.getType()).getElementType();
-  Value transposed = l.parallel(keyTensor, from, {keySizes[0], keySizes[1], keySizes[3], keySizes[2]}, wide,
+  AffineMap from = k.sequenceFirst ? map({0, 3, 1, 2}, 4) : map({0, 1, 3, 2}, 4);
+  Type type = cast<RankedTensorType>(k.tensor.getType()).getElementType();
+  Value transposed = l.parallel(k.tensor, from, {keySizes[0], keySizes[1], keySizes[3], keySizes[2]}, wide,
                                 [&](OpBuilder &b, Location loc, ValueRange s) {
                                   return castScalar(b, loc, s[0], type, wide);
                                 });
@@ -144,14 +153,6 @@ Value Attention::scores() {
                                        : map({Batch, Head, Group, Query, Inner}, 6);
   return product(q.tensor, queryMap, transposed, map({Batch, Head, Inner, Last}, 6), sizes,
                  map({Batch, Head, Group, Query, Last}, 6));
-}
-
-/// The 5-D tensor as 4-D result `result`: heads together, elements rounded to its type.
-static Value toResult(Lowering &l, Value tensor, const Dims &from, const Dims &to, Type element) {
-  Sizes sizes = l.sizes(tensor);
-  Value rounded = narrow(l, tensor, element);
-  Sizes merged = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], sizes[4]};
-  return l.reshape(rounded, from, to, merged);
 }
 
 LogicalResult Attention::giveWeights(unsigned mode, Value raw, Value factor, Value masked, Value powers,
@@ -169,8 +170,9 @@ LogicalResult Attention::giveWeights(unsigned mode, Value raw, Value factor, Val
                        [](OpBuilder &b, Location loc, ValueRange s) -> Value {
                          return arith::DivFOp::create(b, loc, s[0], s[1]);
                        });
-  Dims from = {q.batch, k.heads, group, q.sequence, keys};
-  return l.replace(3, toResult(l, shown, from, {q.batch, q.heads, q.sequence, keys}, element));
+  Sizes sizes = l.sizes(shown), merged = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], sizes[4]};
+  Dims from = {q.batch, k.heads, group, q.sequence, k.sequence};
+  return l.replace(3, fitResult(l, narrow(l, shown, element), from, merged, 3));
 }
 
 LogicalResult Attention::run() {
@@ -187,20 +189,11 @@ LogicalResult Attention::run() {
   bool wantsDouble = precision == 11 || element.isF64() || l.element(2).isF64();
   wide = wantsDouble ? (Type)l.b.getF64Type() : l.b.getF32Type();
 
-  splitHeads();
   past = l.has(4) ? l.dim(l.in(4), 2) : l.index(0);
-  keys = l.has(4) ? l.shapes.add(l.dims(4)[2], k.sequence) : k.sequence;
-  keySequenceFirst = k.sequenceFirst && !l.has(4) && !l.usesResult(1);
-  keyTensor = withPast(k, 4, 1);
-  valueTensor = withPast(v, 5, 2);
-  bool valueSequenceFirst = v.sequenceFirst && !l.has(5) && !l.usesResult(2);
-  if (l.has(4) && l.dims(4)[2] != l.dims(5)[2]) // Pasts of different lengths fail here.
-    l.equalize(keyTensor, 2, keys, valueTensor, valueSequenceFirst ? 1 : 2,
-               l.shapes.add(l.dims(5)[2], v.sequence), "the lengths of keys and values");
-
+  splitHeads();
   Value raw = scores(), factor = scaleFactor();
   Sizes sizes = l.sizes(raw);
-  AttentionMask mask{l, wide, q, k.heads, group, keys, past};
+  AttentionMask mask{l, wide, q, k, group, past, lengths};
   FailureOr<Value> masked = mask.apply(raw, factor, sizes);
   if (failed(masked))
     return failure();
@@ -232,10 +225,10 @@ LogicalResult Attention::run() {
     return failure();
 
   // P V, then the result's own order of dims.
-  OpFoldResult valueSize = l.dim(valueTensor, 3);
+  OpFoldResult valueSize = l.dim(v.tensor, 3);
   Sizes outSizes = {sizes[0], sizes[1], sizes[2], sizes[3], valueSize};
-  AffineMap valueMap = valueSequenceFirst ? map({Batch, Inner, Head, Last}, 6) : map({Batch, Head, Inner, Last}, 6);
-  Value mixed = product(powers, map({Batch, Head, Group, Query, Inner}, 6), valueTensor, valueMap, outSizes,
+  AffineMap valueMap = v.sequenceFirst ? map({Batch, Inner, Head, Last}, 6) : map({Batch, Head, Inner, Last}, 6);
+  Value mixed = product(powers, map({Batch, Head, Group, Query, Inner}, 6), v.tensor, valueMap, outSizes,
                         map({Batch, Head, Group, Query, Last}, 6));
   Dims dims = {q.batch, k.heads, group, q.sequence, v.size};
   AffineMap mixedMap = identity, sumMap = row;
@@ -252,7 +245,7 @@ LogicalResult Attention::run() {
   Sizes merged = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], valueSize};
   if (l.rank(0) == 3)
     merged = {sizes[0], sizes[3], l.mul(l.mul(sizes[1], sizes[2]), valueSize)};
-  return l.replace(l.reshape(y, dims, l.resultDims(), merged));
+  return l.replace(fitResult(l, y, dims, merged, 0));
 }
 
 static LogicalResult attention(Lowering &l) { return Attention(l).run(); }

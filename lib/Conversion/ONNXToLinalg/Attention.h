@@ -18,9 +18,10 @@ Value softcapped(OpBuilder &b, Location loc, Value x, double cap);
 struct AttentionMask {
   Lowering &l;
   Type wide; ///< The scores' element type.
-  const Heads &q;
-  SymbolicExpr kvHeads, group, keys;
+  const Heads &q, &k;
+  SymbolicExpr group;
   OpFoldResult past; ///< How many keys come before the first query.
+  Value lengths;     ///< Valid keys of each batch entry, null where all are.
 
   /// `raw` [batch, kvHeads, group, query, key] times `factor`, masked keys at minus infinity.
   FailureOr<Value> apply(Value raw, Value factor, ArrayRef<OpFoldResult> sizes);

@@ -37,7 +37,7 @@ Value AttentionMask::broadcastMask(ArrayRef<OpFoldResult> sizes, AffineMap &map)
                       });
     type = wide;
   }
-  if (dims.back() != keys) {
+  if (dims.back() != k.sequence) {
     // Keys that the mask does not reach are masked.
     OpFoldResult own = l.dim(mask, rank - 1), room = l.max(l.sub(sizes[4], own), l.index(0));
     l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(own), l.value(sizes[4])),
@@ -47,9 +47,9 @@ Value AttentionMask::broadcastMask(ArrayRef<OpFoldResult> sizes, AffineMap &map)
     mask = l.slice(mask, low, cut);
     high[rank - 1] = room;
     mask = l.pad(mask, low, high, extremum(l, type, false, false)); // false or minus infinity
-    dims.back() = keys;
+    dims.back() = k.sequence;
   }
-  Dims to = {q.batch, q.heads, q.sequence, keys};
+  Dims to = {q.batch, q.heads, q.sequence, k.sequence};
   Sizes toSizes = {sizes[0], l.mul(sizes[1], sizes[2]), sizes[3], sizes[4]};
   AffineMap four = l.broadcastMap(mask, dims, to, toSizes);
   rank = four.getNumResults();
@@ -75,7 +75,7 @@ Value AttentionMask::broadcastMask(ArrayRef<OpFoldResult> sizes, AffineMap &map)
             parts.push_back(own[j]);
             continue;
           }
-          split.append({kvHeads, group});
+          split.append({k.heads, group});
           parts.append({sizes[1], sizes[2]});
         }
         mask = l.reshape(mask, from, split, parts);
@@ -103,19 +103,15 @@ FailureOr<Value> AttentionMask::apply(Value raw, Value factor, ArrayRef<OpFoldRe
     inputs.push_back(mask);
     maps.push_back(maskMap);
   }
-  if (l.has(6)) {
-    Value lengths = l.in(6), batch = raw;
-    l.equalize(lengths, 0, l.dims(6)[0], batch, 0, q.batch, "the lengths of nonpad_kv_seqlen and of the batch");
-    inputs[0] = batch;
+  if (lengths) {
     inputs.push_back(lengths);
     maps.push_back(l.mapOf(5, {l.d(0)}));
   }
   Value low = extremum(l, wide, false, false);
   Value offset = l.value(past), queries = l.value(sizes[3]);
   Value leftSize = l.value(l.index(left)), rightSize = l.value(l.index(right));
-  Sizes outSizes = l.sizes(inputs[0]);
   Type maskType = mask ? cast<RankedTensorType>(mask.getType()).getElementType() : Type();
-  return l.parallel(inputs, maps, outSizes, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+  return l.parallel(inputs, maps, sizes, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
     Value x = softcapped(b, loc, arith::MulFOp::create(b, loc, s[0], factor), softcap);
     if (mask && maskType.isInteger(1)) {
       x = arith::SelectOp::create(b, loc, s[1], x, low);
@@ -124,7 +120,7 @@ FailureOr<Value> AttentionMask::apply(Value raw, Value factor, ArrayRef<OpFoldRe
       Value never = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, bias, low);
       x = arith::SelectOp::create(b, loc, never, low, arith::AddFOp::create(b, loc, x, bias));
     }
-    if (!causal && left < 0 && right < 0 && !l.has(6))
+    if (!causal && left < 0 && right < 0 && !lengths)
       return x;
     Value key = linalg::IndexOp::create(b, loc, 4), query = linalg::IndexOp::create(b, loc, 3);
     Value before = offset, seen;
@@ -132,7 +128,7 @@ FailureOr<Value> AttentionMask::apply(Value raw, Value factor, ArrayRef<OpFoldRe
       Value holds = arith::CmpIOp::create(b, loc, predicate, a, c);
       seen = seen ? arith::AndIOp::create(b, loc, seen, holds).getResult() : holds;
     };
-    if (l.has(6)) {
+    if (lengths) {
       Value length = arith::IndexCastOp::create(b, loc, b.getIndexType(), s.back());
       before = arith::SubIOp::create(b, loc, length, queries);
       require(arith::CmpIPredicate::slt, key, length);

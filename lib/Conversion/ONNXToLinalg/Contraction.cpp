@@ -19,8 +19,8 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 using utils::IteratorType;
 
-static LogicalResult matMul(Lowering &l) {
-  Value a = l.in(0), b = l.in(1);
+/// The product of operands 0 and 1, lowered to `a` and `b`.
+static LogicalResult matMulOf(Lowering &l, Value a, Value b) {
   Dims aDims = l.dims(0), bDims = l.dims(1), result = l.resultDims();
   unsigned aInner = aDims.size() - 1, bInner = bDims.size() < 2 ? 0 : bDims.size() - 2;
   l.equalize(a, aInner, aDims[aInner], b, bInner, bDims[bInner], "the inner sizes");
@@ -92,6 +92,14 @@ static LogicalResult matMul(Lowering &l) {
   return l.replace(narrow(l, product, element));
 }
 
+static LogicalResult matMul(Lowering &l) { return matMulOf(l, l.in(0), l.in(1)); }
+
+/// Zero points are per row of A and per column of B.
+static LogicalResult matMulInteger(Lowering &l) {
+  FailureOr<Value> a = lessZeroPoint(l, 0, 2, l.rank(0) - 2), b = lessZeroPoint(l, 1, 3, l.rank(1) - 1);
+  return failed(a) || failed(b) ? failure() : matMulOf(l, *a, *b);
+}
+
 /// The transposed matrix: at compile time where it is a constant.
 static Value transposed(Lowering &l, unsigned operand) {
   std::optional<ConstantData> data = ConstantData::get(l.op->getOperand(operand));
@@ -160,4 +168,5 @@ static LogicalResult gemm(Lowering &l) {
 void lowbit::onnx::addContractionLowerings(LoweringTable &table) {
   table["Gemm"] = gemm;
   table["MatMul"] = matMul;
+  table["MatMulInteger"] = matMulInteger;
 }

@@ -86,8 +86,8 @@ Value lowbit::onnx::padWindow(Lowering &l, const Window &w, Value input, Value f
 }
 
 /// `sizes` filled with the bias along dim 1, or with 0.
-static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum) {
-  if (!l.has(2))
+static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, bool bias = true) {
+  if (!bias || !l.has(2))
     return l.filled(sizes, l.scalar(sum, 0));
   return l.parallel(l.in(2), l.mapOf(sizes.size(), {l.d(1)}), sizes, sum,
                     [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
@@ -138,8 +138,8 @@ static Value joinGroups(Lowering &l, Value tensor) {
   return tensor::CollapseShapeOp::create(l.b, tensor, runs);
 }
 
-static LogicalResult conv(Lowering &l) {
-  Value input = l.in(0), weight = l.in(1);
+/// The convolution of operands 0 and 1, lowered to `input` and `weight`.
+static LogicalResult convOf(Lowering &l, Value input, Value weight, bool bias) {
   RankedTensorType weightType = l.inType(1);
   int64_t group = l.attr("group", 1), spatial = weightType.getRank() - 2;
   Type element = l.resultType().getElementType(), sum = accumulator(element);
@@ -150,7 +150,7 @@ static LogicalResult conv(Lowering &l) {
   bool grouped = group > 1;
   Sizes outSizes = {l.dim(input, 0), l.dim(weight, 0)};
   outSizes.append(w.output);
-  Value init = initialSums(l, outSizes, sum);
+  Value init = initialSums(l, outSizes, sum, bias);
   if (!grouped)
     l.equalize(input, 1, l.dims(0)[1], weight, 1, l.dims(1)[1], "the numbers of channels");
   input = padWindow(l, w, input, l.scalar(element, 0));
@@ -196,6 +196,14 @@ static LogicalResult conv(Lowering &l) {
   if (grouped)
     result = joinGroups(l, result);
   return l.replace(narrow(l, result, element));
+}
+
+static LogicalResult conv(Lowering &l) { return convOf(l, l.in(0), l.in(1), /*bias=*/true); }
+
+/// Padding stands for the zero point, so zero points go before it.
+static LogicalResult convInteger(Lowering &l) {
+  FailureOr<Value> input = lessZeroPoint(l, 0, 2, 1), weight = lessZeroPoint(l, 1, 3, 0);
+  return failed(input) || failed(weight) ? failure() : convOf(l, *input, *weight, /*bias=*/false);
 }
 
 namespace {
@@ -326,5 +334,6 @@ static LogicalResult convTranspose(Lowering &l) {
 
 void lowbit::onnx::addConvolutionLowerings(LoweringTable &table) {
   table["Conv"] = conv;
+  table["ConvInteger"] = convInteger;
   table["ConvTranspose"] = convTranspose;
 }

@@ -30,22 +30,37 @@ Heads lowbit::onnx::splitLastDim(Lowering &l, unsigned i, int64_t heads) {
 static unsigned headDim(const Heads &x) { return x.sequenceFirst ? 2 : 1; }
 static unsigned sequenceDim(const Heads &x) { return x.sequenceFirst ? 1 : 2; }
 
-void lowbit::onnx::matchBatch(Lowering &l, Heads &x, Heads &y) {
-  l.equalize(x.tensor, 0, x.batch, y.tensor, 0, y.batch, "the batch sizes");
+/// What both dims are after equalize: at the run they may be smaller than each was said to be.
+static void match(Lowering &l, Heads &x, unsigned xDim, SymbolicExpr &xSize, Heads &y, unsigned yDim,
+                  SymbolicExpr &ySize, StringRef what) {
+  if (xSize == ySize)
+    return;
+  l.equalize(x.tensor, xDim, xSize, y.tensor, yDim, ySize, what);
+  xSize = ySize = l.shapes.min(xSize, ySize);
 }
 
-void lowbit::onnx::matchBatchAndSequence(Lowering &l, Heads &x, Heads &y) {
-  matchBatch(l, x, y);
-  l.equalize(x.tensor, sequenceDim(x), x.sequence, y.tensor, sequenceDim(y), y.sequence,
-             "the lengths of keys and values");
+void lowbit::onnx::matchBatch(Lowering &l, Heads &x, Heads &y) {
+  match(l, x, 0, x.batch, y, 0, y.batch, "the batch sizes");
+}
+
+void lowbit::onnx::matchSequence(Lowering &l, Heads &x, Heads &y) {
+  match(l, x, sequenceDim(x), x.sequence, y, sequenceDim(y), y.sequence, "the lengths of keys and values");
 }
 
 void lowbit::onnx::matchHeads(Lowering &l, Heads &x, Heads &y, StringRef what) {
-  l.equalize(x.tensor, headDim(x), x.heads, y.tensor, headDim(y), y.heads, what);
+  match(l, x, headDim(x), x.heads, y, headDim(y), y.heads, what);
 }
 
 void lowbit::onnx::matchSizes(Lowering &l, Heads &x, Heads &y) {
-  l.equalize(x.tensor, 3, x.size, y.tensor, 3, y.size, "the head sizes");
+  match(l, x, 3, x.size, y, 3, y.size, "the head sizes");
+}
+
+Value lowbit::onnx::fitResult(Lowering &l, Value tensor, const Dims &from, Sizes sizes, unsigned result) {
+  const Dims &to = l.resultDims(result);
+  for (auto [size, dim] : llvm::zip(sizes, to))
+    if (std::optional<int64_t> constant = dim.constant())
+      size = l.index(*constant);
+  return l.reshape(tensor, from, to, sizes);
 }
 
 void lowbit::onnx::repeatHeads(Lowering &l, Heads &x, const Heads &like) {

@@ -23,9 +23,10 @@ Heads fourDims(Lowering &l, unsigned i);
 /// Operand `i` [batch, sequence, heads * size], as a view where the sizes are known to fit.
 Heads splitLastDim(Lowering &l, unsigned i, int64_t heads);
 
-// Each asserts at the run what is not known to be equal, and cuts both to the smaller.
+// Each asserts at the run what is not known to be equal, and cuts both to the smaller: whoever reads the tensors
+// afterwards stays inside both.
 void matchBatch(Lowering &l, Heads &x, Heads &y);
-void matchBatchAndSequence(Lowering &l, Heads &x, Heads &y);
+void matchSequence(Lowering &l, Heads &x, Heads &y);
 void matchHeads(Lowering &l, Heads &x, Heads &y, StringRef what);
 void matchSizes(Lowering &l, Heads &x, Heads &y);
 
@@ -33,6 +34,9 @@ void matchSizes(Lowering &l, Heads &x, Heads &y);
 void repeatHeads(Lowering &l, Heads &x, const Heads &like);
 /// Splits the heads of `x` into `kvHeads` times `group`: the tensor gets a fifth dim behind them.
 void splitGroups(Lowering &l, Heads &x, const SymbolicExpr &kvHeads, const SymbolicExpr &group);
+
+/// `tensor` of shape `from` in the shape of result `result`; `sizes` are the result's as far as they are not constant.
+Value fitResult(Lowering &l, Value tensor, const Dims &from, Sizes sizes, unsigned result);
 
 } // namespace lowbit::onnx
 

@@ -26,6 +26,11 @@ static Value token(Lowering &l, Value tensor, Value at) {
   return l.slice(tensor, offsets, sizes);
 }
 
+static void matchTokens(Lowering &l, Heads &x, Heads &y) {
+  matchBatch(l, x, y);
+  matchSequence(l, x, y);
+}
+
 namespace {
 /// The state [batch, head, d, m] is carried from token to token in f32 (or f64).
 struct Recurrence {
@@ -44,15 +49,16 @@ struct Recurrence {
 };
 } // namespace
 
+// The state is updated in place: it is the output of each op that changes it.
 Value Recurrence::decayed(Value state, Value at) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
-  AffineMap identity = l.b.getMultiDimIdentityMap(4);
   AffineMap from = map({l.d(0), zero, l.d(1), decayPerElement ? l.d(2) : zero}, 4);
-  return l.parallel({state, token(l, decay, at)}, {identity, from}, l.sizes(state), wide,
-                    [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-                      Value factor = math::ExpOp::create(b, loc, wider(b, loc, s[1]));
-                      return arith::MulFOp::create(b, loc, s[0], factor);
-                    });
+  return l.generic(token(l, decay, at), state, {from, l.b.getMultiDimIdentityMap(4)},
+                   SmallVector<IteratorType>(4, IteratorType::parallel),
+                   [&](OpBuilder &b, Location loc, ValueRange s) {
+                     Value factor = math::ExpOp::create(b, loc, wider(b, loc, s[0]));
+                     linalg::YieldOp::create(b, loc, arith::MulFOp::create(b, loc, s[1], factor).getResult());
+                   });
 }
 
 /// What is written, [batch, head, m]: the value, or beta times what the state does not say of it yet.
@@ -80,13 +86,14 @@ Value Recurrence::corrected(Value state, Value at, Sizes sizes) {
 
 Value Recurrence::written(Value state, Value at, Value value) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
-  return l.parallel({state, token(l, k.tensor, at), value},
-                    {l.b.getMultiDimIdentityMap(4), map({l.d(0), zero, l.d(1), l.d(2)}, 4),
-                     map({l.d(0), l.d(1), l.d(3)}, 4)},
-                    l.sizes(state), wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-                      Value product = arith::MulFOp::create(b, loc, wider(b, loc, s[1]), s[2]);
-                      return arith::AddFOp::create(b, loc, s[0], product);
-                    });
+  return l.generic({token(l, k.tensor, at), value}, state,
+                   {map({l.d(0), zero, l.d(1), l.d(2)}, 4), map({l.d(0), l.d(1), l.d(3)}, 4),
+                    l.b.getMultiDimIdentityMap(4)},
+                   SmallVector<IteratorType>(4, IteratorType::parallel),
+                   [&](OpBuilder &b, Location loc, ValueRange s) {
+                     Value product = arith::MulFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
+                     linalg::YieldOp::create(b, loc, arith::AddFOp::create(b, loc, s[2], product).getResult());
+                   });
 }
 
 /// [batch, head, group, m], unscaled. Loops: batch, head, group, d, m.
@@ -106,9 +113,11 @@ static LogicalResult linearAttention(Lowering &l) {
   Type element = l.resultType().getElementType(), wide = accumulator(element);
   int64_t heads = l.attr("q_num_heads", 0), kvHeads = l.attr("kv_num_heads", 0);
   Recurrence r{l, wide, splitLastDim(l, 0, heads), splitLastDim(l, 1, kvHeads), splitLastDim(l, 2, kvHeads), {}, {}};
-  matchBatchAndSequence(l, r.q, r.k);
-  matchBatchAndSequence(l, r.k, r.v);
-  matchBatchAndSequence(l, r.q, r.v);
+  for (int round = 0; round < 2; ++round) {
+    matchTokens(l, r.q, r.k);
+    matchTokens(l, r.k, r.v);
+    matchTokens(l, r.q, r.v);
+  }
   matchSizes(l, r.q, r.k);
   SymbolicExpr group(heads / kvHeads);
   splitGroups(l, r.q, r.k.heads, group);
@@ -120,7 +129,7 @@ static LogicalResult linearAttention(Lowering &l) {
       return l.unsupported("a decay whose last dim only the run knows");
     Heads decay = splitLastDim(l, 4, kvHeads);
     r.decayPerElement = *last != kvHeads || size == 1;
-    matchBatchAndSequence(l, decay, r.k);
+    matchTokens(l, decay, r.k);
     r.decay = decay.tensor;
   }
   if (l.has(5)) {
@@ -128,7 +137,7 @@ static LogicalResult linearAttention(Lowering &l) {
     if (!last)
       return l.unsupported("a beta whose last dim only the run knows");
     Heads beta = splitLastDim(l, 5, 1);
-    matchBatchAndSequence(l, beta, r.k);
+    matchTokens(l, beta, r.k);
     r.betaPerHead = *last == kvHeads && kvHeads > 1;
     beta.tensor = l.reshape(beta.tensor, {beta.batch, beta.sequence, beta.heads, beta.size},
                             {beta.batch, beta.sequence, beta.size},
@@ -190,8 +199,8 @@ static LogicalResult linearAttention(Lowering &l) {
       return failure();
   }
   Sizes merged = {sizes[0], length, l.mul(l.mul(sizes[1], groups), sizes[3])};
-  return l.replace(l.reshape(loop.getResult(1), {r.q.batch, r.q.sequence, r.k.heads, group, r.v.size},
-                             l.resultDims(), merged));
+  Dims dims = {r.q.batch, r.q.sequence, r.k.heads, group, r.v.size};
+  return l.replace(fitResult(l, loop.getResult(1), dims, merged, 0));
 }
 
 /// A depthwise convolution over what came before and now; loops: batch, channel, tap, position.

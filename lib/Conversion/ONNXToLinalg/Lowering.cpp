@@ -352,8 +352,10 @@ void Lowering::equalize(Value &x, unsigned xDim, const SymbolicExpr &xSize, Valu
 Value Lowering::slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<OpFoldResult> sizes,
                       ArrayRef<OpFoldResult> strides) {
   // An empty slice may lie behind the last element, where MLIR allows none.
-  if (llvm::any_of(sizes, [](OpFoldResult size) { return getConstantIntValue(size) == 0; }))
-    return empty(sizes, cast<RankedTensorType>(tensor.getType()).getElementType());
+  auto type = cast<RankedTensorType>(tensor.getType());
+  if (llvm::is_contained(type.getShape(), 0) ||
+      llvm::any_of(sizes, [](OpFoldResult size) { return getConstantIntValue(size) == 0; }))
+    return empty(sizes, type.getElementType());
   Sizes ones(sizes.size(), index(1));
   return tensor::ExtractSliceOp::create(b, tensor, offsets, sizes, strides.empty() ? ones : strides);
 }

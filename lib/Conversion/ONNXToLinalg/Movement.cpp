@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -117,16 +117,25 @@ static LogicalResult pad(Lowering &l) {
   if (mode != "constant" && mode != "edge" && mode != "reflect" && mode != "wrap")
     return l.unsupported("mode " + mode);
   int64_t rank = l.rank(0);
-  SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(rank));
-  if (std::optional<SmallVector<int64_t>> given = l.constants(3)) {
-    axes = *given;
-    for (int64_t &axis : axes)
-      axis += axis < 0 ? rank : 0;
+  std::optional<SmallVector<int64_t>> given =
+      l.has(3) ? l.constants(3) : llvm::to_vector(llvm::seq<int64_t>(rank));
+  Sizes low(rank, l.index(0)), high(rank, l.index(0)), front, back;
+  int64_t count = given ? (int64_t)given->size() : l.rank(3) ? *l.dims(3)[0].constant() : 1;
+  for (int64_t i = 0; i < count; ++i) {
+    front.push_back(l.entry(1, i));
+    back.push_back(l.entry(1, count + i));
   }
-  Sizes low(rank, l.index(0)), high(rank, l.index(0));
-  for (auto [i, axis] : llvm::enumerate(axes)) {
-    low[axis] = l.entry(1, i);
-    high[axis] = l.entry(1, axes.size() + i);
+  if (given) {
+    for (auto [i, axis] : llvm::enumerate(*given)) {
+      low[axis < 0 ? axis + rank : axis] = front[i];
+      high[axis < 0 ? axis + rank : axis] = back[i];
+    }
+  } else {
+    RuntimeAxes axes(l, 3, rank);
+    for (int64_t d = 0; d < rank; ++d) {
+      low[d] = axes.pick(d, front, l.index(0));
+      high[d] = axes.pick(d, back, l.index(0));
+    }
   }
   Value input = l.in(0);
   Type element = l.resultType().getElementType();

@@ -231,6 +231,13 @@ void ConvertONNXToLinalg::removeSigns(func::FuncOp function) {
       cast.erase();
     }
   });
+  // Results of lowbit ops that are narrower than a byte leave the function as they were computed.
+  function.walk([](func::ReturnOp op) {
+    for (OpOperand &operand : op->getOpOperands())
+      if (auto cast = operand.get().getDefiningOp<UnrealizedConversionCastOp>())
+        if (cast->getNumOperands() == 1 && cast.getOperand(0).getType() == toSignless(cast.getType(0)))
+          operand.set(cast.getOperand(0));
+  });
   SmallVector<Type> inputs(function.getBody().front().getArgumentTypes());
   SmallVector<Type> outputs;
   for (Type type : function.getResultTypes())

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Reduction.h"
+#include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -150,31 +151,19 @@ struct Reducer {
 /// Axes that only the run knows: all elements one after the other, each into the place that its axes leave it.
 static LogicalResult reduceAtRun(Lowering &l) {
   Reducer reducer{l};
-  Value input = l.in(0), axesOperand = l.in(1);
-  int64_t rank = l.rank(0), many = *l.dims(1)[0].constant();
+  Value input = l.in(0);
+  int64_t rank = l.rank(0);
   bool keep = l.attr("keepdims", 1) == 1;
   Sizes own = l.sizes(input);
-  // Is each dim reduced?
-  SmallVector<Value> reduced(rank, l.scalarInt(l.b.getI1Type(), 0));
-  Value extent = l.value(l.index(rank)), zero = l.value(l.index(0)), one = l.value(l.index(1));
-  for (int64_t i = 0; i < many; ++i) {
-    Value axis = tensor::ExtractOp::create(l.b, axesOperand, ValueRange{l.value(l.index(i))});
-    axis = arith::IndexCastOp::create(l.b, l.b.getIndexType(), axis);
-    Value negative = arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, axis, zero);
-    Value wrapped = arith::AddIOp::create(l.b, axis, extent);
-    axis = arith::SelectOp::create(l.b, negative, wrapped, axis);
-    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::ult, axis, extent), "an axis is out of range");
-    for (int64_t d = 0; d < rank; ++d) {
-      Value here = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, axis, l.value(l.index(d)));
-      reduced[d] = arith::OrIOp::create(l.b, reduced[d], here);
-    }
-  }
+  Value zero = l.value(l.index(0)), one = l.value(l.index(1));
+  RuntimeAxes axes(l, 1, rank);
+  auto reduced = [&](int64_t d) { return axes.named(d); };
   Sizes kept;
   Value count = one;
   for (int64_t d = 0; d < rank; ++d) {
     Value size = l.value(own[d]);
-    kept.push_back(arith::SelectOp::create(l.b, reduced[d], one, size).getResult());
-    count = arith::MulIOp::create(l.b, count, arith::SelectOp::create(l.b, reduced[d], size, one));
+    kept.push_back(arith::SelectOp::create(l.b, reduced(d), one, size).getResult());
+    count = arith::MulIOp::create(l.b, count, arith::SelectOp::create(l.b, reduced(d), size, one));
   }
   SmallVector<Value> lower(rank, zero), step(rank, one), upper;
   for (OpFoldResult size : own)
@@ -183,7 +172,7 @@ static LogicalResult reduceAtRun(Lowering &l) {
     auto visit = [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
       SmallVector<Value> to;
       for (int64_t d = 0; d < rank; ++d)
-        to.push_back(arith::SelectOp::create(b, loc, reduced[d], zero, at[d]));
+        to.push_back(arith::SelectOp::create(b, loc, reduced(d), zero, at[d]));
       Value x = tensor::ExtractOp::create(b, loc, input, at), old = tensor::ExtractOp::create(b, loc, carried[0], to);
       return {tensor::InsertOp::create(b, loc, next(b, loc, old, x, to), carried[0], to).getResult()};
     };
@@ -211,23 +200,11 @@ static LogicalResult reduceAtRun(Lowering &l) {
   });
   if (keep)
     return l.replace(result);
-  // The dims that stay, in order: the i-th is the one with i such dims before it.
   const Dims &to = l.resultDims();
-  Sizes sizes(to.size(), l.index(1));
-  Value before = zero;
-  for (int64_t d = 0; d < rank; ++d) {
-    for (size_t i = 0; i < to.size(); ++i) {
-      Value here = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, before, l.value(l.index(i)));
-      here = arith::AndIOp::create(l.b, here, arith::XOrIOp::create(l.b, reduced[d], l.scalarInt(l.b.getI1Type(), 1)));
-      sizes[i] = arith::SelectOp::create(l.b, here, l.value(own[d]), l.value(sizes[i])).getResult();
-    }
-    Value next = arith::AddIOp::create(l.b, before, one);
-    before = arith::SelectOp::create(l.b, reduced[d], before, next);
-  }
   Dims from;
   for (int64_t d = 0; d < rank; ++d)
     from.push_back(l.shapes.fresh());
-  return l.replace(l.reshape(result, from, to, sizes));
+  return l.replace(l.reshape(result, from, to, axes.without(own, to.size())));
 }
 
 static LogicalResult reduce(Lowering &l) {
@@ -238,6 +215,8 @@ static LogicalResult reduce(Lowering &l) {
   SmallVector<int64_t> axes;
   if (l.has(1)) {
     std::optional<SmallVector<int64_t>> given = l.constants(1);
+    if (!given && l.dims(1)[0].isConstant(0))
+      given.emplace();
     if (!given)
       return reduceAtRun(l);
     for (int64_t axis : *given)

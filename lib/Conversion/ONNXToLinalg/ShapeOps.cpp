@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -59,6 +59,21 @@ static LogicalResult reshape(Lowering &l) {
 static LogicalResult regroup(Lowering &l) {
   const Dims &to = l.resultDims();
   Sizes sizes;
+  if (l.has(1) && !l.constants(1)) {
+    Sizes own = l.sizes(l.in(0));
+    if (l.name() == "Unsqueeze") {
+      sizes = RuntimeAxes(l, 1, to.size()).with(own);
+    } else {
+      RuntimeAxes axes(l, 1, own.size());
+      for (size_t d = 0; d < own.size(); ++d) {
+        Value other = arith::CmpIOp::create(l.b, arith::CmpIPredicate::ne, l.value(own[d]), l.value(l.index(1)));
+        Value wrong = arith::AndIOp::create(l.b, axes.named(d), other);
+        l.check(arith::XOrIOp::create(l.b, wrong, l.scalarInt(l.b.getI1Type(), 1)), "a squeezed dim is not 1");
+      }
+      sizes = axes.without(own, to.size());
+    }
+    return l.replace(l.reshape(l.in(0), l.dims(0), to, sizes));
+  }
   int64_t axis = l.axis("axis", 1, l.rank(0));
   for (auto [i, dim] : llvm::enumerate(to)) {
     OpFoldResult size = l.known(dim);

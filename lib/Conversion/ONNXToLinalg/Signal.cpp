@@ -9,7 +9,7 @@
 // exact for any length, and n times slower than a fast transform.
 //
 //===----------------------------------------------------------------------===//
-#include "Accumulation.h"
+#include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -29,7 +29,7 @@ using Sample = llvm::function_ref<Complex(OpBuilder &, Location, ValueRange at, 
 
 struct Transform {
   Lowering &l;
-  Type wide;
+  Type wide; ///< f64: what should cancel cancels.
   OpFoldResult length; ///< Of the signal, zeros included.
   bool inverse;
 
@@ -48,9 +48,10 @@ struct Transform {
     return arith::SIToFPOp::create(b, loc, b.getF64Type(), wideIndex);
   }
 
-  /// The result of `sizes`, whose dim `frequency` is transformed and whose last dim is the real and, where it has size
-  /// 2, the imaginary part.
-  Value apply(ArrayRef<OpFoldResult> sizes, unsigned frequency, Sample sample, Type element) {
+  /// The result of `sizes`, one of whose dims is transformed (`frequency` says where in it a position lies) and whose
+  /// last dim is the real and, where it has size 2, the imaginary part.
+  Value apply(ArrayRef<OpFoldResult> sizes,
+              llvm::function_ref<Value(OpBuilder &, Location, ValueRange)> frequency, Sample sample, Type element) {
     unsigned rank = sizes.size();
     Value cosines = table(true), sines = table(false), extent = l.value(length);
     SmallVector<AffineExpr> outer;
@@ -66,7 +67,7 @@ struct Transform {
       for (unsigned i = 0; i < rank; ++i)
         at.push_back(linalg::IndexOp::create(b, loc, i));
       Value index = linalg::IndexOp::create(b, loc, rank);
-      Value step = arith::RemUIOp::create(b, loc, arith::MulIOp::create(b, loc, at[frequency], index), extent);
+      Value step = arith::RemUIOp::create(b, loc, arith::MulIOp::create(b, loc, frequency(b, loc, at), index), extent);
       Value c = tensor::ExtractOp::create(b, loc, cosines, step), s = tensor::ExtractOp::create(b, loc, sines, step);
       if (!inverse)
         s = arith::NegFOp::create(b, loc, s);
@@ -107,28 +108,52 @@ static Value readIf(OpBuilder &b, Location loc, Value inside, Value tensor, Valu
 }
 
 static LogicalResult dft(Lowering &l) {
-  int64_t rank = l.rank(0);
+  int64_t rank = l.rank(0), axis = -1;
   std::optional<SmallVector<int64_t>> given = l.has(2) ? l.constants(2) : SmallVector<int64_t>{-2};
-  if (!given)
-    return l.unsupported("an axis that only the run knows");
-  int64_t axis = given->front() < 0 ? given->front() + rank : given->front();
+  std::optional<RuntimeAxes> unknown;
+  if (given)
+    axis = given->front() < 0 ? given->front() + rank : given->front();
+  else
+    unknown.emplace(l, 2, rank);
+  if (unknown)
+    l.check(arith::XOrIOp::create(l.b, unknown->named(rank - 1), l.scalarInt(l.b.getI1Type(), 1)),
+            "the axis is that of the real and imaginary parts");
   bool inverse = l.attr("inverse", 0), half = inverse && l.attr("onesided", 0);
   Value input = l.in(0);
   Type element = l.resultType().getElementType();
   Sizes own = l.sizes(input), sizes = own;
+  OpFoldResult samples = own[0];
+  for (int64_t d = 0; d < rank - 1; ++d)
+    if (unknown)
+      samples = unknown->pick(d, Sizes{own[d]}, samples);
+    else if (d == axis)
+      samples = own[d];
   // A one-sided inverse has half a spectrum, of which the other half is the mirror image, and a real result.
-  OpFoldResult length = own[axis];
+  OpFoldResult length = samples;
   if (half)
     length = l.mul(l.sub(length, l.index(1)), l.index(2));
   if (l.has(1))
     length = l.max(l.entry(1, 0), l.index(1));
   bool cut = !inverse && l.attr("onesided", 0);
-  sizes[axis] = cut ? l.add(l.div(length, l.index(2)), l.index(1)) : length;
+  OpFoldResult frequencies = cut ? l.add(l.div(length, l.index(2)), l.index(1)) : length;
+  for (int64_t d = 0; d < rank - 1; ++d)
+    if (unknown)
+      sizes[d] = unknown->pick(d, Sizes{frequencies}, own[d]);
+    else if (d == axis)
+      sizes[d] = frequencies;
   sizes[rank - 1] = l.index(half ? 1 : 2);
   bool isComplex = l.dims(0)[rank - 1].isConstant(2);
-  Value extent = l.value(own[axis]), whole = l.value(length);
-  Transform transform{l, accumulator(element), length, inverse};
+  Value extent = l.value(samples), whole = l.value(length);
+  Transform transform{l, l.b.getF64Type(), length, inverse};
   Type wide = transform.wide;
+  auto frequency = [&](OpBuilder &b, Location loc, ValueRange at) -> Value {
+    if (!unknown)
+      return at[axis];
+    Value chosen = at[0];
+    for (int64_t d = 1; d < rank - 1; ++d)
+      chosen = arith::SelectOp::create(b, loc, unknown->named(d), at[d], chosen);
+    return chosen;
+  };
   auto sample = [&](OpBuilder &b, Location loc, ValueRange at, Value index) -> Complex {
     Value mirrored, from = index;
     if (half) {
@@ -138,7 +163,11 @@ static LogicalResult dft(Lowering &l) {
     }
     Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, from, extent);
     SmallVector<Value> place(at);
-    place[axis] = from;
+    for (int64_t d = 0; d < rank - 1; ++d)
+      if (unknown)
+        place[d] = arith::SelectOp::create(b, loc, unknown->named(d), from, at[d]);
+      else if (d == axis)
+        place[d] = from;
     place[rank - 1] = arith::ConstantIndexOp::create(b, loc, 0);
     Complex x{readIf(b, loc, inside, input, place, wide), {}};
     if (isComplex) {
@@ -149,7 +178,7 @@ static LogicalResult dft(Lowering &l) {
     }
     return x;
   };
-  return l.replace(transform.apply(sizes, axis, sample, element));
+  return l.replace(transform.apply(sizes, frequency, sample, element));
 }
 
 static LogicalResult stft(Lowering &l) {
@@ -161,7 +190,7 @@ static LogicalResult stft(Lowering &l) {
   length = l.max(l.min(length, own[1]), l.index(1));
   if (window && l.has(3))
     length = l.min(length, l.dim(window, 0));
-  Transform transform{l, accumulator(element), length, /*inverse=*/false};
+  Transform transform{l, l.b.getF64Type(), length, /*inverse=*/false};
   Type wide = transform.wide;
   bool onesided = l.attr("onesided", 1);
   OpFoldResult frames = l.add(l.div(l.sub(own[1], length), step), l.index(1));
@@ -183,7 +212,8 @@ static LogicalResult stft(Lowering &l) {
     };
     return {part(0), isComplex ? part(1) : Value()};
   };
-  return l.replace(transform.apply(sizes, 2, sample, element));
+  auto frequency = [](OpBuilder &, Location, ValueRange at) { return at[2]; };
+  return l.replace(transform.apply(sizes, frequency, sample, element));
 }
 
 void lowbit::onnx::addSignalLowerings(LoweringTable &table) {

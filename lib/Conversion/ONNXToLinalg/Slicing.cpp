@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "Lowering.h"
+#include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -32,6 +32,60 @@ static OpFoldResult clampBound(Lowering &l, OpFoldResult bound, OpFoldResult siz
   return l.min(l.max(at, low), high);
 }
 
+/// Axes or steps that only the run knows: each element is read where it comes from.
+static LogicalResult sliceAtRun(Lowering &l) {
+  Value input = l.in(0);
+  int64_t rank = l.rank(0), count = *l.dims(1)[0].constant();
+  Sizes own = l.sizes(input), starts, ends, steps, sizes;
+  for (int64_t i = 0; i < count; ++i) {
+    starts.push_back(l.entry(1, i));
+    ends.push_back(l.entry(2, i));
+    steps.push_back(l.has(4) ? l.entry(4, i) : l.index(1));
+  }
+  std::optional<SmallVector<int64_t>> known = l.has(3) ? l.constants(3) : llvm::to_vector(llvm::seq<int64_t>(count));
+  std::optional<RuntimeAxes> unknown;
+  if (!known)
+    unknown.emplace(l, 3, rank);
+  auto pick = [&](int64_t d, const Sizes &values, OpFoldResult otherwise) {
+    if (unknown)
+      return unknown->pick(d, values, otherwise);
+    for (auto [axis, value] : llvm::zip(*known, values))
+      if ((axis < 0 ? axis + rank : axis) == d)
+        return value;
+    return otherwise;
+  };
+  OpFoldResult zero = l.index(0), one = l.index(1), minus = l.index(-1), far = l.index(INT64_C(1) << 60);
+  SmallVector<Value> first, move;
+  for (int64_t d = 0; d < rank; ++d) {
+    OpFoldResult size = own[d], start = pick(d, starts, zero), end = pick(d, ends, far);
+    Value step = l.value(l.min(l.max(pick(d, steps, one), l.index(-(INT64_C(1) << 60))), far));
+    auto choose = [&](Value condition, OpFoldResult x, OpFoldResult y) -> OpFoldResult {
+      return arith::SelectOp::create(l.b, condition, l.value(x), l.value(y)).getResult();
+    };
+    Value some = arith::CmpIOp::create(l.b, arith::CmpIPredicate::ne, step, l.value(zero));
+    l.check(some, "a step is 0");
+    step = l.value(choose(some, step, one));
+    Value back = arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, step, l.value(zero));
+    OpFoldResult last = l.sub(size, one);
+    OpFoldResult low = choose(back, minus, zero), high = choose(back, last, size);
+    OpFoldResult from = clampBound(l, start, size, low, high), to = clampBound(l, end, size, low, high);
+    OpFoldResult room = l.max(choose(back, l.sub(from, to), l.sub(to, from)), zero);
+    OpFoldResult length = choose(back, l.sub(zero, step), step);
+    sizes.push_back(l.div(l.add(room, l.sub(length, one)), length));
+    first.push_back(l.value(from));
+    move.push_back(step);
+  }
+  return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
+                              [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+    SmallVector<Value> at;
+    for (int64_t d = 0; d < rank; ++d) {
+      Value position = arith::MulIOp::create(b, loc, linalg::IndexOp::create(b, loc, d), move[d]);
+      at.push_back(arith::AddIOp::create(b, loc, position, first[d]));
+    }
+    return tensor::ExtractOp::create(b, loc, input, at);
+  }));
+}
+
 static LogicalResult slice(Lowering &l) {
   Value input = l.in(0);
   int64_t rank = l.rank(0);
@@ -39,8 +93,8 @@ static LogicalResult slice(Lowering &l) {
   SmallVector<bool> backwards(rank, false);
   std::optional<int64_t> count = l.dims(1)[0].constant();
   std::optional<SmallVector<int64_t>> axes = l.constants(3), steps = l.constants(4);
-  if (l.has(4) && !steps)
-    return l.unsupported("steps that only the run knows");
+  if ((l.has(4) && !steps) || (l.has(3) && !axes))
+    return sliceAtRun(l);
   bool anyBackwards = false;
   for (int64_t i = 0; i < *count; ++i) {
     int64_t axis = axes ? (*axes)[i] : i, step = steps ? (*steps)[i] : 1;

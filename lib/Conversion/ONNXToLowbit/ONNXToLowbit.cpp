@@ -58,8 +58,11 @@ static Value toScalar(OpBuilder &b, Value value) {
   auto scalar = RankedTensorType::get({}, type.getElementType());
   if (std::optional<ConstantData> data = ConstantData::get(value))
     return constantLike(b, value, scalar, data->bytes());
-  return tensor::CollapseShapeOp::create(b, value.getLoc(), scalar, value,
-                                         ArrayRef<ReassociationIndices>{});
+  Value shape = onnx::ONNXConstantOp::create(
+      b, value.getLoc(),
+      DenseElementsAttr::get(RankedTensorType::get({0}, b.getI64Type()), ArrayRef<int64_t>()));
+  OperationState state(value.getLoc(), "onnx.Reshape", {value, shape}, scalar, {});
+  return b.create(state)->getResult(0);
 }
 
 /// A constant f16 or bf16 scale as f32, a f32 one as it is; null for others.
@@ -165,6 +168,24 @@ static bool convertDequantize(Operation *op) {
   return true;
 }
 
+/// A matrix of flattened filters becomes filters: the form that the pivot knows for groups within a
+/// filter.
+static bool splitRows(Operation *op, DequantizeOp dequantize, RankedTensorType type) {
+  RankedTensorType matrix = tensorOf(dequantize.getOutput());
+  if (!matrix || matrix.getRank() != 2 || type.getRank() < 3 || !type.hasStaticShape() ||
+      type.getDimSize(0) != matrix.getDimSize(0))
+    return false;
+  SmallVector<ReassociationIndices> reassociation(2);
+  reassociation[0] = {0};
+  reassociation[1] = llvm::to_vector(llvm::seq<int64_t>(1, type.getRank()));
+  OpBuilder b(op);
+  op->getResult(0).replaceAllUsesWith(
+      tensor::ExpandShapeOp::create(b, op->getLoc(), type, dequantize.getOutput(), reassociation)
+          .getResult());
+  op->erase();
+  return true;
+}
+
 /// Moves an op that only moves data from behind a constant's dequantize to before it, where
 /// lowbit-fold-constants evaluates it: weights then meet their layer as integers.
 static bool moveBeforeDequantize(Operation *op) {
@@ -178,8 +199,10 @@ static bool moveBeforeDequantize(Operation *op) {
   if (!dequantize || !type || !ConstantData::get(dequantize.getInput()))
     return false;
   IntegerAttr axis = dequantize.getAxisAttr();
+  if (axis && !transposes)
+    return splitRows(op, dequantize, type);
   if (axis) {
-    if (!transposes || dequantize.getGroup())
+    if (dequantize.getGroup())
       return false;
     SmallVector<int64_t> perm = onnx::getInts(op, "perm");
     if (perm.empty())
@@ -201,10 +224,100 @@ static bool moveBeforeDequantize(Operation *op) {
   return true;
 }
 
+//===----------------------------------------------------------------------===//
+// Integer products
+//===----------------------------------------------------------------------===//
+
+/// Whether constant 8-bit weights less their zero points, one or one per index of `axis`, are i8.
+static bool fitsSigned(Value weights, Value zero, int64_t axis) {
+  std::optional<ConstantData> q = ConstantData::get(weights),
+                              z = zero ? ConstantData::get(zero) : std::nullopt;
+  if (!q || (zero && !z) || !q->getType().getElementType().isInteger(8))
+    return false;
+  bool isUnsigned = q->getType().getElementType().isUnsignedInteger();
+  std::vector<int64_t> zeros = z ? z->toInts() : std::vector<int64_t>{0};
+  int64_t inner = 1, channels = zeros.size();
+  for (int64_t extent : q->getType().getShape().drop_front(axis + 1))
+    inner *= extent;
+  if (channels != 1 && channels != q->getType().getDimSize(axis))
+    return false;
+  ArrayRef<char> bytes = q->bytes();
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    int value = isUnsigned ? int(uint8_t(bytes[i])) : int(int8_t(bytes[i]));
+    int64_t difference = value - zeros[channels == 1 ? 0 : i / inner % channels];
+    if (difference < -128 || difference > 127)
+      return false;
+  }
+  return true;
+}
+
+/// `q` dequantized with scales of 1; `zero` may be absent, one number, or one per index of `axis`.
+static Value withScaleOne(OpBuilder &b, Value q, Value zero, int64_t axis) {
+  RankedTensorType type = tensorOf(q);
+  Location loc = q.getLoc();
+  Type element = type.getElementType();
+  bool perAxis = zero && tensorOf(zero).getNumElements() != 1;
+  SmallVector<int64_t> shape;
+  if (perAxis)
+    shape.push_back(tensorOf(zero).getNumElements());
+  if (!zero)
+    zero = onnx::ONNXConstantOp::create(
+        b, loc, makeConstant(RankedTensorType::get({}, element), std::vector<char>{0}));
+  else if (!perAxis)
+    zero = toScalar(b, zero);
+  std::vector<float> ones(perAxis ? shape[0] : 1, 1.0f);
+  Value scale = onnx::ONNXConstantOp::create(
+      b, loc, makeConstant(RankedTensorType::get(shape, b.getF32Type()), ones));
+  return DequantizeOp::create(b, loc, type.clone(b.getF32Type()), q, scale, zero,
+                              perAxis ? b.getI64IntegerAttr(axis) : IntegerAttr(), 0);
+}
+
+/// MatMulInteger and ConvInteger whose sums are all cast to f32 are layers with scales of 1:
+/// lowbit-fuse-qdq makes integer ones of them, and f32(acc) · 1 is the cast. Others keep their i32
+/// result.
+static bool convertIntegerProduct(Operation *op) {
+  bool isConv = onnx::getOperator(op) == "ConvInteger";
+  Value x = op->getOperand(0), w = op->getOperand(1), xZero = onnx::getOperand(op, 2),
+        wZero = onnx::getOperand(op, 3), result = op->getResult(0);
+  RankedTensorType xType = tensorOf(x), wType = tensorOf(w), type = tensorOf(result);
+  if (!xType || !wType || !type || result.use_empty() || !xType.getElementType().isInteger(8) ||
+      (!isConv && wType.getRank() != 2) || (isConv && wType.getRank() < 3))
+    return false;
+  for (Operation *user : result.getUsers())
+    if (onnx::getOperator(user) != "Cast" ||
+        !cast<ShapedType>(user->getResult(0).getType()).getElementType().isF32())
+      return false;
+  if (xZero && (!tensorOf(xZero) || !tensorOf(xZero).hasStaticShape() ||
+                tensorOf(xZero).getNumElements() != 1))
+    return false;
+  int64_t axis = isConv ? 0 : 1;
+  if (!fitsSigned(w, wZero, axis))
+    return false;
+  OpBuilder b(op);
+  OperationState state(op->getLoc(), isConv ? "onnx.Conv" : "onnx.MatMul");
+  state.addOperands({withScaleOne(b, x, xZero, 0), withScaleOne(b, w, wZero, axis)});
+  if (isConv)
+    state.addOperands(onnx::ONNXNoValueOp::create(b, op->getLoc()).getResult());
+  for (NamedAttribute attr : op->getAttrDictionary())
+    state.attributes.append(attr);
+  state.addTypes(type.clone(b.getF32Type()));
+  Operation *layer = b.create(state);
+  for (Operation *user : llvm::make_early_inc_range(result.getUsers())) {
+    user->getResult(0).replaceAllUsesWith(layer->getResult(0));
+    user->erase();
+  }
+  op->erase();
+  return true;
+}
+
 void ConvertONNXToLowbit::runOnOperation() {
-  SmallVector<Operation *> ops;
+  SmallVector<Operation *> ops, products;
   getOperation()->walk([&](Operation *op) {
-    if (!onnx::getOperator(op).empty())
+    StringRef name = onnx::getOperator(op);
+    if (name == "MatMulInteger" || name == "ConvInteger")
+      products.push_back(op);
+    else if (name == "QuantizeLinear" || name == "DequantizeLinear" ||
+             (op->getNumOperands() && op->getNumResults() == 1 && !name.empty()))
       ops.push_back(op);
   });
   for (Operation *op : ops) {
@@ -215,4 +328,8 @@ void ConvertONNXToLowbit::runOnOperation() {
     else
       moveBeforeDequantize(op);
   }
+  // Last: these erase casts.
+  for (Operation *op : products)
+    if (convertIntegerProduct(op))
+      ++numConverted;
 }

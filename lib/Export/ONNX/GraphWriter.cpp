@@ -309,8 +309,10 @@ LogicalResult GraphWriter::writeDequantize(DequantizeOp op) {
     auto given = source->getAttrOfType<StringAttr>("onnx_name");
     Operation *user = op->use_empty() ? nullptr : *op->user_begin();
     std::string layer = user ? getString(user, "onnx_node_name", "").str() : "";
-    base = given ? given.str() : layer.empty() ? "weight" : layer + "_bias";
     Type element = cast<ShapedType>(op.getInput().getType()).getElementType();
+    base = given            ? given.str()
+           : layer.empty() ? "weight"
+                           : layer + (element.isInteger(32) ? "_bias" : "_weight");
     if (element.isInteger(32) && !runtime.integerBias) {
       // As the float numbers that it stands for.
       ArrayRef<int64_t> shape = data->getType().getShape();

@@ -110,7 +110,7 @@ LogicalResult lowbit::onnx::checkRuntime(ModuleOp module, const Runtime &runtime
       },
       "; ");
   if (runtime.symmetricOnly)
-    diag.attachNote() << "it takes symmetric signed integers: weights i8 or i4, activations i8 (as "
-                         "in int8:activations=i8)";
+    diag.attachNote() << "it takes symmetric signed integers: weights {type: i8} or {type: i4}, activations {type: i8, "
+           "symmetric: true}";
   return failure();
 }

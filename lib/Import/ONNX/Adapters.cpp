@@ -199,6 +199,20 @@ static void upsampleScales(Upgrade &u) {
   u.setInput(1, u.builder.create(state)->getResult(0));
 }
 
+static constexpr char scatterElements[] = "ScatterElements";
+static constexpr char randomNumbers[] = "random numbers are not supported";
+
+/// Another name for the same.
+template <const char *name>
+static void renameTo(Upgrade &u) {
+  u.node.opType = name;
+}
+
+template <const char *why>
+static void refuse(Upgrade &u) {
+  u.node.unsupported = why;
+}
+
 /// Before 16 the corners of a region were not shifted by half a pixel, and there was no choice.
 static void roiAlignCorners(Upgrade &u) {
   u.node.attrs.set("coordinate_transformation_mode", u.builder.getStringAttr("output_half_pixel"));
@@ -253,8 +267,15 @@ static const Row rows[] = {
     {"BatchNormalization", 9, batchNormSpatial},
     {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
+    {"Scatter", always, renameTo<scatterElements>},
     {"RoiAlign", 16, roiAlignCorners},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},
+    {"Bernoulli", always, refuse<randomNumbers>},
+    {"Multinomial", always, refuse<randomNumbers>},
+    {"RandomNormal", always, refuse<randomNumbers>},
+    {"RandomNormalLike", always, refuse<randomNumbers>},
+    {"RandomUniform", always, refuse<randomNumbers>},
+    {"RandomUniformLike", always, refuse<randomNumbers>},
 };
 
 void lowbit::onnx::upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results) {

@@ -218,6 +218,7 @@ static const ContribTable &contribTable() {
     addContribAttention(all);
     addContribElementwise(all);
     addContribGroupQuery(all);
+    addContribQuantized(all);
     addContribWeights(all);
     return all;
   }();

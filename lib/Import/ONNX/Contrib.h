@@ -97,6 +97,7 @@ using ContribTable = llvm::StringMap<ContribFunction>;
 void addContribAttention(ContribTable &table);
 void addContribElementwise(ContribTable &table);
 void addContribGroupQuery(ContribTable &table);
+void addContribQuantized(ContribTable &table);
 void addContribWeights(ContribTable &table);
 
 } // namespace lowbit::onnx

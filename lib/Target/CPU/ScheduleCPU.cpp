@@ -58,7 +58,13 @@ struct IntegerParameters {
   std::vector<int8_t> weights; // Row-major, as in the op.
   std::vector<int32_t> bias;   // Per channel, the input's zero point folded in.
   std::vector<float> multiplier;
-  int32_t inputZero = 0;  // Of the unsigned input.
+  int32_t inputZero = 0; // Of the unsigned input.
+  // Zero point and scale of the input where the run gives them: bias and multiplier are then
+  // computed from what follows.
+  Value runZero, runScale;
+  std::vector<int32_t> columnSums;
+  std::vector<float> weightScales; // One per channel.
+  std::optional<float> outputScale;
   bool flipInput = false; // The input is signed: the kernel reads it + 128.
   Type outputElement;     // i8 or f32.
   int64_t outputZero = 0, outputMin = 0, outputMax = 0;
@@ -83,6 +89,12 @@ private:
     auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
     return constant(b, loc, makeConstant(type, values, name));
   }
+  /// The kernel's operands of one bias and one multiplier per channel, for `n` channels in blocks
+  /// of `vectors` vectors: constants, or computed where the input's parameters come from the run.
+  Value biasOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
+                    int64_t vectors);
+  Value multiplierOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
+                          int64_t vectors);
   LogicalResult leave(Operation *op, const Twine &why) {
     op->emitRemark() << "no CPU kernel: " << why << "; runs as its decomposition";
     op->setAttr("lowbit.fallback", StringAttr::get(&getContext(), why));
@@ -139,7 +151,7 @@ static Value transpose(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t
 }
 
 static Value pad(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> low,
-                 ArrayRef<int64_t> high, int8_t fill) {
+                 ArrayRef<int64_t> high, Value filler) {
   if (llvm::all_of(low, [](int64_t p) { return p == 0; }) &&
       llvm::all_of(high, [](int64_t p) { return p == 0; }))
     return value;
@@ -148,7 +160,6 @@ static Value pad(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> low,
     lows.push_back(b.getIndexAttr(p));
   for (int64_t p : high)
     highs.push_back(b.getIndexAttr(p));
-  Value filler = arith::ConstantIntOp::create(b, loc, fill, 8);
   return tensor::PadOp::create(b, loc, Type(), value, lows, highs, filler).getResult();
 }
 
@@ -166,10 +177,14 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
     return data;
   };
   auto weights = read(op.getWeight(), "the weight"), scale = read(op.getWeightScale(), "its scale");
-  auto inputScale = read(op.getInputScale(), "the input scale");
-  auto inputZero = read(op.getInputZero(), "the input zero point");
-  if (!weights || !scale || !inputScale || !inputZero)
+  if (!weights || !scale)
     return failure();
+  auto inputScale = ConstantData::get(op.getInputScale()),
+       inputZero = ConstantData::get(op.getInputZero());
+  if (!inputScale)
+    result.runScale = op.getInputScale();
+  if (!inputZero)
+    result.runZero = op.getInputZero();
   if (!weights->getType().getElementType().isSignlessInteger(8)) {
     why = "weights are not i8";
     return failure();
@@ -180,14 +195,15 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
     return failure();
   }
   result.flipInput = !input.isUnsignedInteger();
-  result.inputZero = inputZero->toInts()[0] + (result.flipInput ? 128 : 0);
+  if (inputZero)
+    result.inputZero = inputZero->toInts()[0] + (result.flipInput ? 128 : 0);
   result.weights.assign(weights->template as<int8_t>().begin(),
                         weights->template as<int8_t>().end());
 
   int64_t channels = weights->getType().getDimSize(0), k = result.weights.size() / channels;
   std::vector<float> scales = scale->toFloats();
-  float xs = inputScale->toFloats()[0];
-  std::optional<float> outputScale;
+  float xs = inputScale ? inputScale->toFloats()[0] : 1.0f;
+  std::optional<float> &outputScale = result.outputScale;
   result.outputElement = Float32Type::get(&getContext());
   if (op.getOutputScale()) {
     auto os = read(op.getOutputScale(), "the output scale");
@@ -220,11 +236,75 @@ FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why)
     // Σ (x − z) w = Σ x w − z Σ w, modulo 2³² as the accumulator.
     result.bias.push_back(static_cast<int32_t>(static_cast<uint32_t>(bias[c]) -
                                                static_cast<uint32_t>(result.inputZero * sum)));
+    result.columnSums.push_back(static_cast<int32_t>(sum));
     float ws = scales[scales.size() == 1 ? 0 : c];
+    result.weightScales.push_back(ws);
     result.multiplier.push_back(outputScale ? requantMultiplier(xs, ws, *outputScale)
                                             : static_cast<float>(double(xs) * ws));
   }
   return result;
+}
+
+/// The zero point of the unsigned input, given by the run, as i32.
+static Value runZeroPoint(OpBuilder &b, Location loc, const IntegerParameters &p) {
+  Type i32 = b.getI32Type();
+  Value zero = tensor::ExtractOp::create(b, loc, castElement(b, loc, p.runZero, b.getI8Type()),
+                                         ValueRange());
+  if (!p.flipInput)
+    return arith::ExtUIOp::create(b, loc, i32, zero);
+  zero = arith::ExtSIOp::create(b, loc, i32, zero);
+  return arith::AddIOp::create(b, loc, zero, arith::ConstantIntOp::create(b, loc, 128, 32));
+}
+
+/// A vector computed element by element from vectors of its size.
+static Value mapVectors(OpBuilder &b, Location loc, ValueRange inputs, Type element,
+                        llvm::function_ref<Value(OpBuilder &, ValueRange)> body) {
+  auto type = cast<RankedTensorType>(inputs[0].getType());
+  Value init = tensor::EmptyOp::create(b, loc, type.getShape(), element);
+  SmallVector<AffineMap> maps(inputs.size() + 1, b.getMultiDimIdentityMap(1));
+  return linalg::GenericOp::create(b, loc, init.getType(), inputs, init, maps,
+                                   utils::IteratorType::parallel,
+                                   [&](OpBuilder &nested, Location l, ValueRange args) {
+                                     linalg::YieldOp::create(nested, l, body(nested, args));
+                                   })
+      .getResult(0);
+}
+
+Value ScheduleCPU::biasOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
+                               int64_t vectors) {
+  Type i32 = b.getI32Type();
+  Value bias =
+      vectorConstant(b, loc, cpu::packParameters<int32_t>(p.bias, n, 1, vectors, 0), i32, "b");
+  if (!p.runZero)
+    return bias;
+  Value sums = vectorConstant(b, loc, cpu::packParameters<int32_t>(p.columnSums, n, 1, vectors, 0),
+                              i32, "sums");
+  Value zero = runZeroPoint(b, loc, p);
+  return mapVectors(b, loc, {bias, sums}, i32, [&](OpBuilder &nested, ValueRange v) -> Value {
+    Value product = arith::MulIOp::create(nested, loc, v[1], zero);
+    return arith::SubIOp::create(nested, loc, v[0], product);
+  });
+}
+
+Value ScheduleCPU::multiplierOperand(OpBuilder &b, Location loc, const IntegerParameters &p,
+                                     int64_t n, int64_t vectors) {
+  Type f32 = b.getF32Type(), f64 = b.getF64Type();
+  if (!p.runScale)
+    return vectorConstant(b, loc, cpu::packParameters<float>(p.multiplier, n, 1, vectors, 0), f32,
+                          "m");
+  Value scales = vectorConstant(
+      b, loc, cpu::packParameters<float>(p.weightScales, n, 1, vectors, 0), f32, "s");
+  Value scale = tensor::ExtractOp::create(b, loc, p.runScale, ValueRange());
+  Value wide = arith::ExtFOp::create(b, loc, f64, scale);
+  return mapVectors(b, loc, scales, f32, [&](OpBuilder &nested, ValueRange v) -> Value {
+    Value m = arith::ExtFOp::create(nested, loc, f64, v[0]);
+    m = arith::MulFOp::create(nested, loc, wide, m);
+    if (p.outputScale)
+      m = arith::DivFOp::create(
+          nested, loc, m,
+          arith::ConstantOp::create(nested, loc, nested.getF64FloatAttr(*p.outputScale)));
+    return arith::TruncFOp::create(nested, loc, f32, m);
+  });
 }
 
 /// Vectors of 16 columns per block: wide enough for all columns, at most four.
@@ -308,7 +388,9 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
   if (parameters->flipInput)
     input = flipSign(b, loc, input);
   Value rows = collapseRows(b, loc, input);
-  rows = pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, 0); // Reads go by four bytes.
+  // Reads go by four bytes.
+  rows =
+      pad(b, loc, rows, {0, 0}, {0, (4 - k % 4) % 4}, arith::ConstantIntOp::create(b, loc, 0, 8));
   int64_t count = cast<RankedTensorType>(rows.getType()).getDimSize(0);
 
   FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.qgemm",
@@ -327,14 +409,12 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
   SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, rows);
   sizes[1] = b.getIndexAttr(n);
   Value init = emptyLike(b, loc, sizes, parameters->outputElement);
-  SmallVector<Value> inputs = {
-      rows,
-      vectorConstant(b, loc, cpu::packQGemm(parameters->weights, n, 1, k, vectors), b.getI8Type(),
-                     "w"),
-      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0),
-                     b.getI32Type(), "b"),
-      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0),
-                     b.getF32Type(), "m")};
+  SmallVector<Value> inputs = {rows,
+                               vectorConstant(b, loc,
+                                              cpu::packQGemm(parameters->weights, n, 1, k, vectors),
+                                              b.getI8Type(), "w"),
+                               biasOperand(b, loc, *parameters, n, vectors),
+                               multiplierOperand(b, loc, *parameters, n, vectors)};
   auto launch =
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = expandRows(b, loc, launch.getResult(0), op.getInput());
@@ -384,9 +464,13 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
   input = transpose(b, loc, input, {0, 2, 3, 1});
   // Padding stands for the real value 0. One row more where reads by four bytes pass the end of a
   // run.
-  input =
-      pad(b, loc, input, {0, pads[0], pads[1], 0}, {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0},
-          static_cast<int8_t>(parameters->inputZero));
+  Value filler =
+      parameters->runZero
+          ? arith::TruncIOp::create(b, loc, b.getI8Type(), runZeroPoint(b, loc, *parameters))
+                .getResult()
+          : arith::ConstantIntOp::create(b, loc, static_cast<int8_t>(parameters->inputZero), 8);
+  input = pad(b, loc, input, {0, pads[0], pads[1], 0},
+              {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0}, filler);
 
   // The result's sizes, from the op's result type or the padded input.
   auto outputType = cast<RankedTensorType>(op.getType());
@@ -431,10 +515,8 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
       input,
       vectorConstant(b, loc, cpu::packQGemm(ordered, n, kh * runsW, length, vectors), b.getI8Type(),
                      "w"),
-      vectorConstant(b, loc, cpu::packParameters<int32_t>(parameters->bias, n, 1, vectors, 0),
-                     b.getI32Type(), "b"),
-      vectorConstant(b, loc, cpu::packParameters<float>(parameters->multiplier, n, 1, vectors, 0),
-                     b.getF32Type(), "m")};
+      biasOperand(b, loc, *parameters, n, vectors),
+      multiplierOperand(b, loc, *parameters, n, vectors)};
   auto launch =
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = transpose(b, loc, launch.getResult(0), {0, 3, 1, 2});

@@ -7,9 +7,13 @@
 #include "lowbit/Target/LLVM/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Arith/Transforms/Passes.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/IR/TypeUtilities.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -49,6 +53,43 @@ static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   return arith::TruncFOp::create(b, with(b.getF32Type()), wide);
 }
 
+/// bf16 values as the i16 with their bits. Nothing computes with them any more, but LLVM would still choose between two
+/// of them by way of f32 and a library call.
+static void storeAsBits(ModuleOp module) {
+  MLIRContext *context = module.getContext();
+  Type bf16 = BFloat16Type::get(context), i16 = IntegerType::get(context, 16);
+  AttrTypeReplacer replacer;
+  replacer.addReplacement([&](BFloat16Type) { return i16; });
+  auto bits = [&](Attribute value) -> Attribute {
+    if (auto number = dyn_cast_or_null<FloatAttr>(value); number && number.getType() == bf16)
+      return IntegerAttr::get(i16, number.getValue().bitcastToAPInt());
+    if (auto dense = dyn_cast_or_null<DenseElementsAttr>(value); dense && dense.getElementType() == bf16)
+      return dense.bitcast(i16);
+    if (auto resource = dyn_cast_or_null<DenseResourceElementsAttr>(value);
+        resource && resource.getType().getElementType() == bf16)
+      return DenseResourceElementsAttr::get(resource.getType().clone(i16), resource.getRawHandle());
+    return value;
+  };
+  module.walk([&](Operation *op) {
+    if (auto constant = dyn_cast<arith::ConstantOp>(op)) {
+      constant.setValueAttr(cast<TypedAttr>(bits(constant.getValue())));
+    } else if (auto global = dyn_cast<memref::GlobalOp>(op)) {
+      global.setType(cast<MemRefType>(replacer.replace(global.getType())));
+      if (Attribute value = global.getInitialValueAttr())
+        global.setInitialValueAttr(bits(value));
+    } else if (auto function = dyn_cast<FunctionOpInterface>(op)) {
+      function.setType(replacer.replace(function.getFunctionType()));
+    }
+    replacer.replaceElementsIn(op, /*replaceAttrs=*/false, /*replaceLocs=*/false, /*replaceTypes=*/true);
+  });
+  module.walk([](arith::BitcastOp cast) {
+    if (cast.getIn().getType() != cast.getType())
+      return;
+    cast.replaceAllUsesWith(cast.getIn());
+    cast.erase();
+  });
+}
+
 namespace {
 struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmallFloats> {
   void runOnOperation() override {
@@ -74,7 +115,8 @@ struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmal
     RewritePatternSet expansion(&getContext());
     arith::populateExpandBFloat16Patterns(expansion);
     if (failed(applyPatternsGreedily(getOperation(), std::move(expansion))))
-      signalPassFailure();
+      return signalPassFailure();
+    storeAsBits(getOperation());
   }
 };
 } // namespace

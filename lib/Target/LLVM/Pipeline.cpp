@@ -76,6 +76,7 @@ void lowbit::buildHostToLLVMPipeline(OpPassManager &manager) {
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createSCFToControlFlowPass());
   // Subviews and casts of strided buffers become arithmetic on their offsets, which is affine.
+  manager.addPass(createExpandReshapes());
   manager.addPass(memref::createExpandStridedMetadataPass());
   manager.addPass(createLowerAffinePass());
   manager.addPass(createConvertVectorToLLVMPass());

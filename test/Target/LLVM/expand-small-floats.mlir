@@ -30,3 +30,16 @@ func.func @hardware(%a: f32, %b: f16) -> f16 {
   %1 = arith.addf %0, %b : f16
   return %1 : f16
 }
+
+// CHECK-LABEL: func.func @stored
+// A bf16 that is only moved is its bits.
+// CHECK-SAME: memref<4xi16>
+// CHECK: %[[ONE:.*]] = arith.constant 16256 : i16
+// CHECK: arith.select %{{.*}}, %{{.*}}, %[[ONE]] : i16
+func.func @stored(%a: memref<4xbf16>, %i: index, %c: i1) {
+  %one = arith.constant 1.0 : bf16
+  %0 = memref.load %a[%i] : memref<4xbf16>
+  %1 = arith.select %c, %0, %one : bf16
+  memref.store %1, %a[%i] : memref<4xbf16>
+  return
+}

@@ -43,12 +43,30 @@ def ExpandCopies : Pass<"lowbit-expand-copies", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"numExpanded", "num-expanded", "Strided copies that became loops">];
 }
 
+def ExpandReshapes : Pass<"lowbit-expand-reshapes", "::mlir::ModuleOp"> {
+  let summary = "Views that split a dim into several of unknown size";
+  let description = [{
+    Upstream's lowering of `memref.expand_shape` takes one dynamic size for each dim that is split, although the op itself
+    carries all sizes. Where there are more, strides are multiplied out here.
+
+    ```mlir
+    %1 = memref.expand_shape %0 [[0, 1], [2]] output_shape [%b, %s, 64] : memref<?x64xf32> into memref<?x?x64xf32>
+    // becomes
+    %base, %offset, %sizes:2, %strides:2 = memref.extract_strided_metadata %0 : memref<?x64xf32> -> …
+    %row = arith.muli %c64, %s : index
+    %1 = memref.reinterpret_cast %base to offset: [0], sizes: [%b, %s, 64], strides: [%row, 64, 1] : …
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+  let statistics = [Statistic<"numExpanded", "num-expanded", "Views that were made explicit">];
+}
+
 def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
   let summary = "Half and bfloat16 arithmetic without a compiler's runtime library";
   let description = [{
     x86-64-v3 converts between f32 and f16, and nothing else of 16 bits: LLVM would call `__truncsfbf2` and
     `__truncdfhf2`, which a bundle does not have. bf16 arithmetic happens in f32 with a rounding after each op; f32 to bf16
-    is integer arithmetic; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
+    is integer arithmetic; a bf16 chosen by `scf.if` is chosen as an i16; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
 
     ```mlir
     %0 = arith.addf %a, %b : bf16      // extf, extf, addf : f32, rounding by integer arithmetic

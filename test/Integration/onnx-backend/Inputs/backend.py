@@ -10,16 +10,18 @@ crashes or hangs: the last three cannot be listed. --update writes the expectati
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import re
 import sys
 import time
 from collections import Counter
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from cases import VARIANTS, Case, load
+import worker
+from cases import VARIANTS, load
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "Inputs"))
+from pool import Result, run_all
 
 EXPECTATIONS = Path(__file__).parents[1] / "expectations.txt"
 HEADER = """\
@@ -29,76 +31,6 @@ HEADER = """\
 #: Results that may be listed.
 LISTED = ("unsupported", "invalid", "error")
 SECONDS_PER_CASE = 120
-Job = tuple[Case, str]
-Result = tuple[str, str]
-
-
-def serve(pipe: Connection) -> None:
-    """A worker: jobs come in, results go out."""
-    sys.stderr.flush()
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    from worker import run
-    while job := pipe.recv():
-        try:
-            pipe.send(run(*job))
-        except Exception as error:  # not an error that lowbit raises on purpose: a defect
-            pipe.send(("crash", f"{type(error).__name__}: {error}"))
-
-
-class Worker:
-    """A process with at most one job; a crash or a hang costs that job only."""
-
-    def __init__(self) -> None:
-        self.pipe, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("fork").Process(target=serve, args=(theirs,), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.job: Job | None = None
-        self.since = 0.0
-
-    def start(self, job: Job) -> None:
-        self.job, self.since = job, time.monotonic()
-        self.pipe.send(job)
-
-    def poll(self) -> Result | None:
-        """The job's result where there is one; a worker that gave none must be replaced (`dead`)."""
-        if self.pipe.poll():
-            try:
-                return self.pipe.recv()
-            except EOFError:
-                self.process.join()
-                return "crash", f"the compiler ended with {self.process.exitcode}"
-        if time.monotonic() - self.since > SECONDS_PER_CASE:
-            self.process.kill()
-            self.process.join()
-            return "crash", f"nothing after {SECONDS_PER_CASE} s"
-        return None
-
-    @property
-    def dead(self) -> bool:
-        return not self.process.is_alive()
-
-
-def run_all(jobs: list[Job], processes: int) -> dict[tuple[str, str], Result]:
-    results: dict[tuple[str, str], Result] = {}
-    waiting = list(reversed(jobs))
-    workers = [Worker() for _ in range(min(processes, len(jobs)))]
-    while len(results) < len(jobs):
-        for index, worker in enumerate(workers):
-            if worker.job and (result := worker.poll()):
-                results[worker.job[0].name, worker.job[1]] = result
-                worker.job = None
-                if worker.dead:
-                    workers[index] = worker = Worker()
-            if not worker.job and waiting:
-                worker.start(waiting.pop())
-        busy = [worker.pipe for worker in workers if worker.job]
-        if busy and len(results) < len(jobs):
-            wait(busy, timeout=1)
-    for worker in workers:
-        worker.process.kill()
-    return results
 
 
 def one_line(reason: str) -> str:
@@ -144,7 +76,8 @@ def main() -> int:
     cases = [case for case in load(arguments.cache)
              if (arguments.third is None or case.third == arguments.third) and re.search(arguments.filter, case.name)]
     jobs = [(case, kind) for kind in arguments.variants.split(",") for case in cases]
-    results = run_all(jobs, arguments.j)
+    found = run_all(worker.run, jobs, arguments.j, SECONDS_PER_CASE)
+    results = {(case.name, kind): result for (case, kind), result in zip(jobs, found)}
 
     expected = read_expectations()
     unforeseen = 0
