@@ -50,6 +50,20 @@ def types():
     return model(nodes, [], outputs, initializers)
 
 
+def control_flow():
+    """A branch that takes values from two levels further out and whose nodes are in the wrong order; a call inside it."""
+    scale = h.make_function("local", "Scale", ["a"], ["b"], [h.make_node("Neg", ["a"], ["b"])], [h.make_opsetid("", 21)])
+    deep = h.make_graph([h.make_node("Add", ["t", "w"], ["d"]), h.make_node("Mul", ["x", "k"], ["t"])], "deep", [],
+                        [info("d", T.FLOAT, None)], [tensor("k", np.float32(3))])
+    flat = h.make_graph([h.make_node("Scale", ["v"], ["f"], domain="local")], "flat", [], [info("f", T.FLOAT, None)])
+    body = h.make_graph([h.make_node("If", ["go"], ["v_next"], then_branch=deep, else_branch=flat), h.make_node("Identity", ["go"], ["more"])],
+                        "body", [info("i", T.INT64, []), info("go", T.BOOL, []), info("v", T.FLOAT, None)],
+                        [info("more", T.BOOL, []), info("v_next", T.FLOAT, None)])
+    nodes = [h.make_node("Loop", ["m", "", "x"], ["y"], name="repeat", body=body)]
+    imports = [h.make_opsetid("local", 1)]
+    return model(nodes, [x, info("m", T.INT64, [])], [y], [tensor("w", np.float32([1, 2, 3]))], imports=imports, functions=[scale])
+
+
 def functions():
     """A model-local function that calls another one, with an attribute handed on and a default."""
     scale = h.make_function("local", "Scale", ["a"], ["b"], [
