@@ -82,7 +82,7 @@ def custom():
     """Operators without an op class; two of one kind."""
     nodes = [h.make_node("MatMulNBits", ["x"], ["a"], name="q0", domain="com.microsoft", K=3),
              h.make_node("MatMulNBits", ["a"], ["b"], name="q1", domain="com.microsoft", K=3),
-             h.make_node("NonMaxSuppression", ["b", "b"], ["y"], name="nms")]
+             h.make_node("ImageDecoder", ["b"], ["y"], name="photo")]
     return model(nodes, [x], [info("y", T.INT64, None)], imports=[h.make_opsetid("com.microsoft", 1)])
 
 
@@ -103,9 +103,16 @@ def wrong(key):
         return model([h.make_node("Add", ["x", "b"], ["a"], name="p"), h.make_node("Relu", ["a"], ["b"], name="q")], [x], [info("a", T.FLOAT, None)])
     if key == "twice":
         return model(ok + [h.make_node("Neg", ["x"], ["y"], name="neg")], [x], [y])
-    if key == "subgraph":
-        inner = h.make_graph([h.make_node("Relu", ["x"], ["t"])], "then", [], [info("t", T.FLOAT, None)])
-        return model([h.make_node("If", ["x"], ["y"], name="if", then_branch=inner, else_branch=inner)], [x], [y])
+    if key in ("subgraph", "branches", "capture", "condition", "nested"):
+        sequence = h.make_value_info("z", h.make_sequence_type_proto(h.make_tensor_type_proto(T.FLOAT, None)))
+        z = sequence if key == "subgraph" else info("z", T.FLOAT, None)
+        inner = h.make_graph([h.make_node("Relu", ["q" if key == "capture" else "x"], ["z"])], "inner", [], [z])
+        other = h.make_graph([h.make_node("Relu", ["x"], ["z"])], "other", [], [z] * (2 if key == "branches" else 1))
+        for level in range(13 if key == "nested" else 0):
+            inner = h.make_graph([h.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=other)], "inner", [], [z])
+        condition = "x" if key == "condition" else "c"
+        return model([h.make_node("If", [condition], ["y"], name="if", then_branch=inner, else_branch=other)],
+                     [x, info("c", T.BOOL, [])], [y])
     if key == "sequence":
         return model(ok, [h.make_tensor_sequence_value_info("x", T.FLOAT, None)], [y])
     if key == "string":
