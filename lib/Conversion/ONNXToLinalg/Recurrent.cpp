@@ -448,7 +448,7 @@ static LogicalResult recurrent(Lowering &l) {
             lstm  ? 4u
             : gru ? 3u
                   : 1u,
-            computeType(element),
+            realType(element),
             l.attr("layout", 0) == 1,
             getFloat(l.op, "clip", 0),
             0,
