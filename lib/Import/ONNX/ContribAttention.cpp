@@ -1,4 +1,4 @@
-//===- ContribAttention.cpp - onnxruntime's attention operators -*- C++ -*-===//
+//===- ContribAttention.cpp - attention operators beside ONNX's own -*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -194,7 +194,18 @@ static LogicalResult rotaryEmbedding(Contrib &c) {
   return c.give(c.reshape(c.transpose(y, {0, 2, 1, 3}, "y_transpose"), {0, 0, -1}, "y"));
 }
 
+/// Without subgraphs (a node with one does not get here) it is Attention on tensors of rank 4.
+static LogicalResult flexAttention(Contrib &c) {
+  SmallVector<NamedAttribute> attrs;
+  if (std::optional<double> scale = c.takeFloat("scale"))
+    attrs.push_back(c.attr("scale", *scale));
+  if (int64_t precision = c.takeInt("softmax_precision", 0))
+    attrs.push_back(c.attr("softmax_precision", precision));
+  return c.rename("Attention", attrs);
+}
+
 void lowbit::onnx::addContribAttention(ContribTable &table) {
+  table["ai.onnx.preview/FlexAttention"] = flexAttention;
   table["com.microsoft/Attention"] = attention;
   table["com.microsoft/MultiHeadAttention"] = multiHeadAttention;
   table["com.microsoft/RotaryEmbedding"] = rotaryEmbedding;
