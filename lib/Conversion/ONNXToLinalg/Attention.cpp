@@ -38,7 +38,7 @@ enum Loop : unsigned { Batch, Head, Group, Query, Inner, Last };
 struct Attention {
   explicit Attention(Lowering &l) : l(l) {}
   Lowering &l;
-  Type element, wide;  ///< Of Q, and what is computed in.
+  Type element, wide; ///< Of Q, and what is computed in.
   Heads q, k, v;      ///< Keys and values with the past in front; Q gets the dim Group behind Head.
   SymbolicExpr group; ///< Query heads per key head.
   OpFoldResult past;  ///< How many keys come before the first query.
@@ -100,7 +100,8 @@ void Attention::splitHeads() {
   splitGroups(l, q, k.heads, group);
 }
 
-/// Puts the past of operand `operand`, where there is one, in front of the keys or values, and gives result `result`.
+/// Puts the past of operand `operand`, where there is one, in front of the keys or values, and
+/// gives result `result`.
 void Attention::addPast(Heads &present, unsigned operand, unsigned result) {
   bool cached = l.has(operand), wanted = l.usesResult(result);
   if (!cached && !wanted)
@@ -129,8 +130,8 @@ void Attention::addPast(Heads &present, unsigned operand, unsigned result) {
   }
 }
 
-Value Attention::product(Value left, AffineMap leftMap, Value right, AffineMap rightMap, Sizes sizes,
-                         AffineMap outMap) {
+Value Attention::product(Value left, AffineMap leftMap, Value right, AffineMap rightMap,
+                         Sizes sizes, AffineMap outMap) {
   SmallVector<IteratorType> iterators(6, IteratorType::parallel);
   iterators[Inner] = IteratorType::reduction;
   Value init = l.filled(sizes, l.scalar(wide, 0));
@@ -155,7 +156,9 @@ Value Attention::transposedKeys(OpFoldResult count) {
   AffineMap from = k.sequenceFirst ? map({0, 3, 1, 2}, 4) : map({0, 1, 3, 2}, 4);
   Type type = cast<RankedTensorType>(k.tensor.getType()).getElementType();
   return l.parallel(keys, from, {sizes[0], sizes[k.sequenceFirst ? 2 : 1], sizes[3], count}, wide,
-                    [&](OpBuilder &b, Location loc, ValueRange s) { return castScalar(b, loc, s[0], type, wide); });
+                    [&](OpBuilder &b, Location loc, ValueRange s) {
+                      return castScalar(b, loc, s[0], type, wide);
+                    });
 }
 
 LogicalResult Attention::giveWeights(Value raw, Value masked, Value powers, Value sums) {
@@ -164,10 +167,11 @@ LogicalResult Attention::giveWeights(Value raw, Value masked, Value powers, Valu
   double softcap = onnx::getFloat(l.op, "softcap", 0);
   Value shown = masked;
   if (mode < 2)
-    shown = l.parallel(raw, identity, l.sizes(raw), wide, [&](OpBuilder &b, Location loc, ValueRange s) {
-      Value x = arith::MulFOp::create(b, loc, s[0], factor);
-      return mode == 1 ? softcapped(b, loc, x, softcap) : x;
-    });
+    shown = l.parallel(raw, identity, l.sizes(raw), wide,
+                       [&](OpBuilder &b, Location loc, ValueRange s) {
+                         Value x = arith::MulFOp::create(b, loc, s[0], factor);
+                         return mode == 1 ? softcapped(b, loc, x, softcap) : x;
+                       });
   if (mode == 3)
     shown = l.parallel({powers, sums}, {identity, row}, l.sizes(powers), wide,
                        [](OpBuilder &b, Location loc, ValueRange s) -> Value {
@@ -178,13 +182,14 @@ LogicalResult Attention::giveWeights(Value raw, Value masked, Value powers, Valu
   return l.replace(3, fitResult(l, narrow(l, shown, element), from, merged, 3));
 }
 
-/// The rows of `queries`, those from `first` on, over the first `keys` keys; dims in the order of the result, heads and
-/// groups apart.
+/// The rows of `queries`, those from `first` on, over the first `keys` keys; dims in the order of
+/// the result, heads and groups apart.
 Value Attention::attend(AttentionMask &mask, Value queries, OpFoldResult first, OpFoldResult keys) {
   Sizes keySizes = l.sizes(transposed), querySizes = l.sizes(queries), part = keySizes;
   part[3] = keys;
   Value seen = l.slice(transposed, Sizes(4, l.index(0)), part);
-  Sizes sizes = {querySizes[0], keySizes[1], querySizes[q.sequenceFirst ? 3 : 2], querySizes[queryDim()], keys};
+  Sizes sizes = {querySizes[0], keySizes[1], querySizes[q.sequenceFirst ? 3 : 2],
+                 querySizes[queryDim()], keys};
   AffineMap queryMap = q.sequenceFirst ? map({Batch, Query, Head, Group, Inner}, 6)
                                        : map({Batch, Head, Group, Query, Inner}, 6);
   Value raw = product(queries, queryMap, seen, map({Batch, Head, Inner, Last}, 6), sizes,
@@ -194,26 +199,31 @@ Value Attention::attend(AttentionMask &mask, Value queries, OpFoldResult first, 
   // A row of which every key is masked gives zeros.
   Value low = extremum(l, wide, false, false), zero = l.scalar(wide, 0), one = l.scalar(wide, 1);
   AffineMap identity = l.b.getMultiDimIdentityMap(5), row = map({0, 1, 2, 3}, 5);
-  Value greatest = reduceOver(l, masked, {4}, low, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
-    return arith::MaximumFOp::create(b, loc, acc, x);
-  });
+  Value greatest =
+      reduceOver(l, masked, {4}, low, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
+        return arith::MaximumFOp::create(b, loc, acc, x);
+      });
   Sizes rows(sizes.begin(), sizes.begin() + 4);
   AffineMap rowIdentity = l.b.getMultiDimIdentityMap(4);
-  Value shift = l.parallel(greatest, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-    Value none = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], low);
-    return arith::SelectOp::create(b, loc, none, zero, s[0]);
-  });
-  Value powers = l.parallel({masked, shift}, {identity, row}, sizes, wide,
-                            [](OpBuilder &b, Location loc, ValueRange s) -> Value {
-                              return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, s[0], s[1]));
-                            });
-  Value sums = reduceOver(l, powers, {4}, zero, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
-    return arith::AddFOp::create(b, loc, acc, x);
-  });
-  sums = l.parallel(sums, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-    Value empty = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], zero);
-    return arith::SelectOp::create(b, loc, empty, one, s[0]);
-  });
+  Value shift = l.parallel(
+      greatest, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+        Value none = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], low);
+        return arith::SelectOp::create(b, loc, none, zero, s[0]);
+      });
+  Value powers =
+      l.parallel({masked, shift}, {identity, row}, sizes, wide,
+                 [](OpBuilder &b, Location loc, ValueRange s) -> Value {
+                   return math::ExpOp::create(b, loc, arith::SubFOp::create(b, loc, s[0], s[1]));
+                 });
+  Value sums =
+      reduceOver(l, powers, {4}, zero, [](OpBuilder &b, Location loc, Value acc, Value x) -> Value {
+        return arith::AddFOp::create(b, loc, acc, x);
+      });
+  sums = l.parallel(
+      sums, rowIdentity, rows, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+        Value empty = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, s[0], zero);
+        return arith::SelectOp::create(b, loc, empty, one, s[0]);
+      });
   if (l.usesResult(3))
     (void)giveWeights(raw, masked, powers, sums);
 
@@ -222,9 +232,11 @@ Value Attention::attend(AttentionMask &mask, Value queries, OpFoldResult first, 
   OpFoldResult valueSize = valueSizes[3];
   valueSizes[v.sequenceFirst ? 1 : 2] = keys;
   Value values = l.slice(v.tensor, Sizes(4, l.index(0)), valueSizes);
-  AffineMap valueMap = v.sequenceFirst ? map({Batch, Inner, Head, Last}, 6) : map({Batch, Head, Inner, Last}, 6);
+  AffineMap valueMap =
+      v.sequenceFirst ? map({Batch, Inner, Head, Last}, 6) : map({Batch, Head, Inner, Last}, 6);
   Value mixed = product(powers, map({Batch, Head, Group, Query, Inner}, 6), values, valueMap,
-                        {sizes[0], sizes[1], sizes[2], sizes[3], valueSize}, map({Batch, Head, Group, Query, Last}, 6));
+                        {sizes[0], sizes[1], sizes[2], sizes[3], valueSize},
+                        map({Batch, Head, Group, Query, Last}, 6));
   Sizes outSizes = {sizes[0], sizes[1], sizes[2], sizes[3], valueSize};
   AffineMap mixedMap = identity, sumMap = row;
   if (l.rank(0) == 3) {
@@ -234,7 +246,8 @@ Value Attention::attend(AttentionMask &mask, Value queries, OpFoldResult first, 
   }
   return l.parallel({mixed, sums}, {mixedMap, sumMap}, outSizes, element,
                     [&](OpBuilder &b, Location loc, ValueRange s) {
-                      return castScalar(b, loc, arith::DivFOp::create(b, loc, s[0], s[1]), wide, element);
+                      return castScalar(b, loc, arith::DivFOp::create(b, loc, s[0], s[1]), wide,
+                                        element);
                     });
 }
 
@@ -246,7 +259,8 @@ Value Attention::attendInBlocks(AttentionMask &mask, OpFoldResult keys) {
     return attend(mask, q.tensor, l.index(0), keys);
   bool flat = l.rank(0) == 3;
   unsigned outDim = flat ? 1 : 3;
-  OpFoldResult heads = l.dim(transposed, 1), groups = querySizes[q.sequenceFirst ? 3 : 2], size = l.dim(v.tensor, 3);
+  OpFoldResult heads = l.dim(transposed, 1), groups = querySizes[q.sequenceFirst ? 3 : 2],
+               size = l.dim(v.tensor, 3);
   Value all = flat ? l.empty({querySizes[0], count, heads, groups, size}, element)
                    : l.empty({querySizes[0], heads, groups, count, size}, element);
   auto loop = scf::ForOp::create(
@@ -288,8 +302,8 @@ LogicalResult Attention::run() {
   Sizes querySizes = l.sizes(q.tensor), keySizes = l.sizes(k.tensor);
   OpFoldResult keys = keySizes[k.sequenceFirst ? 1 : 2];
   AttentionMask mask(l, wide, q, k, group, past, lengths);
-  Sizes all = {querySizes[0], keySizes[k.sequenceFirst ? 2 : 1], querySizes[q.sequenceFirst ? 3 : 2],
-               querySizes[queryDim()], keys};
+  Sizes all = {querySizes[0], keySizes[k.sequenceFirst ? 2 : 1],
+               querySizes[q.sequenceFirst ? 3 : 2], querySizes[queryDim()], keys};
   if (failed(mask.prepare(all)))
     return failure();
   if (!l.usesResult(3)) // What lies behind the last key of all, in a cache that is longer.
@@ -306,6 +320,4 @@ LogicalResult Attention::run() {
 
 static LogicalResult attention(Lowering &l) { return Attention(l).run(); }
 
-void lowbit::onnx::addAttentionLowerings(LoweringTable &table) {
-  table["Attention"] = attention;
-}
+void lowbit::onnx::addAttentionLowerings(LoweringTable &table) { table["Attention"] = attention; }

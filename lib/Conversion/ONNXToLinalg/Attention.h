@@ -17,18 +17,19 @@ Value softcapped(OpBuilder &b, Location loc, Value x, double cap);
 /// What turns scores into logits: scale, softcap, attn_mask, causality, window and length.
 class AttentionMask {
 public:
-  /// `wide`: the scores' element type; `past`: how many keys come before the first query; `lengths`: the valid keys of
-  /// each batch entry, null where all are.
-  AttentionMask(Lowering &l, Type wide, const Heads &q, const Heads &k, SymbolicExpr group, OpFoldResult past,
-                Value lengths)
+  /// `wide`: the scores' element type; `past`: how many keys come before the first query;
+  /// `lengths`: the valid keys of each batch entry, null where all are.
+  AttentionMask(Lowering &l, Type wide, const Heads &q, const Heads &k, SymbolicExpr group,
+                OpFoldResult past, Value lengths)
       : l(l), wide(wide), q(q), k(k), group(std::move(group)), past(past), lengths(lengths) {}
 
-  /// Reads the attributes and broadcasts attn_mask; `sizes` are those of all scores [batch, kvHeads, group, query, key].
+  /// Reads the attributes and broadcasts attn_mask; `sizes` are those of all scores [batch,
+  /// kvHeads, group, query, key].
   LogicalResult prepare(ArrayRef<OpFoldResult> sizes);
   /// The number of keys after the last one that any query before `query` sees, at most `keys`.
   OpFoldResult keysBefore(OpFoldResult query, OpFoldResult keys);
-  /// `raw`, the scores of the queries from `first` on and of the first keys, times `factor`; masked keys at minus
-  /// infinity.
+  /// `raw`, the scores of the queries from `first` on and of the first keys, times `factor`; masked
+  /// keys at minus infinity.
   Value apply(Value raw, Value factor, OpFoldResult first);
 
 private:

@@ -142,38 +142,39 @@ Value AttentionMask::apply(Value raw, Value factor, OpFoldResult first) {
   Value offset = l.value(past), queries = l.value(allQueries);
   Value leftSize = l.value(l.index(left)), rightSize = l.value(l.index(right));
   Type maskType = mask ? cast<RankedTensorType>(mask.getType()).getElementType() : Type();
-  return l.parallel(inputs, maps, sizes, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-    Value x = softcapped(b, loc, arith::MulFOp::create(b, loc, s[0], factor), softcap);
-    if (mask && maskType.isInteger(1)) {
-      x = arith::SelectOp::create(b, loc, s[1], x, low);
-    } else if (mask) {
-      Value bias = castScalar(b, loc, s[1], maskType, wide);
-      Value never = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, bias, low);
-      x = arith::SelectOp::create(b, loc, never, low, arith::AddFOp::create(b, loc, x, bias));
-    }
-    if (!causal && left < 0 && right < 0 && !lengths)
-      return x;
-    Value key = linalg::IndexOp::create(b, loc, 4), query = linalg::IndexOp::create(b, loc, 3);
-    query = arith::AddIOp::create(b, loc, query, start);
-    Value before = offset, seen;
-    auto require = [&](arith::CmpIPredicate predicate, Value a, Value c) {
-      Value holds = arith::CmpIOp::create(b, loc, predicate, a, c);
-      seen = seen ? arith::AndIOp::create(b, loc, seen, holds).getResult() : holds;
-    };
-    if (lengths) {
-      Value length = arith::IndexCastOp::create(b, loc, b.getIndexType(), s.back());
-      before = arith::SubIOp::create(b, loc, length, queries);
-      require(arith::CmpIPredicate::slt, key, length);
-    }
-    Value position = arith::AddIOp::create(b, loc, query, before);
-    if (causal)
-      require(arith::CmpIPredicate::sle, key, position);
-    Value distance = arith::SubIOp::create(b, loc, position, key);
-    if (left >= 0)
-      require(arith::CmpIPredicate::sle, distance, leftSize);
-    if (right >= 0)
-      require(arith::CmpIPredicate::sge, arith::AddIOp::create(b, loc, distance, rightSize),
-              arith::ConstantIndexOp::create(b, loc, 0));
-    return arith::SelectOp::create(b, loc, seen, x, low);
-  });
+  return l.parallel(
+      inputs, maps, sizes, wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+        Value x = softcapped(b, loc, arith::MulFOp::create(b, loc, s[0], factor), softcap);
+        if (mask && maskType.isInteger(1)) {
+          x = arith::SelectOp::create(b, loc, s[1], x, low);
+        } else if (mask) {
+          Value bias = castScalar(b, loc, s[1], maskType, wide);
+          Value never = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, bias, low);
+          x = arith::SelectOp::create(b, loc, never, low, arith::AddFOp::create(b, loc, x, bias));
+        }
+        if (!causal && left < 0 && right < 0 && !lengths)
+          return x;
+        Value key = linalg::IndexOp::create(b, loc, 4), query = linalg::IndexOp::create(b, loc, 3);
+        query = arith::AddIOp::create(b, loc, query, start);
+        Value before = offset, seen;
+        auto require = [&](arith::CmpIPredicate predicate, Value a, Value c) {
+          Value holds = arith::CmpIOp::create(b, loc, predicate, a, c);
+          seen = seen ? arith::AndIOp::create(b, loc, seen, holds).getResult() : holds;
+        };
+        if (lengths) {
+          Value length = arith::IndexCastOp::create(b, loc, b.getIndexType(), s.back());
+          before = arith::SubIOp::create(b, loc, length, queries);
+          require(arith::CmpIPredicate::slt, key, length);
+        }
+        Value position = arith::AddIOp::create(b, loc, query, before);
+        if (causal)
+          require(arith::CmpIPredicate::sle, key, position);
+        Value distance = arith::SubIOp::create(b, loc, position, key);
+        if (left >= 0)
+          require(arith::CmpIPredicate::sle, distance, leftSize);
+        if (right >= 0)
+          require(arith::CmpIPredicate::sge, arith::AddIOp::create(b, loc, distance, rightSize),
+                  arith::ConstantIndexOp::create(b, loc, 0));
+        return arith::SelectOp::create(b, loc, seen, x, low);
+      });
 }
