@@ -228,15 +228,16 @@ static bool moveBeforeDequantize(Operation *op) {
 // Integer products
 //===----------------------------------------------------------------------===//
 
-/// Whether constant 8-bit weights less their zero points, one or one per index of `axis`, are i8.
-static bool fitsSigned(Value weights, Value zero, int64_t axis) {
+/// Whether constant 8-bit weights less their zero points, one or one per index of `axis`, are what
+/// lowbit-fuse-qdq can bring into integer layers: i8 or, with `sums`, sums of two.
+static bool fitsSigned(Value weights, Value zero, int64_t axis, bool sums) {
   std::optional<ConstantData> q = ConstantData::get(weights),
                               z = zero ? ConstantData::get(zero) : std::nullopt;
   if (!q || (zero && !z) || !q->getType().getElementType().isInteger(8))
     return false;
   bool isUnsigned = q->getType().getElementType().isUnsignedInteger();
   std::vector<int64_t> zeros = z ? z->toInts() : std::vector<int64_t>{0};
-  int64_t inner = 1, channels = zeros.size();
+  int64_t inner = 1, channels = zeros.size(), low = sums ? -256 : -128, high = sums ? 254 : 127;
   for (int64_t extent : q->getType().getShape().drop_front(axis + 1))
     inner *= extent;
   if (channels != 1 && channels != q->getType().getDimSize(axis))
@@ -245,7 +246,7 @@ static bool fitsSigned(Value weights, Value zero, int64_t axis) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     int value = isUnsigned ? int(uint8_t(bytes[i])) : int(int8_t(bytes[i]));
     int64_t difference = value - zeros[channels == 1 ? 0 : i / inner % channels];
-    if (difference < -128 || difference > 127)
+    if (difference < low || difference > high)
       return false;
   }
   return true;
@@ -291,7 +292,7 @@ static bool convertIntegerProduct(Operation *op) {
                 tensorOf(xZero).getNumElements() != 1))
     return false;
   int64_t axis = isConv ? 0 : 1;
-  if (!fitsSigned(w, wZero, axis))
+  if (!fitsSigned(w, wZero, axis, /*sums=*/!isConv || onnx::getInt(op, "group", 1) == 1))
     return false;
   OpBuilder b(op);
   OperationState state(op->getLoc(), isConv ? "onnx.Conv" : "onnx.MatMul");
