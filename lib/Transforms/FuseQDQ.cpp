@@ -96,15 +96,17 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
   return weights;
 }
 
-/// 8-bit weights less their zero points, as symmetric i8 ones of the same scales. Differences that
+/// Weights less their zero points, as symmetric i8 ones of the same scales. Differences that
 /// are no i8 are the sum of two that are: each row then holds the first parts and after them the
 /// second ones, which `twice` says; where that is null, or one part more would be needed, false,
 /// and nothing changed.
 static bool makeSymmetric(PivotWeights &weights, bool *twice) {
-  bool isUnsigned = weights.element.isUnsignedInteger();
-  if (weights.group != 0 || !weights.element.isInteger(8))
+  bool isUnsigned = weights.element.isUnsignedInteger(), isMatrix = weights.shape.size() == 2;
+  unsigned width = weights.element.getIntOrFloatBitWidth();
+  // Matrices of 4 bits have kernels that read them as they are, and float activations.
+  if (weights.group != 0 || width > 8 || (width < 8 && isMatrix))
     return false;
-  if (weights.symmetric && !isUnsigned)
+  if (weights.symmetric && !isUnsigned && width == 8)
     return true;
   auto read = [&](char byte) { return isUnsigned ? int(uint8_t(byte)) : int(int8_t(byte)); };
   size_t rows = weights.shape[0], cols = rows ? weights.q.size() / rows : 0;

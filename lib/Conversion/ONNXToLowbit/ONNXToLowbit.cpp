@@ -8,6 +8,7 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -133,6 +134,37 @@ static bool isQuantized(Type type, unsigned width) {
   return integer && integer.getWidth() > 1 && integer.getWidth() <= width;
 }
 
+/// What quantize makes of a constant (weights of a model that was trained quantized); null where it
+/// is none.
+static Value quantizedConstant(OpBuilder &b, Value input, RankedTensorType type,
+                               const Parameters &p) {
+  std::optional<ConstantData> x = ConstantData::get(input), scale = ConstantData::get(p.scale),
+                              zero = ConstantData::get(p.zero);
+  auto element = cast<IntegerType>(type.getElementType());
+  std::optional<IntType> to =
+      parseIntType((element.isUnsigned() ? "u" : "i") + std::to_string(element.getWidth()));
+  if (!x || !scale || !zero || !to || !type.hasStaticShape())
+    return {};
+  std::vector<float> values = x->toFloats(), scales = scale->toFloats();
+  std::vector<int64_t> zeros = zero->toInts();
+  int64_t axis = p.axis ? p.axis.getInt() : 0, extent = p.axis ? type.getDimSize(axis) : 1,
+          inner = 1, size = bytesPerElement(element);
+  for (int64_t d = axis + 1; d < type.getRank(); ++d)
+    inner *= type.getDimSize(d);
+  int64_t groups = p.group ? (extent + p.group - 1) / p.group : 1;
+  std::vector<char> bytes(values.size() * size);
+  for (int64_t i = 0; i < (int64_t)values.size(); ++i) {
+    int64_t at = 0, index = i / inner % extent;
+    if (p.group)
+      at = (i / (inner * extent) * groups + index / p.group) * inner + i % inner;
+    else if (p.axis)
+      at = index;
+    int32_t q = quantize(values[i], scales[at], int32_t(zeros[at]), *to);
+    std::copy_n(reinterpret_cast<const char *>(&q), size, bytes.data() + i * size);
+  }
+  return constantLike(b, input, type, bytes);
+}
+
 static bool convertQuantize(Operation *op) {
   RankedTensorType input = tensorOf(op->getOperand(0)), output = tensorOf(op->getResult(0));
   // `precision` other than f32 (1) divides in another type.
@@ -144,9 +176,11 @@ static bool convertQuantize(Operation *op) {
   if (!p)
     return false;
   OpBuilder b(op);
-  op->getResult(0).replaceAllUsesWith(QuantizeOp::create(b, op->getLoc(), output, op->getOperand(0),
-                                                         p->scale, p->zero, p->axis, p->group)
-                                          .getResult());
+  Value q = quantizedConstant(b, op->getOperand(0), output, *p);
+  if (!q)
+    q = QuantizeOp::create(b, op->getLoc(), output, op->getOperand(0), p->scale, p->zero, p->axis,
+                           p->group);
+  op->getResult(0).replaceAllUsesWith(q);
   op->erase();
   return true;
 }

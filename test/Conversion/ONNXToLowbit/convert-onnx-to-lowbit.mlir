@@ -107,3 +107,21 @@ func.func @integer_result(%x: tensor<?x2xui8>) -> tensor<?x2xi32> {
   %0 = "onnx.MatMulInteger"(%x, %w, %none, %none) {onnx_node_name = "fc"} : (tensor<?x2xui8>, tensor<2x2xi8>, none, none) -> tensor<?x2xi32>
   return %0 : tensor<?x2xi32>
 }
+
+// -----
+
+// Weights of a model that was trained quantized are float constants behind both ops.
+
+// FUSED-LABEL: func.func @trained_quantized
+// FUSED: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[}}[2, 127], [-4, 0]]> : tensor<2x2xi8>}>
+// FUSED: lowbit.linear %{{.*}}, %[[W]] scale(%{{.*}}) {layer = "fc"}
+func.func @trained_quantized(%x: tensor<?x2xf32>) -> tensor<?x2xf32> {
+  %w = "onnx.Constant"() {onnx_name = "w", value = dense<[[1.25, -1.0], [99.0, 0.1]]> : tensor<2x2xf32>} : () -> tensor<2x2xf32>
+  %s = "onnx.Constant"() {value = dense<[0.5, 0.25]> : tensor<2xf32>} : () -> tensor<2xf32>
+  %z = "onnx.Constant"() {value = dense<0> : tensor<2xi8>} : () -> tensor<2xi8>
+  %none = "onnx.NoValue"() {value} : () -> none
+  %0 = "onnx.QuantizeLinear"(%w, %s, %z) {axis = 1 : si64} : (tensor<2x2xf32>, tensor<2xf32>, tensor<2xi8>) -> tensor<2x2xi8>
+  %1 = "onnx.DequantizeLinear"(%0, %s, %z) {axis = 1 : si64} : (tensor<2x2xi8>, tensor<2xf32>, tensor<2xi8>) -> tensor<2x2xf32>
+  %2 = "onnx.Gemm"(%x, %1, %none) {onnx_node_name = "fc", transB = 0 : si64} : (tensor<?x2xf32>, tensor<2x2xf32>, none) -> tensor<?x2xf32>
+  return %2 : tensor<?x2xf32>
+}
