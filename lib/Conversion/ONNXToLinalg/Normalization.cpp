@@ -11,10 +11,6 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
-Type lowbit::onnx::computeType(Type element) {
-  return element.getIntOrFloatBitWidth() < 32 ? Float32Type::get(element.getContext()) : element;
-}
-
 Value lowbit::onnx::widened(Lowering &l, Value tensor, Type to) {
   Type element = cast<RankedTensorType>(tensor.getType()).getElementType();
   if (element == to)

@@ -7,12 +7,10 @@
 #ifndef LOWBIT_LIB_CONVERSION_ONNXTOLINALG_NORMALIZATION_H
 #define LOWBIT_LIB_CONVERSION_ONNXTOLINALG_NORMALIZATION_H
 
+#include "Num.h"
 #include "Reduction.h"
 
 namespace lowbit::onnx {
-
-/// The type that float elements are normalized in: f32 for 16-bit floats, else the type itself.
-Type computeType(Type element);
 
 /// `tensor` with its elements extended to `to`.
 Value widened(Lowering &l, Value tensor, Type to);
