@@ -37,8 +37,8 @@ struct Recurrence {
   Lowering &l;
   Type wide;
   Heads q, k, v;
-  Value decay, beta; ///< [batch, sequence, head, d or 1] and [batch, sequence, head or 1], null where there is none.
-  bool decayPerElement = false, betaPerHead = false;
+  Value decay, beta; ///< Null where there is none.
+  AffineMap decayMap, betaMap; ///< How they are read from (batch, sequence, head, d) and (batch, sequence, head).
 
   AffineMap map(ArrayRef<AffineExpr> exprs, unsigned loops) { return l.mapOf(loops, exprs); }
   Value wider(OpBuilder &b, Location loc, Value x) { return castScalar(b, loc, x, x.getType(), wide); }
@@ -52,7 +52,7 @@ struct Recurrence {
 // The state is updated in place: it is the output of each op that changes it.
 Value Recurrence::decayed(Value state, Value at) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
-  AffineMap from = map({l.d(0), zero, l.d(1), decayPerElement ? l.d(2) : zero}, 4);
+  AffineMap from = decayMap.compose(map({l.d(0), zero, l.d(1), l.d(2)}, 4));
   return l.generic(token(l, decay, at), state, {from, l.b.getMultiDimIdentityMap(4)},
                    SmallVector<IteratorType>(4, IteratorType::parallel),
                    [&](OpBuilder &b, Location loc, ValueRange s) {
@@ -76,8 +76,8 @@ Value Recurrence::corrected(Value state, Value at, Sizes sizes) {
                               {map({l.d(0), zero, l.d(1), l.d(2)}, 4), l.b.getMultiDimIdentityMap(4),
                                map({l.d(0), l.d(1), l.d(3)}, 4)},
                               iterators, multiplyAdd);
-  AffineMap betaMap = map({l.d(0), zero, betaPerHead ? l.d(1) : zero}, 3);
-  return l.parallel({value, retrieved, token(l, beta, at)}, {row, l.b.getMultiDimIdentityMap(3), betaMap}, own,
+  AffineMap factor = betaMap.compose(map({l.d(0), zero, l.d(1)}, 3));
+  return l.parallel({value, retrieved, token(l, beta, at)}, {row, l.b.getMultiDimIdentityMap(3), factor}, own,
                     wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
                       Value missing = arith::SubFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
                       return arith::MulFOp::create(b, loc, wider(b, loc, s[2]), missing);
@@ -112,50 +112,52 @@ Value Recurrence::read(Value state, Value at, Sizes sizes) {
 static LogicalResult linearAttention(Lowering &l) {
   Type element = l.resultType().getElementType(), wide = accumulator(element);
   int64_t heads = l.attr("q_num_heads", 0), kvHeads = l.attr("kv_num_heads", 0);
-  Recurrence r{l, wide, splitLastDim(l, 0, heads), splitLastDim(l, 1, kvHeads), splitLastDim(l, 2, kvHeads), {}, {}};
+  Recurrence r{l, wide, splitLastDim(l, 0, heads), splitLastDim(l, 1, kvHeads), splitLastDim(l, 2, kvHeads), {}, {}, {}, {}};
+  Heads past;
+  if (l.has(3))
+    past = fourDims(l, 3);
+  auto match = [&](Heads &x, unsigned xDim, SymbolicExpr &xSize, unsigned pastDim, SymbolicExpr &pastSize) {
+    if (xSize == pastSize)
+      return;
+    l.equalize(x.tensor, xDim, xSize, past.tensor, pastDim, pastSize, "the head sizes of inputs and past_state");
+    xSize = pastSize = l.shapes.min(xSize, pastSize);
+  };
+  // Twice: what is compared later may cut what was compared before.
   for (int round = 0; round < 2; ++round) {
     matchTokens(l, r.q, r.k);
     matchTokens(l, r.k, r.v);
     matchTokens(l, r.q, r.v);
+    matchSizes(l, r.q, r.k);
+    if (!past.tensor)
+      continue;
+    matchBatch(l, past, r.k);
+    match(r.k, 3, r.k.size, 2, past.sequence);
+    match(r.v, 3, r.v.size, 3, past.size);
   }
-  matchSizes(l, r.q, r.k);
   SymbolicExpr group(heads / kvHeads);
   splitGroups(l, r.q, r.k.heads, group);
   Sizes keySizes = l.sizes(r.k.tensor);
   Sizes sizes = {keySizes[0], l.index(kvHeads), keySizes[3], l.dim(r.v.tensor, 3)};
-  if (l.has(4)) {
-    std::optional<int64_t> last = l.dims(4)[2].constant(), size = r.k.size.constant();
-    if (!last || (!size && *last != kvHeads))
-      return l.unsupported("a decay whose last dim only the run knows");
+  Dims every = {r.k.batch, r.k.sequence, r.k.heads, r.k.size};
+  if (l.has(4)) { // One number for each head or for each of its elements.
     Heads decay = splitLastDim(l, 4, kvHeads);
-    r.decayPerElement = *last != kvHeads || size == 1;
-    matchTokens(l, decay, r.k);
+    r.decayMap = l.broadcastMap(decay.tensor, {decay.batch, decay.sequence, decay.heads, decay.size}, every, keySizes);
     r.decay = decay.tensor;
   }
-  if (l.has(5)) {
-    std::optional<int64_t> last = l.dims(5)[2].constant();
-    if (!last)
-      return l.unsupported("a beta whose last dim only the run knows");
-    Heads beta = splitLastDim(l, 5, 1);
-    matchTokens(l, beta, r.k);
-    r.betaPerHead = *last == kvHeads && kvHeads > 1;
-    beta.tensor = l.reshape(beta.tensor, {beta.batch, beta.sequence, beta.heads, beta.size},
-                            {beta.batch, beta.sequence, beta.size},
-                            {l.dim(beta.tensor, 0), l.dim(beta.tensor, 1), l.dim(beta.tensor, 3)});
-    r.beta = beta.tensor;
+  if (l.has(5)) { // One for each head or one for all.
+    Sizes three(keySizes.begin(), keySizes.begin() + 3);
+    Dims to(every.begin(), every.begin() + 3);
+    r.beta = l.in(5);
+    r.betaMap = l.broadcastMap(r.beta, l.dims(5), to, three);
   }
+  for (AffineMap map : {r.decayMap, r.betaMap})
+    if (map && isa<AffineConstantExpr>(map.getResult(1)) && !r.k.sequence.isConstant(1))
+      return l.unsupported("a decay or beta of one token for all");
   Value state;
-  if (l.has(3)) {
-    Value past = l.in(3), keys = r.k.tensor, values = r.v.tensor;
-    l.equalize(past, 0, l.dims(3)[0], keys, 0, r.k.batch, "the batch sizes of keys and past_state");
-    l.equalize(past, 2, l.dims(3)[2], keys, 3, r.k.size, "the head sizes of keys and past_state");
-    l.equalize(past, 3, l.dims(3)[3], values, 3, r.v.size, "the head sizes of values and past_state");
-    Sizes own = l.sizes(past);
+  if (past.tensor) {
     Type from = l.element(3);
-    state = l.parallel(past, l.b.getMultiDimIdentityMap(4), own, wide,
+    state = l.parallel(past.tensor, l.b.getMultiDimIdentityMap(4), sizes, wide,
                        [&](OpBuilder &b, Location loc, ValueRange s) { return castScalar(b, loc, s[0], from, wide); });
-    // The sizes of the state in terms of one tensor.
-    sizes = own;
   } else {
     state = l.filled(sizes, l.scalar(wide, 0));
   }

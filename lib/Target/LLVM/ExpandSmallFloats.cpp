@@ -102,6 +102,17 @@ struct ExpandSmallFloats : public lowbit::impl::ExpandSmallFloatsBase<ExpandSmal
       ++numNarrowed;
     });
 
+    // The way from bf16 to f64 leads through f32.
+    getOperation().walk([&](arith::ExtFOp extend) {
+      Type from = extend.getIn().getType(), to = extend.getType();
+      if (!getElementTypeOrSelf(from).isBF16() || !getElementTypeOrSelf(to).isF64())
+        return;
+      ImplicitLocOpBuilder b(extend.getLoc(), extend);
+      auto shaped = dyn_cast<ShapedType>(from);
+      Type step = shaped ? (Type)shaped.clone(b.getF32Type()) : b.getF32Type();
+      extend.getInMutable().assign(arith::ExtFOp::create(b, step, extend.getIn()));
+    });
+
     Type bf16 = BFloat16Type::get(&getContext()), f32 = Float32Type::get(&getContext());
     TypeConverter converter;
     arith::populateEmulateUnsupportedFloatsConversions(converter, bf16, f32);
