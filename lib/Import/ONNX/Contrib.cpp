@@ -83,7 +83,7 @@ SmallVector<Value> Contrib::makeSome(StringRef op, ArrayRef<Value> operands, Str
   if (failed)
     return none;
   std::string name = node.name + (suffix.empty() ? "" : "/") + suffix.str();
-  PendingNode made{op.str(), "", newestOpset(), name, node.loc, {}, {}, {}, {}, {}};
+  PendingNode made{op.str(), "", newestOpset(), name, node.loc, {}, {}, {}, {}, {}, {}};
   made.operands.append(operands.begin(), operands.end());
   made.attrs.append(list);
   made.used.append(used.begin(), used.end());
