@@ -55,7 +55,8 @@ struct Reader {
 };
 } // namespace
 
-FailureOr<EinsumEquation> EinsumEquation::parse(StringRef text, ArrayRef<int64_t> ranks, std::string &error) {
+FailureOr<EinsumEquation> EinsumEquation::parse(StringRef text, ArrayRef<int64_t> ranks,
+                                                std::string &error) {
   SmallString<64> plain;
   for (char c : text)
     if (c != ' ')
@@ -66,8 +67,8 @@ FailureOr<EinsumEquation> EinsumEquation::parse(StringRef text, ArrayRef<int64_t
   left.split(terms, ',');
   Reader reader{{}, {}, {}, error};
   if (terms.size() != ranks.size())
-    return reader.fail("the equation has " + Twine(terms.size()) + " terms for " + Twine(ranks.size()) +
-                       " operands");
+    return reader.fail("the equation has " + Twine(terms.size()) + " terms for " +
+                       Twine(ranks.size()) + " operands");
   for (auto [term, rank] : llvm::zip(terms, ranks))
     if (failed(reader.term(term, rank, reader.equation.inputs.emplace_back())))
       return failure();

@@ -11,7 +11,8 @@ using namespace lowbit;
 
 using Contents = std::vector<SymbolicExpr>;
 
-/// Combines the tracked elements of two or three broadcast operands; nothing where one is not tracked.
+/// Combines the tracked elements of two or three broadcast operands; nothing where one is not
+/// tracked.
 static std::optional<Contents>
 combine(RuleContext &c, const Dims &result, ArrayRef<unsigned> operands,
         llvm::function_ref<std::optional<SymbolicExpr>(ArrayRef<SymbolicExpr>)> apply) {
@@ -55,10 +56,11 @@ static LogicalResult unary(RuleContext &c) {
     contents = combine(c, c.dims(0), {0},
                        [&](ArrayRef<SymbolicExpr> v) { return c.analysis.sub(0, v[0]); });
   else if (name == "Not")
-    contents = combine(c, c.dims(0), {0}, [&](ArrayRef<SymbolicExpr> v) -> std::optional<SymbolicExpr> {
-      return v[0].constant() ? std::optional<SymbolicExpr>(SymbolicExpr(!*v[0].constant()))
-                             : std::nullopt;
-    });
+    contents =
+        combine(c, c.dims(0), {0}, [&](ArrayRef<SymbolicExpr> v) -> std::optional<SymbolicExpr> {
+          return v[0].constant() ? std::optional<SymbolicExpr>(SymbolicExpr(!*v[0].constant()))
+                                 : std::nullopt;
+        });
   return c.set(c.dims(0), c.element(0), contents);
 }
 
@@ -200,9 +202,9 @@ static LogicalResult reduce(RuleContext &c) {
     std::optional<int64_t> many = c.rank(1) == 1 ? c.dims(1)[0].constant() : std::nullopt;
     if (!given && many == 0)
       given.emplace();
-    if (!given) { // Only the run knows which dims go, but not how many.
-      if (!many || *many > c.rank(0))
-        return c.fail("the number of axes is not known, so neither is the rank");
+    if (!given) { // Only the run knows which dims go, and perhaps how many.
+      if (c.rank(1) != 1 || (!keep && !many) || (many && *many > c.rank(0)))
+        return c.fail("the number of axes is not known or too big, so the rank cannot be told");
       Dims dims;
       for (int64_t i = keep ? 0 : *many; i < c.rank(0); ++i)
         dims.push_back(c.analysis.fresh());
@@ -286,18 +288,23 @@ static LogicalResult dynamicQuantize(RuleContext &c) {
 
 void lowbit::addElementwiseRules(ShapeRules &rules) {
   for (StringRef name :
-       {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BitwiseNot", "Cosh", "Shrink", "Sinh", "Tan",
-        "Abs", "Ceil", "Cos",     "Elu",     "Erf",        "Exp",      "Floor",    "Gelu", "HardSigmoid",
-        "Log", "Neg",  "HardSwish", "Identity", "LeakyRelu",  "Not",      "Reciprocal", "Relu", "Round",
-        "Sigmoid", "Sign", "Sin",  "Softplus", "Softsign", "Sqrt", "Swish", "Tanh", "Trilu"})
+       {"Acos",  "Acosh",     "Asin",     "Asinh",     "Atan",     "Atanh",       "BitwiseNot",
+        "Cosh",  "Shrink",    "Sinh",     "Tan",       "Abs",      "Ceil",        "Cos",
+        "Elu",   "Erf",       "Exp",      "Floor",     "Gelu",     "HardSigmoid", "Log",
+        "Neg",   "HardSwish", "Identity", "LeakyRelu", "Not",      "Reciprocal",  "Relu",
+        "Round", "Sigmoid",   "Sign",     "Sin",       "Softplus", "Softsign",    "Sqrt",
+        "Swish", "Tanh",      "Trilu"})
     rules[name] = unary;
   for (StringRef name : {"IsInf", "IsNaN"})
     rules[name] = predicateUnary;
-  for (StringRef name : {"Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-                         "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Xor"})
+  for (StringRef name : {"Add",        "And",         "BitShift", "BitwiseAnd", "BitwiseOr",
+                         "BitwiseXor", "Div",         "Equal",    "Greater",    "GreaterOrEqual",
+                         "Less",       "LessOrEqual", "Max",      "Mean",       "Min",
+                         "Mod",        "Mul",         "Or",       "Pow",        "Sub",
+                         "Sum",        "Xor"})
     rules[name] = binary;
-  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-                         "ReduceProd", "ReduceSum", "ReduceSumSquare"})
+  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+                         "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"})
     rules[name] = reduce;
   for (StringRef name : {"ArgMax", "ArgMin"})
     rules[name] = argReduce;

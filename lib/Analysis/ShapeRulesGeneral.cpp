@@ -105,7 +105,8 @@ static LogicalResult melWeights(RuleContext &c) {
 static LogicalResult det(RuleContext &c) {
   int64_t rank = c.rank(0);
   Dims dims = c.dims(0);
-  if (rank < 2 || (dims[rank - 1].constant() && dims[rank - 2].constant() && dims[rank - 1] != dims[rank - 2]))
+  if (rank < 2 ||
+      (dims[rank - 1].constant() && dims[rank - 2].constant() && dims[rank - 1] != dims[rank - 2]))
     return c.fail("the input has shape " + describe(dims) + "; square matrices are expected");
   dims.truncate(rank - 2);
   return c.set(dims, c.element(0));
@@ -131,7 +132,8 @@ static LogicalResult compress(RuleContext &c) {
   }
   std::optional<int64_t> have = size.constant(), given = c.dims(1)[0].constant();
   if (have && given && *given > *have)
-    return c.fail("the condition has " + Twine(*given) + " entries for " + Twine(*have) + " slices");
+    return c.fail("the condition has " + Twine(*given) + " entries for " + Twine(*have) +
+                  " slices");
   return c.set(dims, c.element(0));
 }
 
@@ -163,7 +165,8 @@ static LogicalResult loss(RuleContext &c) {
     fits &= !left || !right || *left == *right;
   }
   if (!fits)
-    return c.fail("targets of shape " + describe(c.dims(1)) + " do not fit scores of shape " + describe(scores));
+    return c.fail("targets of shape " + describe(c.dims(1)) + " do not fit scores of shape " +
+                  describe(scores));
   if (!c.element(1).isIntOrIndex() || !isa<FloatType>(c.element(0)))
     return c.fail("float scores and integer targets are expected");
   if (c.in(2)) {
@@ -171,7 +174,8 @@ static LogicalResult loss(RuleContext &c) {
     if (c.rank(2) == 1)
       weights = c.dims(2)[0].constant();
     if (c.rank(2) != 1 || (classes && weights && *classes != *weights))
-      return c.fail("weights of shape " + describe(c.dims(2)) + " do not fit scores of shape " + describe(scores));
+      return c.fail("weights of shape " + describe(c.dims(2)) + " do not fit scores of shape " +
+                    describe(scores));
   }
   bool each = onnx::getString(c.op, "reduction", "mean") == "none";
   (void)c.set(each ? c.dims(1) : Dims(), c.element(0));
@@ -184,7 +188,8 @@ static LogicalResult groupNorm(RuleContext &c) {
     return c.fail("an input of rank 2 or more and a positive num_groups are expected");
   SymbolicExpr channels = c.dims(0)[1];
   if (!channels.constant() || *channels.constant() % groups)
-    return c.fail("the channels of " + describe(c.dims(0)) + " are no known multiple of num_groups " + Twine(groups));
+    return c.fail("the channels of " + describe(c.dims(0)) +
+                  " are no known multiple of num_groups " + Twine(groups));
   for (unsigned i : {1u, 2u})
     if (c.rank(i) != 1 || c.dims(i) != c.dims(1) ||
         (c.dims(i)[0] != channels && !c.dims(i)[0].isConstant(groups)))
@@ -206,8 +211,8 @@ static LogicalResult scatterElements(RuleContext &c) {
   if (failed(c.axis(c.attr("axis", 0), c.rank(0))))
     return failure();
   if (c.rank(1) != c.rank(0) || c.rank(2) != c.rank(0))
-    return c.fail("data " + describe(c.dims(0)) + ", indices " + describe(c.dims(1)) + " and updates " +
-                  describe(c.dims(2)) + " must have the same rank");
+    return c.fail("data " + describe(c.dims(0)) + ", indices " + describe(c.dims(1)) +
+                  " and updates " + describe(c.dims(2)) + " must have the same rank");
   return likeData(c);
 }
 
@@ -215,8 +220,8 @@ static LogicalResult scatterND(RuleContext &c) {
   int64_t r = c.rank(0), q = c.rank(1);
   std::optional<int64_t> depth = q ? c.dims(1)[q - 1].constant() : std::nullopt;
   if (!depth || *depth < 1 || *depth > r || c.rank(2) != q - 1 + r - *depth)
-    return c.fail("indices " + describe(c.dims(1)) + " and updates " + describe(c.dims(2)) + " do not fit data " +
-                  describe(c.dims(0)));
+    return c.fail("indices " + describe(c.dims(1)) + " and updates " + describe(c.dims(2)) +
+                  " do not fit data " + describe(c.dims(0)));
   return likeData(c);
 }
 
@@ -248,13 +253,15 @@ static bool isSignal(RuleContext &c) {
 
 static LogicalResult dft(RuleContext &c) {
   if (!isSignal(c))
-    return c.fail("the input has shape " + describe(c.dims(0)) + "; a last dim of 1 or 2 is expected");
+    return c.fail("the input has shape " + describe(c.dims(0)) +
+                  "; a last dim of 1 or 2 is expected");
   std::optional<SmallVector<int64_t>> given = c.in(2) ? c.constants(2) : SmallVector<int64_t>{-2};
   int64_t rank = c.rank(0);
   Dims dims = c.dims(0);
   bool onesided = c.attr("onesided", 0), inverse = c.attr("inverse", 0);
   if (onesided && dims.back().isConstant(inverse ? 1 : 2))
-    return c.fail(inverse ? "a one-sided inverse needs a complex spectrum" : "a one-sided spectrum needs a real signal");
+    return c.fail(inverse ? "a one-sided inverse needs a complex spectrum"
+                          : "a one-sided spectrum needs a real signal");
   dims[rank - 1] = onesided && inverse ? 1 : 2;
   if (!given) { // Any dim but the last may be the one that changes.
     if (c.rank(2) > 1 || (c.rank(2) == 1 && !c.dims(2)[0].isConstant(1)))
@@ -284,7 +291,8 @@ static LogicalResult dft(RuleContext &c) {
 
 static LogicalResult stft(RuleContext &c) {
   if (!isSignal(c) || c.rank(0) != 3)
-    return c.fail("the signal has shape " + describe(c.dims(0)) + "; [batch, length, 1 or 2] is expected");
+    return c.fail("the signal has shape " + describe(c.dims(0)) +
+                  "; [batch, length, 1 or 2] is expected");
   ShapeAnalysis &a = c.analysis;
   const Dims &dims = c.dims(0);
   bool onesided = c.attr("onesided", 1);
@@ -292,12 +300,17 @@ static LogicalResult stft(RuleContext &c) {
     return c.fail("a one-sided spectrum needs a real signal");
   if (c.in(2) && c.rank(2) != 1)
     return c.fail("the window has shape " + describe(c.dims(2)) + "; rank 1 is expected");
-  SymbolicExpr length = c.in(3) ? sizeOf(c, 3) : c.in(2) ? c.dims(2)[0] : dims[1], step = sizeOf(c, 1);
+  SymbolicExpr length = c.in(3)   ? sizeOf(c, 3)
+                        : c.in(2) ? c.dims(2)[0]
+                                  : dims[1],
+               step = sizeOf(c, 1);
   std::optional<int64_t> have = dims[1].constant(), wanted = length.constant();
-  if ((step.constant() && *step.constant() < 1) || (wanted && (*wanted < 1 || (have && *wanted > *have))))
+  if ((step.constant() && *step.constant() < 1) ||
+      (wanted && (*wanted < 1 || (have && *wanted > *have))))
     return c.fail("a positive step, and frames no longer than the signal, are expected");
   SymbolicExpr frames = a.add(a.floorDiv(a.sub(dims[1], length), step), 1);
-  return c.set({dims[0], frames, onesided ? a.add(a.floorDiv(length, 2), 1) : length, 2}, c.element(0));
+  return c.set({dims[0], frames, onesided ? a.add(a.floorDiv(length, 2), 1) : length, 2},
+               c.element(0));
 }
 
 void lowbit::addGeneralRules(ShapeRules &rules) {

@@ -18,12 +18,15 @@ static std::optional<int64_t> length(RuleContext &c, unsigned i) {
   return c.dims(i)[0].constant();
 }
 
-/// The entries of a shape-like operand; fresh symbols where they are not tracked, nothing where not even their
-/// number is known.
-static std::optional<Contents> entries(RuleContext &c, unsigned i) {
+/// The entries of a shape-like operand; fresh symbols where they are not tracked, nothing where not
+/// even their number is known. `expected` is the number where it follows from the rest.
+static std::optional<Contents> entries(RuleContext &c, unsigned i,
+                                       std::optional<int64_t> expected = std::nullopt) {
   if (c.in(i)->contents && c.rank(i) == 1)
     return c.in(i)->contents;
   std::optional<int64_t> count = length(c, i);
+  if (!count && c.rank(i) == 1)
+    count = expected;
   if (!count || *count > 64)
     return std::nullopt;
   Contents symbols;
@@ -76,7 +79,8 @@ static LogicalResult reshape(RuleContext &c) {
   } else if (total.constant() && rest.constant() && total != rest) {
     return c.fail("shape " + describe(from) + " cannot be reshaped to " + describe(dims));
   } else if (total != rest) {
-    // A symbol that may still be -1 or 0: where one entry alone is unknown, the element count says it.
+    // A symbol that may still be -1 or 0: where one entry alone is unknown, the element count says
+    // it.
     std::optional<size_t> unknown;
     for (size_t i = 0; i < dims.size(); ++i)
       if (!dims[i].constant())
@@ -98,8 +102,9 @@ static LogicalResult flatten(RuleContext &c) {
     return c.fail("axis " + Twine(axis) + " is out of range for rank " + Twine(rank));
   axis += axis < 0 ? rank : 0;
   ArrayRef<SymbolicExpr> dims = c.dims(0);
-  return c.set({c.analysis.product(dims.take_front(axis)), c.analysis.product(dims.drop_front(axis))},
-               c.element(0));
+  return c.set(
+      {c.analysis.product(dims.take_front(axis)), c.analysis.product(dims.drop_front(axis))},
+      c.element(0));
 }
 
 static LogicalResult squeeze(RuleContext &c) {
@@ -197,7 +202,7 @@ static LogicalResult split(RuleContext &c) {
   SymbolicExpr size = c.dims(0)[*axis];
   Contents sizes;
   if (c.in(1)) {
-    std::optional<Contents> given = entries(c, 1);
+    std::optional<Contents> given = entries(c, 1, parts);
     if (!given || (int64_t)given->size() != parts)
       return c.fail("the number of sizes and the number of outputs differ");
     sizes = *given;
@@ -297,7 +302,8 @@ static LogicalResult slice(RuleContext &c) {
         result = room; // 0 up to the dim's own size.
       }
     } else if (step && size && start && end && *step != INT64_MIN) {
-      int64_t from = *start < 0 ? (*start < -*size ? -1 : *start + *size) : std::min(*start, *size - 1);
+      int64_t from =
+          *start < 0 ? (*start < -*size ? -1 : *start + *size) : std::min(*start, *size - 1);
       int64_t to = *end < 0 ? (*end < -*size ? -1 : *end + *size) : std::min(*end, *size - 1);
       result = from <= to ? 0 : (from - to - 1) / -*step + 1;
       first = from;
@@ -317,7 +323,8 @@ static LogicalResult slice(RuleContext &c) {
 }
 
 static LogicalResult pad(RuleContext &c) {
-  std::optional<Contents> pads = entries(c, 1);
+  std::optional<Contents> pads =
+      entries(c, 1, c.in(3) ? std::nullopt : std::optional<int64_t>(2 * c.rank(0)));
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(c.rank(0)));
   if (c.in(3)) {
     std::optional<SmallVector<int64_t>> given = c.constants(3);
@@ -356,7 +363,7 @@ static LogicalResult expand(RuleContext &c) {
 }
 
 static LogicalResult tile(RuleContext &c) {
-  std::optional<Contents> repeats = entries(c, 1);
+  std::optional<Contents> repeats = entries(c, 1, c.rank(0));
   if (!repeats || (int64_t)repeats->size() != c.rank(0))
     return c.fail("repeats needs one entry per dim of " + describe(c.dims(0)));
   Dims dims = c.dims(0);
@@ -391,13 +398,13 @@ static LogicalResult spaceToDepth(RuleContext &c) {
 }
 
 static LogicalResult centerCropPad(RuleContext &c) {
-  std::optional<Contents> shape = entries(c, 1);
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(c.rank(0)));
   if (onnx::hasInts(c.op, "axes"))
     axes = onnx::getInts(c.op, "axes");
   FailureOr<SmallVector<int64_t>> normal = c.axes(axes, c.rank(0));
   if (failed(normal))
     return failure();
+  std::optional<Contents> shape = entries(c, 1, axes.size());
   if (!shape || shape->size() != axes.size())
     return c.fail("shape needs " + Twine(axes.size()) + " entries");
   Dims dims = c.dims(0);

@@ -19,8 +19,10 @@ struct EinsumEquation {
   SmallVector<unsigned> output;
   unsigned labels = 0; ///< Labels are the numbers below this.
 
-  /// Reads `text` for operands of these ranks. Failure with one sentence in `error` where it is malformed or does not fit.
-  static FailureOr<EinsumEquation> parse(StringRef text, ArrayRef<int64_t> ranks, std::string &error);
+  /// Reads `text` for operands of these ranks. Failure with one sentence in `error` where it is
+  /// malformed or does not fit.
+  static FailureOr<EinsumEquation> parse(StringRef text, ArrayRef<int64_t> ranks,
+                                         std::string &error);
 };
 
 } // namespace lowbit

@@ -31,18 +31,22 @@ static LogicalResult depthToSpace(Lowering &l) {
   Sizes sizes = {own[0], channels, l.mul(own[2], l.index(block)), l.mul(own[3], l.index(block))};
   Value depth = l.value(channels), edge = l.value(l.index(block)),
         area = l.value(l.index(block * block));
-  return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
-                              [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
-    Value y = arith::DivUIOp::create(b, loc, at(2), edge), x = arith::DivUIOp::create(b, loc, at(3), edge);
-    Value dy = arith::RemUIOp::create(b, loc, at(2), edge), dx = arith::RemUIOp::create(b, loc, at(3), edge);
-    Value offset = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, dy, edge), dx);
-    Value channel =
-        columnFirst
-            ? arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(1), area), offset)
-            : arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, offset, depth), at(1));
-    return tensor::ExtractOp::create(b, loc, input, ValueRange{at(0), channel, y, x});
-  }));
+  return l.replace(l.parallel(
+      {}, {}, sizes, l.resultType().getElementType(),
+      [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+        auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
+        Value y = arith::DivUIOp::create(b, loc, at(2), edge),
+              x = arith::DivUIOp::create(b, loc, at(3), edge);
+        Value dy = arith::RemUIOp::create(b, loc, at(2), edge),
+              dx = arith::RemUIOp::create(b, loc, at(3), edge);
+        Value offset = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, dy, edge), dx);
+        Value channel =
+            columnFirst
+                ? arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(1), area), offset)
+                : arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, offset, depth),
+                                        at(1));
+        return tensor::ExtractOp::create(b, loc, input, ValueRange{at(0), channel, y, x});
+      }));
 }
 
 /// The inverse of depthToSpace.
@@ -55,24 +59,26 @@ static LogicalResult spaceToDepth(Lowering &l) {
   checkMultiple(l, 3, block);
   Sizes sizes = {own[0], l.mul(own[1], l.index(block * block)), l.div(own[2], l.index(block)),
                  l.div(own[3], l.index(block))};
-  Value depth = l.value(own[1]), edge = l.value(l.index(block)), area = l.value(l.index(block * block));
-  return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
-                              [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
-    Value channel, offset;
-    if (columnFirst) {
-      channel = arith::DivUIOp::create(b, loc, at(1), area);
-      offset = arith::RemUIOp::create(b, loc, at(1), area);
-    } else {
-      channel = arith::RemUIOp::create(b, loc, at(1), depth);
-      offset = arith::DivUIOp::create(b, loc, at(1), depth);
-    }
-    Value y = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(2), edge),
-                                    arith::DivUIOp::create(b, loc, offset, edge));
-    Value x = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(3), edge),
-                                    arith::RemUIOp::create(b, loc, offset, edge));
-    return tensor::ExtractOp::create(b, loc, input, ValueRange{at(0), channel, y, x});
-  }));
+  Value depth = l.value(own[1]), edge = l.value(l.index(block)),
+        area = l.value(l.index(block * block));
+  return l.replace(l.parallel(
+      {}, {}, sizes, l.resultType().getElementType(),
+      [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+        auto at = [&](int64_t i) { return linalg::IndexOp::create(b, loc, i).getResult(); };
+        Value channel, offset;
+        if (columnFirst) {
+          channel = arith::DivUIOp::create(b, loc, at(1), area);
+          offset = arith::RemUIOp::create(b, loc, at(1), area);
+        } else {
+          channel = arith::RemUIOp::create(b, loc, at(1), depth);
+          offset = arith::DivUIOp::create(b, loc, at(1), depth);
+        }
+        Value y = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(2), edge),
+                                        arith::DivUIOp::create(b, loc, offset, edge));
+        Value x = arith::AddIOp::create(b, loc, arith::MulIOp::create(b, loc, at(3), edge),
+                                        arith::RemUIOp::create(b, loc, offset, edge));
+        return tensor::ExtractOp::create(b, loc, input, ValueRange{at(0), channel, y, x});
+      }));
 }
 
 static LogicalResult centerCropPad(Lowering &l) {
@@ -83,6 +89,7 @@ static LogicalResult centerCropPad(Lowering &l) {
     axes = llvm::to_vector(llvm::seq<int64_t>(rank));
   Sizes own = l.sizes(input), sizes = own, keep = own;
   Sizes from(rank, l.index(0)), to(rank, l.index(0));
+  l.expectEntries(1, axes.size());
   for (auto [i, axis] : llvm::enumerate(axes)) {
     int64_t d = axis < 0 ? axis + rank : axis;
     sizes[d] = l.max(l.entry(1, i), l.index(0));
@@ -91,40 +98,46 @@ static LogicalResult centerCropPad(Lowering &l) {
     to[d] = l.div(l.sub(sizes[d], keep[d]), l.index(2));
   }
   Value part = l.slice(input, from, keep);
-  return l.replace(l.insert(part, l.filled(sizes, l.scalarInt(l.resultType().getElementType(), 0)), to));
+  return l.replace(
+      l.insert(part, l.filled(sizes, l.scalarInt(l.resultType().getElementType(), 0)), to));
 }
 
 static LogicalResult reverseSequence(Lowering &l) {
   Value input = l.in(0), lengths = l.in(1);
-  int64_t rank = l.rank(0), batch = l.axis("batch_axis", 1, rank), time = l.axis("time_axis", 0, rank);
+  int64_t rank = l.rank(0), batch = l.axis("batch_axis", 1, rank),
+          time = l.axis("time_axis", 0, rank);
   l.equalize(input, batch, l.dims(0)[batch], lengths, 0, l.dims(1)[0], "the batch sizes");
   Sizes sizes = l.sizes(input);
   Value extent = l.value(sizes[time]), one = l.value(l.index(1)), zero = l.value(l.index(0));
   Value yes = tensor::FromElementsOp::create(l.b, RankedTensorType::get({}, l.b.getI1Type()),
                                              ValueRange{l.scalarInt(l.b.getI1Type(), 1)});
-  Value fits = l.generic(lengths, yes, {l.b.getMultiDimIdentityMap(1), l.mapOf(1, {})},
-                         {utils::IteratorType::reduction}, [&](OpBuilder &b, Location loc, ValueRange v) {
-    using P = arith::CmpIPredicate;
-    Value length = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
-    Value low = arith::CmpIOp::create(b, loc, P::sge, length, zero);
-    Value high = arith::CmpIOp::create(b, loc, P::sle, length, extent);
-    Value both = arith::AndIOp::create(b, loc, low, high);
-    linalg::YieldOp::create(b, loc, arith::AndIOp::create(b, loc, v[1], both).getResult());
-  });
-  l.check(tensor::ExtractOp::create(l.b, fits, ValueRange()), "a sequence is longer than the time axis");
-  return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
-                              [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    SmallVector<Value> at;
-    for (int64_t i = 0; i < rank; ++i)
-      at.push_back(linalg::IndexOp::create(b, loc, i));
-    Value length = tensor::ExtractOp::create(b, loc, lengths, ValueRange{at[batch]});
-    length = arith::IndexCastOp::create(b, loc, b.getIndexType(), length);
-    length = arith::MinSIOp::create(b, loc, length, extent);
-    Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, at[time], length);
-    Value mirrored = arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, length, one), at[time]);
-    at[time] = arith::SelectOp::create(b, loc, inside, mirrored, at[time]);
-    return tensor::ExtractOp::create(b, loc, input, at);
-  }));
+  Value fits = l.generic(
+      lengths, yes, {l.b.getMultiDimIdentityMap(1), l.mapOf(1, {})},
+      {utils::IteratorType::reduction}, [&](OpBuilder &b, Location loc, ValueRange v) {
+        using P = arith::CmpIPredicate;
+        Value length = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
+        Value low = arith::CmpIOp::create(b, loc, P::sge, length, zero);
+        Value high = arith::CmpIOp::create(b, loc, P::sle, length, extent);
+        Value both = arith::AndIOp::create(b, loc, low, high);
+        linalg::YieldOp::create(b, loc, arith::AndIOp::create(b, loc, v[1], both).getResult());
+      });
+  l.check(tensor::ExtractOp::create(l.b, fits, ValueRange()),
+          "a sequence is longer than the time axis");
+  return l.replace(l.parallel(
+      {}, {}, sizes, l.resultType().getElementType(),
+      [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+        SmallVector<Value> at;
+        for (int64_t i = 0; i < rank; ++i)
+          at.push_back(linalg::IndexOp::create(b, loc, i));
+        Value length = tensor::ExtractOp::create(b, loc, lengths, ValueRange{at[batch]});
+        length = arith::IndexCastOp::create(b, loc, b.getIndexType(), length);
+        length = arith::MinSIOp::create(b, loc, length, extent);
+        Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, at[time], length);
+        Value mirrored =
+            arith::SubIOp::create(b, loc, arith::SubIOp::create(b, loc, length, one), at[time]);
+        at[time] = arith::SelectOp::create(b, loc, inside, mirrored, at[time]);
+        return tensor::ExtractOp::create(b, loc, input, at);
+      }));
 }
 
 void lowbit::onnx::addBlockLowerings(LoweringTable &table) {

@@ -14,7 +14,8 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 
 namespace {
-/// Gaussian elimination with row pivots of one n x n matrix, which is carried through the loops by value.
+/// Gaussian elimination with row pivots of one n x n matrix, which is carried through the loops by
+/// value.
 struct Elimination {
   OpBuilder &b;
   Location loc;
@@ -35,7 +36,8 @@ struct Elimination {
         at, loc, column, size, index(1), ValueRange{first, column},
         [&](OpBuilder &in, Location, Value row, ValueRange best) {
           Value magnitude = math::AbsFOp::create(in, loc, read(in, matrix, row, column));
-          Value wins = arith::CmpFOp::create(in, loc, arith::CmpFPredicate::OGT, magnitude, best[0]);
+          Value wins =
+              arith::CmpFOp::create(in, loc, arith::CmpFPredicate::OGT, magnitude, best[0]);
           Value greatest = arith::SelectOp::create(in, loc, wins, magnitude, best[0]);
           Value where = arith::SelectOp::create(in, loc, wins, row, best[1]);
           scf::YieldOp::create(in, loc, ValueRange{greatest, where});
@@ -64,11 +66,13 @@ struct Elimination {
     return scf::ForOp::create(
                at, loc, next, size, index(1), matrix,
                [&](OpBuilder &outer, Location, Value row, ValueRange rows) {
-                 Value factor = arith::DivFOp::create(outer, loc, read(outer, rows[0], row, column), safe);
+                 Value factor =
+                     arith::DivFOp::create(outer, loc, read(outer, rows[0], row, column), safe);
                  auto line = scf::ForOp::create(
                      outer, loc, column, size, index(1), rows[0],
                      [&](OpBuilder &in, Location, Value i, ValueRange carried) {
-                       Value above = read(in, carried[0], column, i), own = read(in, carried[0], row, i);
+                       Value above = read(in, carried[0], column, i),
+                             own = read(in, carried[0], row, i);
                        Value part = arith::MulFOp::create(in, loc, factor, above);
                        Value rest = arith::SubFOp::create(in, loc, own, part);
                        scf::YieldOp::create(in, loc, write(in, rest, carried[0], row, i));
@@ -90,7 +94,8 @@ struct Elimination {
           Value factor =
               arith::SelectOp::create(in, loc, stays, pivot, arith::NegFOp::create(in, loc, pivot));
           Value product = arith::MulFOp::create(in, loc, state[1], factor);
-          scf::YieldOp::create(in, loc, ValueRange{clearBelow(in, swapped, column, pivot), product});
+          scf::YieldOp::create(in, loc,
+                               ValueRange{clearBelow(in, swapped, column, pivot), product});
         });
     return columns.getResult(1);
   }
@@ -120,7 +125,8 @@ static LogicalResult det(Lowering &l) {
         [&](OpBuilder &in, Location, ValueRange ij, ValueRange carried) -> scf::ValueVector {
           SmallVector<Value> from(at);
           llvm::append_range(from, ij);
-          Value number = castScalar(in, loc, tensor::ExtractOp::create(in, loc, input, from), element, wide);
+          Value number =
+              castScalar(in, loc, tensor::ExtractOp::create(in, loc, input, from), element, wide);
           return {tensor::InsertOp::create(in, loc, number, carried[0], ij).getResult()};
         });
     return castScalar(b, loc, elimination.determinant(copy.results[0], wide), wide, element);
@@ -134,13 +140,13 @@ static LogicalResult det(Lowering &l) {
   SmallVector<Value> lower(outer.size(), zero), steps(outer.size(), step), upper;
   for (OpFoldResult bound : outer)
     upper.push_back(l.value(bound));
-  return l.replace(scf::buildLoopNest(l.b, l.b.getLoc(), lower, upper, steps, init,
-                                      [&](OpBuilder &b, Location loc, ValueRange at,
-                                          ValueRange carried) -> scf::ValueVector {
-                                        return {tensor::InsertOp::create(b, loc, one(b, loc, at), carried[0], at)
-                                                    .getResult()};
-                                      })
-                       .results[0]);
+  return l.replace(
+      scf::buildLoopNest(
+          l.b, l.b.getLoc(), lower, upper, steps, init,
+          [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
+            return {tensor::InsertOp::create(b, loc, one(b, loc, at), carried[0], at).getResult()};
+          })
+          .results[0]);
 }
 
 void lowbit::onnx::addDeterminantLowerings(LoweringTable &table) { table["Det"] = det; }

@@ -13,8 +13,8 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 using utils::IteratorType;
 
-/// One nest of loops over all labels: those of the output but its last, those that are summed over, the output's last,
-/// so that the innermost loop walks a row of the result.
+/// One nest of loops over all labels: those of the output but its last, those that are summed over,
+/// the output's last, so that the innermost loop walks a row of the result.
 static LogicalResult einsum(Lowering &l) {
   unsigned count = l.op->getNumOperands();
   SmallVector<int64_t> ranks;
@@ -29,7 +29,8 @@ static LogicalResult einsum(Lowering &l) {
   for (unsigned i = 0; i < count; ++i)
     inputs.push_back(l.in(i));
 
-  // Of each label: a dim that is not known to be 1; the others must have its size, or be 1 and are repeated.
+  // Of each label: a dim that is not known to be 1; the others must have its size, or be 1 and are
+  // repeated.
   SmallVector<std::pair<unsigned, unsigned>> source(equation->labels, {count, 0});
   auto visit = [&](llvm::function_ref<void(unsigned, unsigned, unsigned)> act) {
     for (unsigned i = 0; i < count; ++i)
@@ -90,13 +91,14 @@ static LogicalResult einsum(Lowering &l) {
     maps.push_back(l.mapOf(order.size(), exprs));
   }
   maps.push_back(l.mapOf(order.size(), outExprs));
-  Value result = l.generic(inputs, l.filled(sizes, l.scalarInt(sum, 0)), maps, iterators,
-                           [&](OpBuilder &b, Location loc, ValueRange v) {
-                             Value product = castScalar(b, loc, v[0], element, sum);
-                             for (Value factor : v.drop_front().drop_back())
-                               product = mulScalars(b, loc, product, castScalar(b, loc, factor, element, sum));
-                             linalg::YieldOp::create(b, loc, addScalars(b, loc, v.back(), product));
-                           });
+  Value result =
+      l.generic(inputs, l.filled(sizes, l.scalarInt(sum, 0)), maps, iterators,
+                [&](OpBuilder &b, Location loc, ValueRange v) {
+                  Value product = castScalar(b, loc, v[0], element, sum);
+                  for (Value factor : v.drop_front().drop_back())
+                    product = mulScalars(b, loc, product, castScalar(b, loc, factor, element, sum));
+                  linalg::YieldOp::create(b, loc, addScalars(b, loc, v.back(), product));
+                });
   return l.replace(narrow(l, result, element));
 }
 

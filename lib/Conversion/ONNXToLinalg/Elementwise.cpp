@@ -74,8 +74,7 @@ static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
   if (op == "Neg" && !isFloat(x))
     return arith::SubIOp::create(b, loc, number(b, loc, type, 0), x);
   if (op == "Not")
-    return arith::XOrIOp::create(
-        b, loc, x, arith::ConstantOp::create(b, loc, b.getBoolAttr(true)));
+    return arith::XOrIOp::create(b, loc, x, arith::ConstantOp::create(b, loc, b.getBoolAttr(true)));
   if (op == "Sign") {
     Value zero = number(b, loc, type, 0), one = number(b, loc, type, 1);
     if (!isFloat(x)) {
@@ -93,18 +92,29 @@ static Value unaryScalar(Lowering &l, OpBuilder &b, Location loc, Value x) {
         arith::SelectOp::create(b, loc, negative, number(b, loc, type, -1), x));
   }
   static const llvm::StringMap<Value (*)(OpBuilder &, Location, Value)> direct = {
-      {"Abs", floatOnly<math::AbsFOp>},   {"Acos", floatOnly<math::AcosOp>},
-      {"Acosh", floatOnly<math::AcoshOp>}, {"Asin", floatOnly<math::AsinOp>},
-      {"Asinh", floatOnly<math::AsinhOp>}, {"Atan", floatOnly<math::AtanOp>},
-      {"Atanh", floatOnly<math::AtanhOp>}, {"Cosh", floatOnly<math::CoshOp>},
-      {"Sinh", floatOnly<math::SinhOp>},  {"Tan", floatOnly<math::TanOp>},
+      {"Abs", floatOnly<math::AbsFOp>},
+      {"Acos", floatOnly<math::AcosOp>},
+      {"Acosh", floatOnly<math::AcoshOp>},
+      {"Asin", floatOnly<math::AsinOp>},
+      {"Asinh", floatOnly<math::AsinhOp>},
+      {"Atan", floatOnly<math::AtanOp>},
+      {"Atanh", floatOnly<math::AtanhOp>},
+      {"Cosh", floatOnly<math::CoshOp>},
+      {"Sinh", floatOnly<math::SinhOp>},
+      {"Tan", floatOnly<math::TanOp>},
       {"Ceil", floatOnly<math::CeilOp>},
-      {"Cos", floatOnly<math::CosOp>},    {"Erf", floatOnly<math::ErfOp>},
-      {"Exp", floatOnly<math::ExpOp>},    {"Floor", floatOnly<math::FloorOp>},
-      {"Log", floatOnly<math::LogOp>},    {"Neg", floatOnly<arith::NegFOp>},
-      {"Sin", floatOnly<math::SinOp>},    {"Sqrt", floatOnly<math::SqrtOp>},
-      {"Tanh", floatOnly<math::TanhOp>},  {"Round", floatOnly<math::RoundEvenOp>},
-      {"Sigmoid", sigmoid},               {"Softplus", softplus}};
+      {"Cos", floatOnly<math::CosOp>},
+      {"Erf", floatOnly<math::ErfOp>},
+      {"Exp", floatOnly<math::ExpOp>},
+      {"Floor", floatOnly<math::FloorOp>},
+      {"Log", floatOnly<math::LogOp>},
+      {"Neg", floatOnly<arith::NegFOp>},
+      {"Sin", floatOnly<math::SinOp>},
+      {"Sqrt", floatOnly<math::SqrtOp>},
+      {"Tanh", floatOnly<math::TanhOp>},
+      {"Round", floatOnly<math::RoundEvenOp>},
+      {"Sigmoid", sigmoid},
+      {"Softplus", softplus}};
   if (auto apply = direct.lookup(op))
     return apply(b, loc, x);
   Value one = number(b, loc, type, 1);
@@ -180,11 +190,10 @@ static Value modulo(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigne
       return rest;
     using P = arith::CmpFPredicate;
     Value zero = number(b, loc, x.getType(), 0);
-    Value differs =
-        arith::XOrIOp::create(b, loc, arith::CmpFOp::create(b, loc, P::OLT, rest, zero),
-                              arith::CmpFOp::create(b, loc, P::OLT, y, zero));
-    Value wrong = arith::AndIOp::create(b, loc, differs,
-                                        arith::CmpFOp::create(b, loc, P::ONE, rest, zero));
+    Value differs = arith::XOrIOp::create(b, loc, arith::CmpFOp::create(b, loc, P::OLT, rest, zero),
+                                          arith::CmpFOp::create(b, loc, P::OLT, y, zero));
+    Value wrong =
+        arith::AndIOp::create(b, loc, differs, arith::CmpFOp::create(b, loc, P::ONE, rest, zero));
     Value none = arith::CmpFOp::create(b, loc, P::OEQ, rest, zero);
     rest = arith::SelectOp::create(b, loc, none, math::CopySignOp::create(b, loc, zero, y), rest);
     return arith::SelectOp::create(b, loc, wrong, arith::AddFOp::create(b, loc, rest, y), rest);
@@ -258,8 +267,8 @@ static LogicalResult binary(Lowering &l) {
     for (Value next : v.drop_front())
       result = binaryScalar(l, b, loc, result, next);
     if (l.name() == "Mean")
-      result = arith::DivFOp::create(b, loc, result,
-                                     number(b, loc, result.getType(), operands.size()));
+      result =
+          arith::DivFOp::create(b, loc, result, number(b, loc, result.getType(), operands.size()));
     return result;
   }));
 }
@@ -274,11 +283,13 @@ static std::optional<double> splat(Lowering &l, unsigned i) {
   return (double)data->toInts()[0];
 }
 
-/// x to the power of y by squaring; a negative power is 1 / x cut to an integer, so 0 unless x is 1 or -1.
+/// x to the power of y by squaring; a negative power is 1 / x cut to an integer, so 0 unless x is 1
+/// or -1.
 static Value integerPower(OpBuilder &b, Location loc, Value x, Value y, bool isUnsigned) {
   Type type = x.getType();
   Value zero = number(b, loc, type, 0), one = number(b, loc, type, 1);
-  Value start = arith::ConstantIndexOp::create(b, loc, 0), step = arith::ConstantIndexOp::create(b, loc, 1);
+  Value start = arith::ConstantIndexOp::create(b, loc, 0),
+        step = arith::ConstantIndexOp::create(b, loc, 1);
   Value bits = arith::ConstantIndexOp::create(b, loc, type.getIntOrFloatBitWidth());
   auto loop = scf::ForOp::create(
       b, loc, start, bits, step, ValueRange{one, x, y},
@@ -310,25 +321,26 @@ static LogicalResult power(Lowering &l) {
   bool floating = isa<FloatType>(element);
   std::optional<double> exponent = floating ? splat(l, 1) : std::nullopt;
   bool viaDouble = !floating && isa<FloatType>(l.element(1));
-  return l.replace(l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value x = v[0];
-    if (viaDouble) {
-      Type f64 = b.getF64Type();
-      Value power = math::PowFOp::create(b, loc, castScalar(b, loc, x, l.element(0), f64),
-                                         castScalar(b, loc, v[1], l.element(1), f64));
-      return castScalar(b, loc, power, f64, l.element(0));
-    }
-    if (exponent == 1.0)
-      return x;
-    if (exponent == 2.0)
-      return arith::MulFOp::create(b, loc, x, x);
-    if (exponent == 3.0)
-      return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, x, x), x);
-    Value y = castScalar(b, loc, v[1], l.element(1), floating ? element : l.element(0));
-    if (floating)
-      return math::PowFOp::create(b, loc, x, y);
-    return integerPower(b, loc, x, y, l.isUnsigned(0));
-  }));
+  return l.replace(
+      l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value x = v[0];
+        if (viaDouble) {
+          Type f64 = b.getF64Type();
+          Value power = math::PowFOp::create(b, loc, castScalar(b, loc, x, l.element(0), f64),
+                                             castScalar(b, loc, v[1], l.element(1), f64));
+          return castScalar(b, loc, power, f64, l.element(0));
+        }
+        if (exponent == 1.0)
+          return x;
+        if (exponent == 2.0)
+          return arith::MulFOp::create(b, loc, x, x);
+        if (exponent == 3.0)
+          return arith::MulFOp::create(b, loc, arith::MulFOp::create(b, loc, x, x), x);
+        Value y = castScalar(b, loc, v[1], l.element(1), floating ? element : l.element(0));
+        if (floating)
+          return math::PowFOp::create(b, loc, x, y);
+        return integerPower(b, loc, x, y, l.isUnsigned(0));
+      }));
 }
 
 static LogicalResult cast(Lowering &l) {
@@ -343,22 +355,23 @@ static LogicalResult cast(Lowering &l) {
       }));
 }
 
-/// x + bias below -lambd, x - bias above lambd, 0 between; the bounds are compared in f64, which integers fit or
-/// saturate in.
+/// x + bias below -lambd, x - bias above lambd, 0 between; the bounds are compared in f64, which
+/// integers fit or saturate in.
 static LogicalResult shrink(Lowering &l) {
   Type type = l.element(0), element = toSignless(type), f64 = l.b.getF64Type();
   Value lambda = l.scalar(f64, onnx::getFloat(l.op, "lambd", 0.5));
   Value minusLambda = l.scalar(f64, -onnx::getFloat(l.op, "lambd", 0.5));
   Value bias = l.scalar(element, onnx::getFloat(l.op, "bias", 0)), zero = l.scalar(element, 0);
-  return l.replace(l.elementwise({0}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value x = castScalar(b, loc, v[0], type, f64);
-    Value below = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, minusLambda);
-    Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, x, lambda);
-    Value less = isFloat(v[0]) ? arith::SubFOp::create(b, loc, v[0], bias).getResult()
-                               : arith::SubIOp::create(b, loc, v[0], bias).getResult();
-    Value otherwise = arith::SelectOp::create(b, loc, above, less, zero);
-    return arith::SelectOp::create(b, loc, below, addScalars(b, loc, v[0], bias), otherwise);
-  }));
+  return l.replace(
+      l.elementwise({0}, element, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value x = castScalar(b, loc, v[0], type, f64);
+        Value below = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, minusLambda);
+        Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, x, lambda);
+        Value less = isFloat(v[0]) ? arith::SubFOp::create(b, loc, v[0], bias).getResult()
+                                   : arith::SubIOp::create(b, loc, v[0], bias).getResult();
+        Value otherwise = arith::SelectOp::create(b, loc, above, less, zero);
+        return arith::SelectOp::create(b, loc, below, addScalars(b, loc, v[0], bias), otherwise);
+      }));
 }
 
 static LogicalResult where(Lowering &l) {
@@ -374,32 +387,33 @@ static LogicalResult clip(Lowering &l) {
     if (l.has(i))
       operands.push_back(i);
   bool isUnsigned = l.isUnsigned(0);
-  return l.replace(l.elementwise(
-      operands, l.resultType().getElementType(), [&](OpBuilder &b, Location loc, ValueRange v) {
-        Value x = v[0];
-        if (l.has(1))
-          x = maxScalars(b, loc, x, v[1], isUnsigned);
-        if (l.has(2))
-          x = minScalars(b, loc, x, v[v.size() - 1], isUnsigned);
-        return x;
-      }));
+  return l.replace(l.elementwise(operands, l.resultType().getElementType(),
+                                 [&](OpBuilder &b, Location loc, ValueRange v) {
+                                   Value x = v[0];
+                                   if (l.has(1))
+                                     x = maxScalars(b, loc, x, v[1], isUnsigned);
+                                   if (l.has(2))
+                                     x = minScalars(b, loc, x, v[v.size() - 1], isUnsigned);
+                                   return x;
+                                 }));
 }
 
 static LogicalResult classify(Lowering &l) {
   bool nan = l.name() == "IsNaN";
   bool positive = l.attr("detect_positive", 1), negative = l.attr("detect_negative", 1);
-  return l.replace(l.elementwise({0}, l.b.getI1Type(), [&](OpBuilder &b, Location loc, ValueRange v) {
-    if (nan)
-      return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, v[0], v[0]).getResult();
-    Value found = arith::ConstantOp::create(b, loc, b.getBoolAttr(false));
-    for (auto [wanted, sign] : {std::pair(positive, 1.0), {negative, -1.0}})
-      if (wanted) {
-        Value infinity = number(b, loc, v[0].getType(), sign * HUGE_VAL);
-        Value is = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, v[0], infinity);
-        found = arith::OrIOp::create(b, loc, found, is);
-      }
-    return found;
-  }));
+  return l.replace(
+      l.elementwise({0}, l.b.getI1Type(), [&](OpBuilder &b, Location loc, ValueRange v) {
+        if (nan)
+          return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, v[0], v[0]).getResult();
+        Value found = arith::ConstantOp::create(b, loc, b.getBoolAttr(false));
+        for (auto [wanted, sign] : {std::pair(positive, 1.0), {negative, -1.0}})
+          if (wanted) {
+            Value infinity = number(b, loc, v[0].getType(), sign * HUGE_VAL);
+            Value is = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, v[0], infinity);
+            found = arith::OrIOp::create(b, loc, found, is);
+          }
+        return found;
+      }));
 }
 
 /// a * sigmoid(alpha * a) * b
@@ -410,7 +424,8 @@ static LogicalResult swiGLU(Lowering &l) {
   Type wide = element.getIntOrFloatBitWidth() < 32 ? (Type)l.b.getF32Type() : element;
   double alpha = onnx::getFloat(l.op, "alpha", 1);
   return l.replace(l.elementwise({0, 1}, element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value gate = castScalar(b, loc, v[0], element, wide), linear = castScalar(b, loc, v[1], element, wide);
+    Value gate = castScalar(b, loc, v[0], element, wide),
+          linear = castScalar(b, loc, v[1], element, wide);
     Value scaled = arith::MulFOp::create(b, loc, gate, number(b, loc, wide, alpha));
     Value y = arith::MulFOp::create(b, loc, gate, sigmoid(b, loc, scaled));
     return castScalar(b, loc, arith::MulFOp::create(b, loc, y, linear), wide, element);
@@ -419,13 +434,15 @@ static LogicalResult swiGLU(Lowering &l) {
 
 void lowbit::onnx::addElementwiseLowerings(LoweringTable &table) {
   for (StringRef name :
-       {"Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Cosh", "Sinh", "Tan",
-        "Abs", "Ceil", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity",
-        "LeakyRelu", "Log", "Neg", "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin",
-        "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"})
+       {"Acos", "Acosh", "Asin",     "Asinh",       "Atan",      "Atanh",    "Cosh",
+        "Sinh", "Tan",   "Abs",      "Ceil",        "Cos",       "Elu",      "Erf",
+        "Exp",  "Floor", "Gelu",     "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
+        "Log",  "Neg",   "Not",      "Reciprocal",  "Relu",      "Round",    "Sigmoid",
+        "Sign", "Sin",   "Softplus", "Softsign",    "Sqrt",      "Swish",    "Tanh"})
     table[name] = unary;
-  for (StringRef name : {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-                         "Max", "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Sub", "Sum", "Xor"})
+  for (StringRef name :
+       {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max",
+        "Mean", "Min", "Mod", "Mul", "Or", "PRelu", "Sub", "Sum", "Xor"})
     table[name] = binary;
   table["Cast"] = cast;
   table["CastLike"] = cast;

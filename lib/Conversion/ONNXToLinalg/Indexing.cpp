@@ -18,7 +18,8 @@ Value lowbit::onnx::clampIndex(OpBuilder &b, Location loc, Value index, Value si
   Value at = isa<IndexType>(index.getType())
                  ? index
                  : arith::IndexCastOp::create(b, loc, b.getIndexType(), index).getResult();
-  Value zero = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0),
+        one = arith::ConstantIndexOp::create(b, loc, 1);
   Value negative = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, at, zero);
   at = arith::SelectOp::create(b, loc, negative, arith::AddIOp::create(b, loc, at, size), at);
   at = arith::MinSIOp::create(b, loc, at, arith::SubIOp::create(b, loc, size, one));
@@ -38,8 +39,8 @@ void lowbit::onnx::checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldRe
   }
   Value indices = l.in(operand);
   unsigned rank = l.rank(operand);
-  Value init = tensor::FromElementsOp::create(
-      l.b, RankedTensorType::get({}, l.b.getI1Type()), ValueRange{l.scalarInt(l.b.getI1Type(), 1)});
+  Value init = tensor::FromElementsOp::create(l.b, RankedTensorType::get({}, l.b.getI1Type()),
+                                              ValueRange{l.scalarInt(l.b.getI1Type(), 1)});
   SmallVector<Value> limits;
   for (OpFoldResult size : perLast)
     limits.push_back(l.value(size));
@@ -115,9 +116,10 @@ static LogicalResult gather(Lowering &l) {
       [&](OpBuilder &b, Location loc, ValueRange v) {
         SmallVector<Value> at;
         for (int64_t i = 0; i < (int64_t)own.size(); ++i)
-          at.push_back(i == axis ? clampIndex(b, loc, v[0], extent)
-                                 : linalg::IndexOp::create(b, loc, i < axis ? i : i - 1 + inner)
-                                       .getResult());
+          at.push_back(
+              i == axis
+                  ? clampIndex(b, loc, v[0], extent)
+                  : linalg::IndexOp::create(b, loc, i < axis ? i : i - 1 + inner).getResult());
         return readClamped(l, b, loc, data, at, nonEmpty);
       }));
 }
@@ -134,7 +136,8 @@ static LogicalResult gatherElements(Lowering &l) {
   for (int64_t i = 0; i < rank; ++i) {
     if (i == axis || l.dims(0)[i] == l.dims(1)[i])
       continue;
-    Value fits = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(sizes[i]), extents[i]);
+    Value fits =
+        arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(sizes[i]), extents[i]);
     l.check(fits, "the indices are bigger than the data");
   }
   return l.replace(l.parallel(

@@ -16,11 +16,12 @@
 
 namespace lowbit::onnx {
 
-/// An index (of any integer type) of a dim of `size`: counts from the end where negative, then clamped into range.
+/// An index (of any integer type) of a dim of `size`: counts from the end where negative, then
+/// clamped into range.
 Value clampIndex(OpBuilder &b, Location loc, Value index, Value size);
 
-/// Fails the run where an entry of operand `operand` is not in [-size, size). `size` may depend on the position in the
-/// last dim of the operand (GatherND): then `perLast` holds one size for each.
+/// Fails the run where an entry of operand `operand` is not in [-size, size). `size` may depend on
+/// the position in the last dim of the operand (GatherND): then `perLast` holds one size for each.
 void checkIndices(Lowering &l, unsigned operand, ArrayRef<OpFoldResult> perLast);
 
 /// True at the run where none of `axes` of operand 0 has size 0; null where that is known.

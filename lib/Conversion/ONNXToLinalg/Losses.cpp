@@ -30,7 +30,8 @@ struct Loss {
   /// In range, whatever the target says.
   Value clamped(OpBuilder &b, Location loc, Value wanted) {
     Value at = arith::IndexCastOp::create(b, loc, b.getIndexType(), wanted);
-    Value one = arith::ConstantIndexOp::create(b, loc, 1), zero = arith::ConstantIndexOp::create(b, loc, 0);
+    Value one = arith::ConstantIndexOp::create(b, loc, 1),
+          zero = arith::ConstantIndexOp::create(b, loc, 0);
     at = arith::MinSIOp::create(b, loc, at, arith::SubIOp::create(b, loc, classes, one));
     return arith::MaxSIOp::create(b, loc, at, zero);
   }
@@ -40,20 +41,23 @@ struct Loss {
                                                ValueRange{l.scalarInt(l.b.getI1Type(), 1)});
     unsigned rank = cast<RankedTensorType>(target.getType()).getRank();
     SmallVector<IteratorType> iterators(rank, IteratorType::reduction);
-    Value all = l.generic(target, yes, {l.b.getMultiDimIdentityMap(rank), l.mapOf(rank, {})}, iterators,
-                          [&](OpBuilder &b, Location loc, ValueRange v) {
-      Value wanted = classAt(b, loc, v[0]), at = arith::IndexCastOp::create(b, loc, b.getIndexType(), wanted);
-      Value there = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, at, classes);
-      if (ignored)
-        there = arith::OrIOp::create(b, loc, there, isIgnored(b, loc, wanted));
-      linalg::YieldOp::create(b, loc, arith::AndIOp::create(b, loc, v[1], there).getResult());
-    });
+    Value all = l.generic(
+        target, yes, {l.b.getMultiDimIdentityMap(rank), l.mapOf(rank, {})}, iterators,
+        [&](OpBuilder &b, Location loc, ValueRange v) {
+          Value wanted = classAt(b, loc, v[0]),
+                at = arith::IndexCastOp::create(b, loc, b.getIndexType(), wanted);
+          Value there = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, at, classes);
+          if (ignored)
+            there = arith::OrIOp::create(b, loc, there, isIgnored(b, loc, wanted));
+          linalg::YieldOp::create(b, loc, arith::AndIOp::create(b, loc, v[1], there).getResult());
+        });
     l.check(tensor::ExtractOp::create(l.b, all, ValueRange()), "a target is not among the classes");
   }
 };
 } // namespace
 
-/// The negative log likelihood of each target, given `logs` [n, classes, ...] with elements of type `wide`.
+/// The negative log likelihood of each target, given `logs` [n, classes, ...] with elements of type
+/// `wide`.
 static LogicalResult likelihoodLoss(Lowering &l, Value logs, Type wide) {
   StringRef reduction = onnx::getString(l.op, "reduction", "mean");
   if (reduction != "none" && reduction != "sum" && reduction != "mean")
@@ -63,7 +67,8 @@ static LogicalResult likelihoodLoss(Lowering &l, Value logs, Type wide) {
   int64_t rank = l.rank(0);
   for (int64_t i = 0; i < rank; ++i)
     if (i != 1)
-      l.equalize(logs, i, l.dims(0)[i], target, i ? i - 1 : 0, l.dims(1)[i ? i - 1 : 0], "scores and targets");
+      l.equalize(logs, i, l.dims(0)[i], target, i ? i - 1 : 0, l.dims(1)[i ? i - 1 : 0],
+                 "scores and targets");
   if (weights)
     l.equalize(logs, 1, l.dims(0)[1], weights, 0, l.dims(2)[0], "classes and weights");
   Loss loss{l, target, Value(), l.value(l.dim(logs, 1)), l.element(1)};
@@ -74,37 +79,42 @@ static LogicalResult likelihoodLoss(Lowering &l, Value logs, Type wide) {
   AffineMap identity = l.b.getMultiDimIdentityMap(rank - 1);
   // The weight of each target's class, 0 where it is ignored.
   Value zero = l.scalar(wide, 0), one = l.scalar(wide, 1);
-  Value shares = l.parallel(target, identity, sizes, wide, [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value wanted = loss.classAt(b, loc, v[0]), share = one;
-    if (weights) {
-      Value weight = tensor::ExtractOp::create(b, loc, weights, ValueRange{loss.clamped(b, loc, wanted)});
-      share = castScalar(b, loc, weight, l.element(2), wide);
-    }
-    if (loss.ignored)
-      share = arith::SelectOp::create(b, loc, loss.isIgnored(b, loc, wanted), zero, share);
-    return share;
-  });
+  Value shares =
+      l.parallel(target, identity, sizes, wide, [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value wanted = loss.classAt(b, loc, v[0]), share = one;
+        if (weights) {
+          Value weight =
+              tensor::ExtractOp::create(b, loc, weights, ValueRange{loss.clamped(b, loc, wanted)});
+          share = castScalar(b, loc, weight, l.element(2), wide);
+        }
+        if (loss.ignored)
+          share = arith::SelectOp::create(b, loc, loss.isIgnored(b, loc, wanted), zero, share);
+        return share;
+      });
   bool each = reduction == "none";
-  Value losses = l.parallel({target, shares}, {identity, identity}, sizes, each ? element : wide,
-                            [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    SmallVector<Value> at;
-    for (int64_t i = 0; i < rank - 1; ++i)
-      at.push_back(linalg::IndexOp::create(b, loc, i));
-    at.insert(at.begin() + 1, loss.clamped(b, loc, loss.classAt(b, loc, v[0])));
-    Value likelihood = tensor::ExtractOp::create(b, loc, logs, at);
-    Value product = arith::MulFOp::create(b, loc, arith::NegFOp::create(b, loc, likelihood), v[1]);
-    // An ignored target's score may be anything.
-    Value nothing = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, v[1], zero);
-    product = arith::SelectOp::create(b, loc, nothing, zero, product);
-    return castScalar(b, loc, product, wide, each ? element : wide);
-  });
+  Value losses = l.parallel(
+      {target, shares}, {identity, identity}, sizes, each ? element : wide,
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        SmallVector<Value> at;
+        for (int64_t i = 0; i < rank - 1; ++i)
+          at.push_back(linalg::IndexOp::create(b, loc, i));
+        at.insert(at.begin() + 1, loss.clamped(b, loc, loss.classAt(b, loc, v[0])));
+        Value likelihood = tensor::ExtractOp::create(b, loc, logs, at);
+        Value product =
+            arith::MulFOp::create(b, loc, arith::NegFOp::create(b, loc, likelihood), v[1]);
+        // An ignored target's score may be anything.
+        Value nothing = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, v[1], zero);
+        product = arith::SelectOp::create(b, loc, nothing, zero, product);
+        return castScalar(b, loc, product, wide, each ? element : wide);
+      });
   if (each)
     return l.replace(losses);
   SmallVector<int64_t> all = llvm::to_vector(llvm::seq<int64_t>(rank - 1));
   auto total = [&](Value tensor) {
-    return reduceOver(l, tensor, all, zero, [](OpBuilder &b, Location loc, Value acc, Value v) -> Value {
-      return arith::AddFOp::create(b, loc, acc, v);
-    });
+    return reduceOver(l, tensor, all, zero,
+                      [](OpBuilder &b, Location loc, Value acc, Value v) -> Value {
+                        return arith::AddFOp::create(b, loc, acc, v);
+                      });
   };
   SmallVector<Value> inputs = {total(losses)};
   SmallVector<AffineMap> maps = {l.mapOf(0, {})};
@@ -112,10 +122,11 @@ static LogicalResult likelihoodLoss(Lowering &l, Value logs, Type wide) {
     inputs.push_back(total(shares));
     maps.push_back(maps[0]);
   }
-  return l.replace(l.parallel(inputs, maps, {}, element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value result = v.size() > 1 ? arith::DivFOp::create(b, loc, v[0], v[1]).getResult() : v[0];
-    return castScalar(b, loc, result, wide, element);
-  }));
+  return l.replace(
+      l.parallel(inputs, maps, {}, element, [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value result = v.size() > 1 ? arith::DivFOp::create(b, loc, v[0], v[1]).getResult() : v[0];
+        return castScalar(b, loc, result, wide, element);
+      }));
 }
 
 static LogicalResult likelihood(Lowering &l) {

@@ -118,6 +118,9 @@ public:
   OpFoldResult max(OpFoldResult x, OpFoldResult y);
   /// Entry `i` of integer operand `operand`, an index.
   OpFoldResult entry(unsigned operand, int64_t i);
+  /// Fails the run where operand `operand` does not have `count` entries; for one whose length the shape analysis does not
+  /// know. Entries that are not there read as 0.
+  void expectEntries(unsigned operand, int64_t count);
   /// The size of `dim`: a constant, or that of an operand's dim which is the same expression; null else.
   OpFoldResult known(const SymbolicExpr &dim);
 

@@ -56,8 +56,7 @@ static LogicalResult expand(Lowering &l) {
       int64_t at = (int64_t)i - ((int64_t)to.size() - *length);
       OpFoldResult asked = at < 0 ? l.index(1) : l.max(l.entry(1, at), l.index(0));
       Value one = l.value(l.index(1));
-      Value keeps =
-          arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(asked), one);
+      Value keeps = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(asked), one);
       size = arith::SelectOp::create(l.b, keeps, l.value(mine), l.value(asked)).getResult();
     }
     sizes.push_back(size);
@@ -71,6 +70,7 @@ static LogicalResult expand(Lowering &l) {
 static LogicalResult tile(Lowering &l) {
   Value input = l.in(0);
   Sizes own = l.sizes(input), sizes;
+  l.expectEntries(1, own.size());
   for (auto [i, size] : llvm::enumerate(own))
     sizes.push_back(l.mul(size, l.max(l.entry(1, i), l.index(0))));
   SmallVector<Value> extents;
@@ -87,7 +87,8 @@ static LogicalResult tile(Lowering &l) {
                               }));
 }
 
-/// The input position of output position `at` for a mode that repeats the input, `size` long, around itself.
+/// The input position of output position `at` for a mode that repeats the input, `size` long,
+/// around itself.
 static Value repeatedPosition(OpBuilder &b, Location loc, StringRef mode, Value at, Value size) {
   auto index = [&](int64_t value) {
     return arith::ConstantIndexOp::create(b, loc, value).getResult();
@@ -98,10 +99,11 @@ static Value repeatedPosition(OpBuilder &b, Location loc, StringRef mode, Value 
     inside = at;
   } else {
     // wrap has period size; reflect has period 2 (size - 1) and runs back on its second half.
-    Value period = mode == "wrap" ? size
-                                  : arith::MaxSIOp::create(
-                                        b, loc, arith::MulIOp::create(b, loc, last, index(2)), index(1))
-                                        .getResult();
+    Value period = mode == "wrap"
+                       ? size
+                       : arith::MaxSIOp::create(
+                             b, loc, arith::MulIOp::create(b, loc, last, index(2)), index(1))
+                             .getResult();
     Value rest = arith::RemSIOp::create(b, loc, at, period);
     rest = arith::RemSIOp::create(b, loc, arith::AddIOp::create(b, loc, rest, period), period);
     inside = rest;
@@ -121,6 +123,7 @@ static LogicalResult pad(Lowering &l) {
       l.has(3) ? l.constants(3) : llvm::to_vector(llvm::seq<int64_t>(rank));
   Sizes low(rank, l.index(0)), high(rank, l.index(0)), front, back;
   int64_t count = given ? (int64_t)given->size() : l.rank(3) ? *l.dims(3)[0].constant() : 1;
+  l.expectEntries(1, 2 * count);
   for (int64_t i = 0; i < count; ++i) {
     front.push_back(l.entry(1, i));
     back.push_back(l.entry(1, count + i));
@@ -148,7 +151,8 @@ static LogicalResult pad(Lowering &l) {
         Value some = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sgt, l.value(own[i]),
                                            l.value(l.index(0)));
         l.check(some, "an empty input cannot be padded");
-        sizes[i] = arith::SelectOp::create(l.b, some, l.value(sizes[i]), l.value(l.index(0))).getResult();
+        sizes[i] =
+            arith::SelectOp::create(l.b, some, l.value(sizes[i]), l.value(l.index(0))).getResult();
       } else if (l.dims(0)[i].isConstant(0)) {
         return l.unsupported("padding of an empty input");
       }
@@ -157,15 +161,16 @@ static LogicalResult pad(Lowering &l) {
       starts.push_back(l.value(low[i]));
       extents.push_back(l.value(own[i]));
     }
-    return l.replace(l.parallel({}, {}, sizes, element, [&](OpBuilder &b, Location loc, ValueRange) {
-      SmallVector<Value> at;
-      for (int64_t i = 0; i < rank; ++i) {
-        Value position = linalg::IndexOp::create(b, loc, i);
-        position = arith::SubIOp::create(b, loc, position, starts[i]);
-        at.push_back(repeatedPosition(b, loc, mode, position, extents[i]));
-      }
-      return tensor::ExtractOp::create(b, loc, input, at).getResult();
-    }));
+    return l.replace(
+        l.parallel({}, {}, sizes, element, [&](OpBuilder &b, Location loc, ValueRange) {
+          SmallVector<Value> at;
+          for (int64_t i = 0; i < rank; ++i) {
+            Value position = linalg::IndexOp::create(b, loc, i);
+            position = arith::SubIOp::create(b, loc, position, starts[i]);
+            at.push_back(repeatedPosition(b, loc, mode, position, extents[i]));
+          }
+          return tensor::ExtractOp::create(b, loc, input, at).getResult();
+        }));
   }
   // Negative padding removes elements.
   Sizes begin, keep, at;
@@ -195,13 +200,15 @@ static LogicalResult trilu(Lowering &l) {
   unsigned rank = l.rank(0);
   return l.replace(l.parallel(l.in(0), l.b.getMultiDimIdentityMap(rank), l.sizes(l.in(0)), element,
                               [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value row = linalg::IndexOp::create(b, loc, rank - 2);
-    Value column = linalg::IndexOp::create(b, loc, rank - 1);
-    Value diagonal = arith::AddIOp::create(b, loc, row, shift);
-    auto predicate = upper ? arith::CmpIPredicate::sge : arith::CmpIPredicate::sle;
-    Value keeps = arith::CmpIOp::create(b, loc, predicate, column, diagonal);
-    return arith::SelectOp::create(b, loc, keeps, v[0], zero);
-  }));
+                                Value row = linalg::IndexOp::create(b, loc, rank - 2);
+                                Value column = linalg::IndexOp::create(b, loc, rank - 1);
+                                Value diagonal = arith::AddIOp::create(b, loc, row, shift);
+                                auto predicate =
+                                    upper ? arith::CmpIPredicate::sge : arith::CmpIPredicate::sle;
+                                Value keeps =
+                                    arith::CmpIOp::create(b, loc, predicate, column, diagonal);
+                                return arith::SelectOp::create(b, loc, keeps, v[0], zero);
+                              }));
 }
 
 void lowbit::onnx::addMovementLowerings(LoweringTable &table) {

@@ -24,8 +24,9 @@ AffineMap lowbit::onnx::withoutAxes(Lowering &l, int64_t rank, ArrayRef<int64_t>
   return l.mapOf(rank, exprs);
 }
 
-Value lowbit::onnx::reduceOver(Lowering &l, Value input, ArrayRef<int64_t> axes, Value init,
-                         llvm::function_ref<Value(OpBuilder &, Location, Value, Value)> step) {
+Value lowbit::onnx::reduceOver(
+    Lowering &l, Value input, ArrayRef<int64_t> axes, Value init,
+    llvm::function_ref<Value(OpBuilder &, Location, Value, Value)> step) {
   Sizes own = l.sizes(input), sizes;
   int64_t rank = own.size();
   SmallVector<IteratorType> iterators(rank, IteratorType::parallel);
@@ -58,16 +59,17 @@ Value lowbit::onnx::extremum(Lowering &l, Type element, bool isUnsigned, bool hi
         l.b.getFloatAttr(floating, APFloat::getInf(floating.getFloatSemantics(), !highest)));
   unsigned width = element.getIntOrFloatBitWidth();
   if (isUnsigned || width == 1)
-    return l.constant(width == 1 ? (TypedAttr)l.b.getBoolAttr(highest)
-                                 : l.b.getIntegerAttr(element, highest ? APInt::getMaxValue(width)
-                                                                       : APInt::getMinValue(width)));
+    return l.constant(width == 1
+                          ? (TypedAttr)l.b.getBoolAttr(highest)
+                          : l.b.getIntegerAttr(element, highest ? APInt::getMaxValue(width)
+                                                                : APInt::getMinValue(width)));
   return l.constant(l.b.getIntegerAttr(element, highest ? APInt::getSignedMaxValue(width)
                                                         : APInt::getSignedMinValue(width)));
 }
 
 namespace {
-/// What one Reduce* operator does before, while and after it adds up. Sums of 16-bit floats are kept in f32; roots,
-/// logarithms and the like of integers are those of f64, cut to an integer.
+/// What one Reduce* operator does before, while and after it adds up. Sums of 16-bit floats are
+/// kept in f32; roots, logarithms and the like of integers are those of f64, cut to an integer.
 struct Reducer {
   Lowering &l;
   StringRef name = l.name();
@@ -86,7 +88,8 @@ struct Reducer {
       return extremum(l, element, isUnsigned, isMin());
     return l.scalarInt(state(), name == "ReduceProd");
   }
-  /// The state with one more element of the input; `shift` is the greatest element, for ReduceLogSumExp.
+  /// The state with one more element of the input; `shift` is the greatest element, for
+  /// ReduceLogSumExp.
   Value step(OpBuilder &b, Location loc, Value acc, Value x, Value shift) {
     if (isMax())
       return maxScalars(b, loc, acc, x, isUnsigned);
@@ -111,9 +114,9 @@ struct Reducer {
   /// The greatest element as float; 0 where it is infinite, because infinity - infinity is none.
   Value finiteShift(OpBuilder &b, Location loc, Value shift) {
     Value x = castScalar(b, loc, shift, from, wide);
-    Value infinite = arith::CmpFOp::create(
-        b, loc, arith::CmpFPredicate::OEQ, math::AbsFOp::create(b, loc, x),
-        arith::ConstantOp::create(b, loc, b.getFloatAttr(wide, HUGE_VAL)));
+    Value infinite =
+        arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, math::AbsFOp::create(b, loc, x),
+                              arith::ConstantOp::create(b, loc, b.getFloatAttr(wide, HUGE_VAL)));
     Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(wide));
     return arith::SelectOp::create(b, loc, infinite, zero, x);
   }
@@ -129,8 +132,9 @@ struct Reducer {
     if (name == "ReduceMean") {
       Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), count);
       if (floating)
-        return castScalar(b, loc, arith::DivFOp::create(b, loc, x, arith::SIToFPOp::create(b, loc, sum, number)), sum,
-                          from);
+        return castScalar(
+            b, loc, arith::DivFOp::create(b, loc, x, arith::SIToFPOp::create(b, loc, sum, number)),
+            sum, from);
       number = castScalar(b, loc, number, b.getI64Type(), element);
       Value one = arith::ConstantOp::create(b, loc, b.getIntegerAttr(element, 1));
       number = arith::MaxUIOp::create(b, loc, number, one);
@@ -148,7 +152,8 @@ struct Reducer {
 };
 } // namespace
 
-/// Axes that only the run knows: all elements one after the other, each into the place that its axes leave it.
+/// Axes that only the run knows: all elements one after the other, each into the place that its
+/// axes leave it.
 static LogicalResult reduceAtRun(Lowering &l) {
   Reducer reducer{l};
   Value input = l.in(0);
@@ -157,6 +162,8 @@ static LogicalResult reduceAtRun(Lowering &l) {
   Sizes own = l.sizes(input);
   Value zero = l.value(l.index(0)), one = l.value(l.index(1));
   RuntimeAxes axes(l, 1, rank);
+  if (!l.attr("noop_with_empty_axes", 0))
+    axes.nameAllIfNone();
   auto reduced = [&](int64_t d) { return axes.named(d); };
   Sizes kept;
   Value count = one;
@@ -168,13 +175,18 @@ static LogicalResult reduceAtRun(Lowering &l) {
   SmallVector<Value> lower(rank, zero), step(rank, one), upper;
   for (OpFoldResult size : own)
     upper.push_back(l.value(size));
-  auto fold = [&](Value init, llvm::function_ref<Value(OpBuilder &, Location, Value, Value, ValueRange)> next) -> Value {
-    auto visit = [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
+  auto fold = [&](Value init,
+                  llvm::function_ref<Value(OpBuilder &, Location, Value, Value, ValueRange)> next)
+      -> Value {
+    auto visit = [&](OpBuilder &b, Location loc, ValueRange at,
+                     ValueRange carried) -> scf::ValueVector {
       SmallVector<Value> to;
       for (int64_t d = 0; d < rank; ++d)
         to.push_back(arith::SelectOp::create(b, loc, reduced(d), zero, at[d]));
-      Value x = tensor::ExtractOp::create(b, loc, input, at), old = tensor::ExtractOp::create(b, loc, carried[0], to);
-      return {tensor::InsertOp::create(b, loc, next(b, loc, old, x, to), carried[0], to).getResult()};
+      Value x = tensor::ExtractOp::create(b, loc, input, at),
+            old = tensor::ExtractOp::create(b, loc, carried[0], to);
+      return {
+          tensor::InsertOp::create(b, loc, next(b, loc, old, x, to), carried[0], to).getResult()};
     };
     Value start = l.filled(kept, init);
     if (rank == 0)
@@ -187,17 +199,19 @@ static LogicalResult reduceAtRun(Lowering &l) {
                  [&](OpBuilder &b, Location loc, Value acc, Value x, ValueRange) {
                    return maxScalars(b, loc, acc, x, reducer.isUnsigned);
                  });
-  Value sums = fold(reducer.init(), [&](OpBuilder &b, Location loc, Value acc, Value x, ValueRange to) {
-    Value most = shift ? tensor::ExtractOp::create(b, loc, shift, to).getResult() : Value();
-    return reducer.step(b, loc, acc, x, most);
-  });
+  Value sums =
+      fold(reducer.init(), [&](OpBuilder &b, Location loc, Value acc, Value x, ValueRange to) {
+        Value most = shift ? tensor::ExtractOp::create(b, loc, shift, to).getResult() : Value();
+        return reducer.step(b, loc, acc, x, most);
+      });
   SmallVector<Value> inputs = {sums};
   SmallVector<AffineMap> maps = {l.b.getMultiDimIdentityMap(rank)};
   if (shift)
     inputs.push_back(shift), maps.push_back(maps[0]);
-  Value result = l.parallel(inputs, maps, kept, reducer.element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
-  });
+  Value result = l.parallel(inputs, maps, kept, reducer.element,
+                            [&](OpBuilder &b, Location loc, ValueRange v) {
+                              return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
+                            });
   if (keep)
     return l.replace(result);
   const Dims &to = l.resultDims();
@@ -246,14 +260,15 @@ static LogicalResult reduce(Lowering &l) {
       else
         sizes.push_back(l.dim(input, i));
     }
-    result = l.generic({input, shift}, l.filled(sizes, reducer.init()), {identity, outer, outer}, iterators,
-                       [&](OpBuilder &b, Location loc, ValueRange v) {
+    result = l.generic({input, shift}, l.filled(sizes, reducer.init()), {identity, outer, outer},
+                       iterators, [&](OpBuilder &b, Location loc, ValueRange v) {
                          linalg::YieldOp::create(b, loc, reducer.step(b, loc, v[2], v[0], v[1]));
                        });
   } else {
-    result = reduceOver(l, input, axes, reducer.init(), [&](OpBuilder &b, Location loc, Value acc, Value x) {
-      return reducer.step(b, loc, acc, x, Value());
-    });
+    result = reduceOver(l, input, axes, reducer.init(),
+                        [&](OpBuilder &b, Location loc, Value acc, Value x) {
+                          return reducer.step(b, loc, acc, x, Value());
+                        });
   }
   // What comes after the sum, together with the dims of size 1 that are kept.
   bool keep = l.attr("keepdims", 1) == 1 || noop;
@@ -274,13 +289,14 @@ static LogicalResult reduce(Lowering &l) {
     inputs.push_back(shift);
     maps.push_back(maps[0]);
   }
-  return l.replace(l.parallel(inputs, maps, sizes, reducer.element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
-  }));
+  return l.replace(l.parallel(inputs, maps, sizes, reducer.element,
+                              [&](OpBuilder &b, Location loc, ValueRange v) {
+                                return reducer.finish(b, loc, v[0], shift ? v[1] : Value(), count);
+                              }));
 }
 
 void lowbit::onnx::addReductionLowerings(LoweringTable &table) {
-  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-                         "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"})
+  for (StringRef name : {"ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+                         "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"})
     table[name] = reduce;
 }

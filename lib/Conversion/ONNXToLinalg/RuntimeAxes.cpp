@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "RuntimeAxes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
@@ -19,24 +20,56 @@ RuntimeAxes::RuntimeAxes(Lowering &l, unsigned operand, int64_t rank) : l(l), is
   Value extent = l.value(l.index(rank)), zero = l.value(l.index(0));
   Value no = l.scalarInt(l.b.getI1Type(), 0), yes = l.scalarInt(l.b.getI1Type(), 1);
   anyOf.assign(rank, no);
-  int64_t many = l.rank(operand) ? *l.dims(operand)[0].constant() : 1;
-  for (int64_t k = 0; k < many; ++k) {
-    Value axis = l.value(l.entry(operand, k));
+  auto normal = [&](Value axis) {
     Value wrapped = arith::AddIOp::create(l.b, axis, extent);
-    axis = arith::SelectOp::create(l.b, compare(l, arith::CmpIPredicate::slt, axis, zero), wrapped, axis);
+    Value negative = compare(l, arith::CmpIPredicate::slt, axis, zero);
+    axis = arith::SelectOp::create(l.b, negative, wrapped, axis);
     l.check(compare(l, arith::CmpIPredicate::ult, axis, extent), "an axis is out of range");
+    return axis;
+  };
+  // Marks the dim that `axis` is.
+  auto mark = [&](Value axis, MutableArrayRef<Value> named, bool first) {
     for (int64_t d = 0; d < rank; ++d) {
       Value here = compare(l, arith::CmpIPredicate::eq, axis, l.value(l.index(d)));
-      Value twice = arith::AndIOp::create(l.b, here, anyOf[d]);
-      if (k > 0)
+      Value twice = arith::AndIOp::create(l.b, here, named[d]);
+      if (!first)
         l.check(arith::XOrIOp::create(l.b, twice, yes), "an axis is given twice");
       is[d].push_back(here);
-      anyOf[d] = arith::OrIOp::create(l.b, anyOf[d], here);
+      named[d] = arith::OrIOp::create(l.b, named[d], here);
     }
+  };
+  std::optional<int64_t> many = 1;
+  if (l.rank(operand))
+    many = l.dims(operand)[0].constant();
+  if (many) {
+    for (int64_t k = 0; k < *many; ++k)
+      mark(normal(l.value(l.entry(operand, k))), anyOf, k == 0);
+    return;
   }
+  Value one = l.value(l.index(1)), count = l.value(l.dim(l.in(operand), 0));
+  auto loop = scf::ForOp::create(l.b, zero, count, one, anyOf);
+  OpBuilder::InsertionGuard guard(l.b);
+  l.b.setInsertionPointToStart(loop.getBody());
+  Value axis = tensor::ExtractOp::create(l.b, l.in(operand), loop.getInductionVar());
+  axis = arith::IndexCastOp::create(l.b, l.b.getIndexType(), axis);
+  SmallVector<Value> named(loop.getRegionIterArgs());
+  mark(normal(axis), named, /*first=*/false);
+  scf::YieldOp::create(l.b, named);
+  anyOf.assign(loop.getResults().begin(), loop.getResults().end());
+  is.assign(rank, {});
 }
 
-OpFoldResult RuntimeAxes::pick(int64_t d, ArrayRef<OpFoldResult> values, OpFoldResult otherwise) const {
+void RuntimeAxes::nameAllIfNone() {
+  Value some = l.scalarInt(l.b.getI1Type(), 0);
+  for (Value named : anyOf)
+    some = arith::OrIOp::create(l.b, some, named);
+  Value none = arith::XOrIOp::create(l.b, some, l.scalarInt(l.b.getI1Type(), 1));
+  for (Value &named : anyOf)
+    named = arith::OrIOp::create(l.b, named, none);
+}
+
+OpFoldResult RuntimeAxes::pick(int64_t d, ArrayRef<OpFoldResult> values,
+                               OpFoldResult otherwise) const {
   Value chosen = l.value(otherwise);
   for (auto [here, value] : llvm::zip(is[d], values))
     chosen = arith::SelectOp::create(l.b, here, l.value(value), chosen);
@@ -45,7 +78,8 @@ OpFoldResult RuntimeAxes::pick(int64_t d, ArrayRef<OpFoldResult> values, OpFoldR
 
 Sizes RuntimeAxes::without(ArrayRef<OpFoldResult> all, int64_t count) const {
   Sizes sizes(count, l.index(1));
-  Value before = l.value(l.index(0)), one = l.value(l.index(1)), yes = l.scalarInt(l.b.getI1Type(), 1);
+  Value before = l.value(l.index(0)), one = l.value(l.index(1)),
+        yes = l.scalarInt(l.b.getI1Type(), 1);
   for (size_t d = 0; d < all.size(); ++d) {
     Value stays = arith::XOrIOp::create(l.b, anyOf[d], yes);
     for (int64_t i = 0; i < count; ++i) {

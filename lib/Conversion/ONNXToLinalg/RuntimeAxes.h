@@ -11,15 +11,18 @@
 
 namespace lowbit::onnx {
 
-/// The axes that an integer operand of known length names. The run fails where one is out of range or comes twice.
+/// The axes that an integer operand names. The run fails where one is out of range or comes twice.
 class RuntimeAxes {
 public:
-  /// `rank` is that of the tensor whose axes they are. The operand must be a scalar or have a constant length.
+  /// `rank` is that of the tensor whose axes they are. The operand has rank 0 or 1.
   RuntimeAxes(Lowering &l, unsigned operand, int64_t rank);
 
   /// Is dim `d` named: an i1.
   Value named(int64_t d) const { return anyOf[d]; }
-  /// Of `values`, one per entry of the operand, the one that goes with dim `d`; `otherwise` where it is not named.
+  /// An empty operand names all dims.
+  void nameAllIfNone();
+  /// Of `values`, one per entry of the operand, the one that goes with dim `d`; `otherwise` where
+  /// it is not named.
   OpFoldResult pick(int64_t d, ArrayRef<OpFoldResult> values, OpFoldResult otherwise) const;
   /// The sizes that are left of `all` without the named dims, `count` many, in order.
   Sizes without(ArrayRef<OpFoldResult> all, int64_t count) const;

@@ -13,10 +13,12 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
-/// An axis that only the run knows: all elements in an order in which the one before along the axis has had its turn.
+/// An axis that only the run knows: all elements in an order in which the one before along the axis
+/// has had its turn.
 static LogicalResult accumulateAtRun(Lowering &l) {
   int64_t rank = l.rank(0);
-  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0), product = l.name() == "CumProd";
+  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0),
+       product = l.name() == "CumProd";
   Value input = l.in(0);
   Type element = l.resultType().getElementType(), sum = accumulator(element);
   RuntimeAxes axes(l, 1, rank);
@@ -28,14 +30,17 @@ static LogicalResult accumulateAtRun(Lowering &l) {
     last.push_back(l.value(l.sub(size, l.index(1))));
   }
   auto nest = scf::buildLoopNest(
-      l.b, l.b.getLoc(), lower, upper, step, ValueRange{l.empty(sizes, sum), l.empty(sizes, element)},
+      l.b, l.b.getLoc(), lower, upper, step,
+      ValueRange{l.empty(sizes, sum), l.empty(sizes, element)},
       [&](OpBuilder &b, Location loc, ValueRange loops, ValueRange carried) -> scf::ValueVector {
         SmallVector<Value> at, before;
         Value first = arith::ConstantOp::create(b, loc, b.getBoolAttr(false));
         for (int64_t d = 0; d < rank; ++d) {
-          Value previous = arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, loops[d], one), zero);
+          Value previous =
+              arith::MaxSIOp::create(b, loc, arith::SubIOp::create(b, loc, loops[d], one), zero);
           Value start = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, loops[d], zero);
-          first = arith::OrIOp::create(b, loc, first, arith::AndIOp::create(b, loc, start, axes.named(d)));
+          first = arith::OrIOp::create(b, loc, first,
+                                       arith::AndIOp::create(b, loc, start, axes.named(d)));
           previous = arith::SelectOp::create(b, loc, axes.named(d), previous, loops[d]);
           auto place = [&](Value i) -> Value {
             return reverse ? arith::SubIOp::create(b, loc, last[d], i).getResult() : i;
@@ -59,7 +64,8 @@ static LogicalResult accumulate(Lowering &l) {
   if (!given)
     return accumulateAtRun(l);
   int64_t rank = l.rank(0), axis = (*given)[0] < 0 ? (*given)[0] + rank : (*given)[0];
-  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0), product = l.name() == "CumProd";
+  bool exclusive = l.attr("exclusive", 0), reverse = l.attr("reverse", 0),
+       product = l.name() == "CumProd";
   Value input = l.in(0);
   Type element = l.resultType().getElementType(), sum = accumulator(element);
   Sizes sizes = l.sizes(input), outer = sizes;
@@ -75,7 +81,8 @@ static LogicalResult accumulate(Lowering &l) {
     bounds.push_back(l.value(sizes[i]));
   SmallVector<Value> lower(bounds.size(), zero), step(bounds.size(), one);
   Value none = l.scalarInt(sum, product);
-  auto row = [&](OpBuilder &b, Location loc, ValueRange loops, ValueRange carried) -> scf::ValueVector {
+  auto row = [&](OpBuilder &b, Location loc, ValueRange loops,
+                 ValueRange carried) -> scf::ValueVector {
     auto walk = scf::ForOp::create(
         b, loc, zero, extent, one, ValueRange{none, carried[0]},
         [&](OpBuilder &b, Location loc, Value i, ValueRange state) {

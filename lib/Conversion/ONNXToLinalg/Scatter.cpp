@@ -16,8 +16,8 @@ using namespace lowbit::onnx;
 
 using Position = llvm::function_ref<SmallVector<Value>(OpBuilder &, Location, ValueRange)>;
 
-/// A copy of operand 0, then the elements of `updates` one after the other, each combined with the one at `position` of
-/// its indices. Loops run over `sizes`.
+/// A copy of operand 0, then the elements of `updates` one after the other, each combined with the
+/// one at `position` of its indices. Loops run over `sizes`.
 static Value scatter(Lowering &l, Value updates, ArrayRef<OpFoldResult> sizes, StringRef reduction,
                      Position position) {
   Value data = l.in(0);
@@ -35,7 +35,8 @@ static Value scatter(Lowering &l, Value updates, ArrayRef<OpFoldResult> sizes, S
     // Nothing can be written to data without elements.
     upper.push_back(some ? arith::SelectOp::create(l.b, some, bound, zero).getResult() : bound);
   }
-  auto write = [&](OpBuilder &b, Location loc, ValueRange at, ValueRange carried) -> scf::ValueVector {
+  auto write = [&](OpBuilder &b, Location loc, ValueRange at,
+                   ValueRange carried) -> scf::ValueVector {
     SmallVector<Value> to = position(b, loc, at);
     Value update = tensor::ExtractOp::create(b, loc, updates, at);
     if (reduction != "none") {
@@ -92,17 +93,18 @@ static LogicalResult scatterND(Lowering &l) {
   SmallVector<Value> extents;
   for (int64_t i = 0; i < depth; ++i)
     extents.push_back(l.value(own[i]));
-  return l.replace(scatter(l, updates, loops, reduction, [&](OpBuilder &b, Location loc, ValueRange at) {
-    SmallVector<Value> position;
-    for (int64_t k = 0; k < depth; ++k) {
-      SmallVector<Value> entry(at.begin(), at.begin() + (q - 1));
-      entry.push_back(arith::ConstantIndexOp::create(b, loc, k));
-      Value index = tensor::ExtractOp::create(b, loc, indices, entry);
-      position.push_back(clampIndex(b, loc, index, extents[k]));
-    }
-    position.append(at.begin() + (q - 1), at.end());
-    return position;
-  }));
+  return l.replace(
+      scatter(l, updates, loops, reduction, [&](OpBuilder &b, Location loc, ValueRange at) {
+        SmallVector<Value> position;
+        for (int64_t k = 0; k < depth; ++k) {
+          SmallVector<Value> entry(at.begin(), at.begin() + (q - 1));
+          entry.push_back(arith::ConstantIndexOp::create(b, loc, k));
+          Value index = tensor::ExtractOp::create(b, loc, indices, entry);
+          position.push_back(clampIndex(b, loc, index, extents[k]));
+        }
+        position.append(at.begin() + (q - 1), at.end());
+        return position;
+      }));
 }
 
 static LogicalResult scatterElements(Lowering &l) {
@@ -116,18 +118,20 @@ static LogicalResult scatterElements(Lowering &l) {
     loops[i] = sameSize(l, loops[i], l.dims(2)[i], many[i], l.dims(1)[i]);
     if (i == axis || l.dims(0)[i] == l.dims(1)[i])
       continue;
-    Value fits = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(loops[i]), l.value(own[i]));
+    Value fits =
+        arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(loops[i]), l.value(own[i]));
     l.check(fits, "the indices are bigger than the data");
     loops[i] = l.min(loops[i], own[i]);
   }
   checkIndices(l, 1, own[axis]);
   Value extent = l.value(own[axis]);
-  return l.replace(scatter(l, updates, loops, reduction, [&](OpBuilder &b, Location loc, ValueRange at) {
-    SmallVector<Value> position(at);
-    Value index = tensor::ExtractOp::create(b, loc, indices, at);
-    position[axis] = clampIndex(b, loc, index, extent);
-    return position;
-  }));
+  return l.replace(
+      scatter(l, updates, loops, reduction, [&](OpBuilder &b, Location loc, ValueRange at) {
+        SmallVector<Value> position(at);
+        Value index = tensor::ExtractOp::create(b, loc, indices, at);
+        position[axis] = clampIndex(b, loc, index, extent);
+        return position;
+      }));
 }
 
 /// Writes into a cache along its sequence axis, from a position of each sample's own.
@@ -151,34 +155,37 @@ static LogicalResult tensorScatter(Lowering &l) {
     Value yes = tensor::FromElementsOp::create(l.b, RankedTensorType::get({}, l.b.getI1Type()),
                                                ValueRange{l.scalarInt(l.b.getI1Type(), 1)});
     Value inside = l.generic(
-        starts, yes, {l.b.getMultiDimIdentityMap(1), l.mapOf(1, {})}, {utils::IteratorType::reduction},
-        [&](OpBuilder &b, Location loc, ValueRange v) {
+        starts, yes, {l.b.getMultiDimIdentityMap(1), l.mapOf(1, {})},
+        {utils::IteratorType::reduction}, [&](OpBuilder &b, Location loc, ValueRange v) {
           Value first = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
           Value fits = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sge, first, zero);
           if (!circular) {
             Value last = arith::AddIOp::create(b, loc, first, length);
             fits = arith::AndIOp::create(
-                b, loc, fits, arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sle, last, extent));
+                b, loc, fits,
+                arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sle, last, extent));
           }
           linalg::YieldOp::create(b, loc, arith::AndIOp::create(b, loc, v[1], fits).getResult());
         });
-    l.check(tensor::ExtractOp::create(l.b, inside, ValueRange()), "the update does not fit into the cache");
+    l.check(tensor::ExtractOp::create(l.b, inside, ValueRange()),
+            "the update does not fit into the cache");
   } else if (!circular && l.dims(0)[axis] != l.dims(1)[axis]) {
     l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, length, extent),
             "the update does not fit into the cache");
   }
-  return l.replace(scatter(l, updates, loops, "none", [&](OpBuilder &b, Location loc, ValueRange at) {
-    SmallVector<Value> position(at);
-    if (starts) {
-      Value start = tensor::ExtractOp::create(b, loc, starts, ValueRange{at[0]});
-      start = arith::IndexCastOp::create(b, loc, b.getIndexType(), start);
-      position[axis] = arith::AddIOp::create(b, loc, at[axis], start);
-    }
-    if (circular)
-      position[axis] = arith::RemSIOp::create(b, loc, position[axis], extent);
-    position[axis] = clampIndex(b, loc, position[axis], extent);
-    return position;
-  }));
+  return l.replace(
+      scatter(l, updates, loops, "none", [&](OpBuilder &b, Location loc, ValueRange at) {
+        SmallVector<Value> position(at);
+        if (starts) {
+          Value start = tensor::ExtractOp::create(b, loc, starts, ValueRange{at[0]});
+          start = arith::IndexCastOp::create(b, loc, b.getIndexType(), start);
+          position[axis] = arith::AddIOp::create(b, loc, at[axis], start);
+        }
+        if (circular)
+          position[axis] = arith::RemSIOp::create(b, loc, position[axis], extent);
+        position[axis] = clampIndex(b, loc, position[axis], extent);
+        return position;
+      }));
 }
 
 void lowbit::onnx::addScatterLowerings(LoweringTable &table) {

@@ -85,13 +85,16 @@ static LogicalResult hardmax(Lowering &l) {
   Value one = l.scalarInt(element, 1), zero = l.scalarInt(element, 0);
   return l.replace(l.parallel(where, withoutAxes(l, rank, {axis}), l.sizes(l.in(0)), element,
                               [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value here = arith::IndexCastOp::create(b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, axis));
-    Value is = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, v[0], here);
-    return arith::SelectOp::create(b, loc, is, one, zero);
-  }));
+                                Value here = arith::IndexCastOp::create(
+                                    b, loc, b.getI64Type(), linalg::IndexOp::create(b, loc, axis));
+                                Value is = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq,
+                                                                 v[0], here);
+                                return arith::SelectOp::create(b, loc, is, one, zero);
+                              }));
 }
 
-/// For every row: k times, the best element that comes after the one chosen before, in the order (value, index).
+/// For every row: k times, the best element that comes after the one chosen before, in the order
+/// (value, index).
 static LogicalResult topK(Lowering &l) {
   bool greater = l.attr("largest", 1), isUnsigned = l.isUnsigned(0);
   Value input = l.in(0);
@@ -104,8 +107,9 @@ static LogicalResult topK(Lowering &l) {
   if (k && size && *k > *size)
     return l.unsupported("k is " + Twine(*k) + ", the dim has only " + Twine(*size));
   if (!k || !size) {
-    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(asked), l.value(own[axis])),
-            "k is greater than the dim");
+    l.check(
+        arith::CmpIOp::create(l.b, arith::CmpIPredicate::sle, l.value(asked), l.value(own[axis])),
+        "k is greater than the dim");
     sizes[axis] = l.min(asked, own[axis]);
   }
   Value zero = l.value(l.index(0)), one = l.value(l.index(1)), extent = l.value(own[axis]);
@@ -123,7 +127,8 @@ static LogicalResult topK(Lowering &l) {
   for (int64_t i : order)
     bounds.push_back(upper[i]);
   auto nest = scf::buildLoopNest(
-      l.b, l.b.getLoc(), lower, bounds, step, ValueRange{l.empty(sizes, element), l.empty(sizes, i64)},
+      l.b, l.b.getLoc(), lower, bounds, step,
+      ValueRange{l.empty(sizes, element), l.empty(sizes, i64)},
       [&](OpBuilder &b, Location loc, ValueRange loops, ValueRange carried) -> scf::ValueVector {
         SmallVector<Value> at(rank), before;
         for (auto [loop, dim] : llvm::zip(loops, order))
@@ -153,7 +158,8 @@ static LogicalResult topK(Lowering &l) {
                   arith::CmpIOp::create(b, loc, arith::CmpIPredicate::sgt, index, lastIndex);
               Value free = arith::OrIOp::create(
                   b, loc, first,
-                  arith::OrIOp::create(b, loc, worse, arith::AndIOp::create(b, loc, notBetter, behind)));
+                  arith::OrIOp::create(b, loc, worse,
+                                       arith::AndIOp::create(b, loc, notBetter, behind)));
               Value fresh = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, best[1],
                                                   arith::ConstantIntOp::create(b, loc, 0, 64));
               Value wins = arith::OrIOp::create(

@@ -13,7 +13,8 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
-/// The sizes that a Reshape asks for, where the analysis does not know them: 0 copies, -1 is what is left.
+/// The sizes that a Reshape asks for, where the analysis does not know them: 0 copies, -1 is what
+/// is left.
 static Sizes requestedSizes(Lowering &l) {
   const Dims &to = l.resultDims();
   bool allowZero = l.attr("allowzero", 0);
@@ -39,7 +40,8 @@ static Sizes requestedSizes(Lowering &l) {
         asked = arith::SelectOp::create(l.b, copies, l.value(own[i]), asked);
       }
       sizes[i] = arith::MaxSIOp::create(l.b, asked, zero).getResult();
-      others = l.mul(others, arith::SelectOp::create(l.b, inferred[i], one, l.value(sizes[i])).getResult());
+      others = l.mul(others,
+                     arith::SelectOp::create(l.b, inferred[i], one, l.value(sizes[i])).getResult());
     } else {
       others = l.mul(others, sizes[i]);
     }
@@ -66,9 +68,11 @@ static LogicalResult regroup(Lowering &l) {
     } else {
       RuntimeAxes axes(l, 1, own.size());
       for (size_t d = 0; d < own.size(); ++d) {
-        Value other = arith::CmpIOp::create(l.b, arith::CmpIPredicate::ne, l.value(own[d]), l.value(l.index(1)));
+        Value other = arith::CmpIOp::create(l.b, arith::CmpIPredicate::ne, l.value(own[d]),
+                                            l.value(l.index(1)));
         Value wrong = arith::AndIOp::create(l.b, axes.named(d), other);
-        l.check(arith::XOrIOp::create(l.b, wrong, l.scalarInt(l.b.getI1Type(), 1)), "a squeezed dim is not 1");
+        l.check(arith::XOrIOp::create(l.b, wrong, l.scalarInt(l.b.getI1Type(), 1)),
+                "a squeezed dim is not 1");
       }
       sizes = axes.without(own, to.size());
     }
@@ -110,7 +114,8 @@ static LogicalResult size(Lowering &l) {
   OpFoldResult total = l.index(1);
   for (OpFoldResult size : l.sizes(l.in(0)))
     total = l.mul(total, size);
-  return l.replace(tensor::FromElementsOp::create(l.b, l.resultType(), ValueRange{toInt64(l, total)}));
+  return l.replace(
+      tensor::FromElementsOp::create(l.b, l.resultType(), ValueRange{toInt64(l, total)}));
 }
 
 static LogicalResult constantOfShape(Lowering &l) {
@@ -119,8 +124,9 @@ static LogicalResult constantOfShape(Lowering &l) {
   if (auto value = l.op->getAttrOfType<DenseElementsAttr>("value")) {
     Attribute first = *value.getValues<Attribute>().begin();
     if (auto integer = dyn_cast<IntegerAttr>(first))
-      fill = l.constant(element.isInteger(1) ? (TypedAttr)l.b.getBoolAttr(integer.getValue().getBoolValue())
-                                             : l.b.getIntegerAttr(element, integer.getValue()));
+      fill = l.constant(element.isInteger(1)
+                            ? (TypedAttr)l.b.getBoolAttr(integer.getValue().getBoolValue())
+                            : l.b.getIntegerAttr(element, integer.getValue()));
     else
       fill = l.constant(cast<TypedAttr>(first));
   }
@@ -153,7 +159,9 @@ static LogicalResult range(Lowering &l) {
       steps = arith::SelectOp::create(l.b, some, steps, zero);
       steps = castScalar(l.b, l.b.getLoc(), steps, element, l.b.getI64Type());
     } else {
-      auto wide = [&](Value x) { return castScalar(l.b, l.b.getLoc(), x, element, l.b.getI64Type()); };
+      auto wide = [&](Value x) {
+        return castScalar(l.b, l.b.getLoc(), x, element, l.b.getI64Type());
+      };
       Value room = arith::SubIOp::create(l.b, wide(limit), wide(start)), step = wide(delta);
       Value zero = l.scalarInt(l.b.getI64Type(), 0), one = l.scalarInt(l.b.getI64Type(), 1);
       Value none = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, step, zero);
@@ -165,12 +173,13 @@ static LogicalResult range(Lowering &l) {
     Value index = arith::IndexCastOp::create(l.b, l.b.getIndexType(), steps);
     count = l.max(index, l.index(0));
   }
-  return l.replace(l.parallel({}, {}, {count}, element, [&](OpBuilder &b, Location loc, ValueRange) {
-    Value i = linalg::IndexOp::create(b, loc, 0);
-    Value wide = arith::IndexCastOp::create(b, loc, b.getI64Type(), i);
-    Value at = castScalar(b, loc, wide, b.getI64Type(), element);
-    return addScalars(b, loc, start, mulScalars(b, loc, at, delta));
-  }));
+  return l.replace(
+      l.parallel({}, {}, {count}, element, [&](OpBuilder &b, Location loc, ValueRange) {
+        Value i = linalg::IndexOp::create(b, loc, 0);
+        Value wide = arith::IndexCastOp::create(b, loc, b.getI64Type(), i);
+        Value at = castScalar(b, loc, wide, b.getI64Type(), element);
+        return addScalars(b, loc, start, mulScalars(b, loc, at, delta));
+      }));
 }
 
 void lowbit::onnx::addShapeLowerings(LoweringTable &table) {

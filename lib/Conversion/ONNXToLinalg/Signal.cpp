@@ -29,17 +29,20 @@ using Sample = llvm::function_ref<Complex(OpBuilder &, Location, ValueRange at, 
 
 struct Transform {
   Lowering &l;
-  Type wide; ///< f64: what should cancel cancels.
+  Type wide;           ///< f64: what should cancel cancels.
   OpFoldResult length; ///< Of the signal, zeros included.
   bool inverse;
 
   /// cos (or sin) of 2 pi i / length for each i.
   Value table(bool cosine) {
     Type f64 = l.b.getF64Type();
-    Value turn = arith::DivFOp::create(l.b, l.scalar(f64, 6.283185307179586477), toFloat(l.b, l.b.getLoc(), l.value(length)));
+    Value turn = arith::DivFOp::create(l.b, l.scalar(f64, 6.283185307179586477),
+                                       toFloat(l.b, l.b.getLoc(), l.value(length)));
     return l.parallel({}, {}, {length}, wide, [&](OpBuilder &b, Location loc, ValueRange) {
-      Value angle = arith::MulFOp::create(b, loc, toFloat(b, loc, linalg::IndexOp::create(b, loc, 0)), turn);
-      Value y = cosine ? math::CosOp::create(b, loc, angle).getResult() : math::SinOp::create(b, loc, angle).getResult();
+      Value angle =
+          arith::MulFOp::create(b, loc, toFloat(b, loc, linalg::IndexOp::create(b, loc, 0)), turn);
+      Value y = cosine ? math::CosOp::create(b, loc, angle).getResult()
+                       : math::SinOp::create(b, loc, angle).getResult();
       return castScalar(b, loc, y, f64, wide);
     });
   }
@@ -48,10 +51,11 @@ struct Transform {
     return arith::SIToFPOp::create(b, loc, b.getF64Type(), wideIndex);
   }
 
-  /// The result of `sizes`, one of whose dims is transformed (`frequency` says where in it a position lies) and whose
-  /// last dim is the real and, where it has size 2, the imaginary part.
+  /// The result of `sizes`, one of whose dims is transformed (`frequency` says where in it a
+  /// position lies) and whose last dim is the real and, where it has size 2, the imaginary part.
   Value apply(ArrayRef<OpFoldResult> sizes,
-              llvm::function_ref<Value(OpBuilder &, Location, ValueRange)> frequency, Sample sample, Type element) {
+              llvm::function_ref<Value(OpBuilder &, Location, ValueRange)> frequency, Sample sample,
+              Type element) {
     unsigned rank = sizes.size();
     Value cosines = table(true), sines = table(false), extent = l.value(length);
     SmallVector<AffineExpr> outer;
@@ -60,41 +64,50 @@ struct Transform {
     SmallVector<IteratorType> iterators(rank, IteratorType::parallel);
     iterators.push_back(IteratorType::reduction);
     // The table goes in for the length of the innermost loop; it is read at k n modulo the length.
-    Value sums = l.generic(cosines, l.filled(sizes, l.scalar(wide, 0)),
-                           {l.mapOf(rank + 1, {l.d(rank)}), l.mapOf(rank + 1, outer)}, iterators,
-                           [&](OpBuilder &b, Location loc, ValueRange v) {
-      SmallVector<Value> at;
-      for (unsigned i = 0; i < rank; ++i)
-        at.push_back(linalg::IndexOp::create(b, loc, i));
-      Value index = linalg::IndexOp::create(b, loc, rank);
-      Value step = arith::RemUIOp::create(b, loc, arith::MulIOp::create(b, loc, frequency(b, loc, at), index), extent);
-      Value c = tensor::ExtractOp::create(b, loc, cosines, step), s = tensor::ExtractOp::create(b, loc, sines, step);
-      if (!inverse)
-        s = arith::NegFOp::create(b, loc, s);
-      Complex x = sample(b, loc, at, index);
-      auto times = [&](Value p, Value q) -> Value { return arith::MulFOp::create(b, loc, p, q); };
-      Value re = times(x.re, c), im = times(x.re, s);
-      if (x.im) {
-        re = arith::SubFOp::create(b, loc, re, times(x.im, s));
-        im = arith::AddFOp::create(b, loc, im, times(x.im, c));
-      }
-      Value zero = arith::ConstantIndexOp::create(b, loc, 0);
-      Value isReal = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, at[rank - 1], zero);
-      Value part = arith::SelectOp::create(b, loc, isReal, re, im);
-      linalg::YieldOp::create(b, loc, arith::AddFOp::create(b, loc, v[1], part).getResult());
-    });
-    Value count = castScalar(l.b, l.b.getLoc(), toFloat(l.b, l.b.getLoc(), extent), l.b.getF64Type(), wide);
+    Value sums = l.generic(
+        cosines, l.filled(sizes, l.scalar(wide, 0)),
+        {l.mapOf(rank + 1, {l.d(rank)}), l.mapOf(rank + 1, outer)}, iterators,
+        [&](OpBuilder &b, Location loc, ValueRange v) {
+          SmallVector<Value> at;
+          for (unsigned i = 0; i < rank; ++i)
+            at.push_back(linalg::IndexOp::create(b, loc, i));
+          Value index = linalg::IndexOp::create(b, loc, rank);
+          Value step = arith::RemUIOp::create(
+              b, loc, arith::MulIOp::create(b, loc, frequency(b, loc, at), index), extent);
+          Value c = tensor::ExtractOp::create(b, loc, cosines, step),
+                s = tensor::ExtractOp::create(b, loc, sines, step);
+          if (!inverse)
+            s = arith::NegFOp::create(b, loc, s);
+          Complex x = sample(b, loc, at, index);
+          auto times = [&](Value p, Value q) -> Value {
+            return arith::MulFOp::create(b, loc, p, q);
+          };
+          Value re = times(x.re, c), im = times(x.re, s);
+          if (x.im) {
+            re = arith::SubFOp::create(b, loc, re, times(x.im, s));
+            im = arith::AddFOp::create(b, loc, im, times(x.im, c));
+          }
+          Value zero = arith::ConstantIndexOp::create(b, loc, 0);
+          Value isReal =
+              arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, at[rank - 1], zero);
+          Value part = arith::SelectOp::create(b, loc, isReal, re, im);
+          linalg::YieldOp::create(b, loc, arith::AddFOp::create(b, loc, v[1], part).getResult());
+        });
+    Value count =
+        castScalar(l.b, l.b.getLoc(), toFloat(l.b, l.b.getLoc(), extent), l.b.getF64Type(), wide);
     return l.parallel(sums, l.b.getMultiDimIdentityMap(rank), sizes, element,
                       [&](OpBuilder &b, Location loc, ValueRange v) {
-      Value y = inverse ? arith::DivFOp::create(b, loc, v[0], count).getResult() : v[0];
-      return castScalar(b, loc, y, wide, element);
-    });
+                        Value y =
+                            inverse ? arith::DivFOp::create(b, loc, v[0], count).getResult() : v[0];
+                        return castScalar(b, loc, y, wide, element);
+                      });
   }
 };
 } // namespace
 
 /// The element at `at` as type `wide`, or 0 where `inside` does not hold.
-static Value readIf(OpBuilder &b, Location loc, Value inside, Value tensor, ValueRange at, Type wide) {
+static Value readIf(OpBuilder &b, Location loc, Value inside, Value tensor, ValueRange at,
+                    Type wide) {
   Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(wide));
   Type own = cast<RankedTensorType>(tensor.getType()).getElementType();
   auto read = scf::IfOp::create(
@@ -128,7 +141,8 @@ static LogicalResult dft(Lowering &l) {
       samples = unknown->pick(d, Sizes{own[d]}, samples);
     else if (d == axis)
       samples = own[d];
-  // A one-sided inverse has half a spectrum, of which the other half is the mirror image, and a real result.
+  // A one-sided inverse has half a spectrum, of which the other half is the mirror image, and a
+  // real result.
   OpFoldResult length = samples;
   if (half)
     length = l.mul(l.sub(length, l.index(1)), l.index(2));
@@ -159,7 +173,8 @@ static LogicalResult dft(Lowering &l) {
     if (half) {
       Value twice = arith::MulIOp::create(b, loc, index, arith::ConstantIndexOp::create(b, loc, 2));
       mirrored = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ugt, twice, whole);
-      from = arith::SelectOp::create(b, loc, mirrored, arith::SubIOp::create(b, loc, whole, index), index);
+      from = arith::SelectOp::create(b, loc, mirrored, arith::SubIOp::create(b, loc, whole, index),
+                                     index);
     }
     Value inside = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, from, extent);
     SmallVector<Value> place(at);
@@ -190,7 +205,8 @@ static LogicalResult stft(Lowering &l) {
   auto holds = [&](arith::CmpIPredicate predicate, OpFoldResult x, OpFoldResult y) -> Value {
     return arith::CmpIOp::create(l.b, predicate, l.value(x), l.value(y));
   };
-  Value fits = holds(arith::CmpIPredicate::sle, length, own[1]), some = holds(arith::CmpIPredicate::sge, length, l.index(1));
+  Value fits = holds(arith::CmpIPredicate::sle, length, own[1]),
+        some = holds(arith::CmpIPredicate::sge, length, l.index(1));
   fits = arith::AndIOp::create(l.b, fits, some);
   if (!l.dims(0)[1].constant() || !getConstantIntValue(length))
     l.check(fits, "a frame is longer than the signal, or empty");
@@ -203,7 +219,8 @@ static LogicalResult stft(Lowering &l) {
   OpFoldResult frames = l.add(l.div(l.max(l.sub(own[1], length), l.index(0)), step), l.index(1));
   if (!getConstantIntValue(frames)) // No frame where none fits.
     frames = arith::SelectOp::create(l.b, fits, l.value(frames), l.value(l.index(0))).getResult();
-  Sizes sizes = {own[0], frames, onesided ? l.add(l.div(length, l.index(2)), l.index(1)) : length, l.index(2)};
+  Sizes sizes = {own[0], frames, onesided ? l.add(l.div(length, l.index(2)), l.index(1)) : length,
+                 l.index(2)};
   bool isComplex = l.dims(0)[2].isConstant(2);
   Value stride = l.value(step);
   auto sample = [&](OpBuilder &b, Location loc, ValueRange at, Value index) -> Complex {

@@ -23,7 +23,8 @@ static OpFoldResult clampBound(Lowering &l, OpFoldResult bound, OpFoldResult siz
     int64_t limited = std::clamp<int64_t>(*constant, -(INT64_C(1) << 60), INT64_C(1) << 60);
     at = limited < 0 ? l.add(l.index(limited), size) : l.index(limited);
   } else {
-    Value value = l.value(l.min(l.max(bound, l.index(-(INT64_C(1) << 60))), l.index(INT64_C(1) << 60)));
+    Value value =
+        l.value(l.min(l.max(bound, l.index(-(INT64_C(1) << 60))), l.index(INT64_C(1) << 60)));
     Value negative =
         arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, value, l.value(l.index(0)));
     Value moved = arith::AddIOp::create(l.b, value, l.value(size));
@@ -42,7 +43,8 @@ static LogicalResult sliceAtRun(Lowering &l) {
     ends.push_back(l.entry(2, i));
     steps.push_back(l.has(4) ? l.entry(4, i) : l.index(1));
   }
-  std::optional<SmallVector<int64_t>> known = l.has(3) ? l.constants(3) : llvm::to_vector(llvm::seq<int64_t>(count));
+  std::optional<SmallVector<int64_t>> known =
+      l.has(3) ? l.constants(3) : llvm::to_vector(llvm::seq<int64_t>(count));
   std::optional<RuntimeAxes> unknown;
   if (!known)
     unknown.emplace(l, 3, rank);
@@ -54,7 +56,8 @@ static LogicalResult sliceAtRun(Lowering &l) {
         return value;
     return otherwise;
   };
-  OpFoldResult zero = l.index(0), one = l.index(1), minus = l.index(-1), far = l.index(INT64_C(1) << 60);
+  OpFoldResult zero = l.index(0), one = l.index(1), minus = l.index(-1),
+               far = l.index(INT64_C(1) << 60);
   SmallVector<Value> first, move;
   for (int64_t d = 0; d < rank; ++d) {
     OpFoldResult size = own[d], start = pick(d, starts, zero), end = pick(d, ends, far);
@@ -68,7 +71,8 @@ static LogicalResult sliceAtRun(Lowering &l) {
     Value back = arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, step, l.value(zero));
     OpFoldResult last = l.sub(size, one);
     OpFoldResult low = choose(back, minus, zero), high = choose(back, last, size);
-    OpFoldResult from = clampBound(l, start, size, low, high), to = clampBound(l, end, size, low, high);
+    OpFoldResult from = clampBound(l, start, size, low, high),
+                 to = clampBound(l, end, size, low, high);
     OpFoldResult room = l.max(choose(back, l.sub(from, to), l.sub(to, from)), zero);
     OpFoldResult length = choose(back, l.sub(zero, step), step);
     sizes.push_back(l.div(l.add(room, l.sub(length, one)), length));
@@ -77,13 +81,14 @@ static LogicalResult sliceAtRun(Lowering &l) {
   }
   return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
                               [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    SmallVector<Value> at;
-    for (int64_t d = 0; d < rank; ++d) {
-      Value position = arith::MulIOp::create(b, loc, linalg::IndexOp::create(b, loc, d), move[d]);
-      at.push_back(arith::AddIOp::create(b, loc, position, first[d]));
-    }
-    return tensor::ExtractOp::create(b, loc, input, at);
-  }));
+                                SmallVector<Value> at;
+                                for (int64_t d = 0; d < rank; ++d) {
+                                  Value position = arith::MulIOp::create(
+                                      b, loc, linalg::IndexOp::create(b, loc, d), move[d]);
+                                  at.push_back(arith::AddIOp::create(b, loc, position, first[d]));
+                                }
+                                return tensor::ExtractOp::create(b, loc, input, at);
+                              }));
 }
 
 static LogicalResult slice(Lowering &l) {
@@ -139,14 +144,14 @@ static LogicalResult slice(Lowering &l) {
   }
   return l.replace(l.parallel({}, {}, sizes, l.resultType().getElementType(),
                               [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    SmallVector<Value> at;
-    for (int64_t i = 0; i < rank; ++i) {
-      Value position = linalg::IndexOp::create(b, loc, i);
-      position = arith::MulIOp::create(b, loc, position, moves[i]);
-      at.push_back(arith::AddIOp::create(b, loc, position, starts[i]));
-    }
-    return tensor::ExtractOp::create(b, loc, input, at);
-  }));
+                                SmallVector<Value> at;
+                                for (int64_t i = 0; i < rank; ++i) {
+                                  Value position = linalg::IndexOp::create(b, loc, i);
+                                  position = arith::MulIOp::create(b, loc, position, moves[i]);
+                                  at.push_back(arith::AddIOp::create(b, loc, position, starts[i]));
+                                }
+                                return tensor::ExtractOp::create(b, loc, input, at);
+                              }));
 }
 
 static LogicalResult split(Lowering &l) {
@@ -154,6 +159,8 @@ static LogicalResult split(Lowering &l) {
   int64_t axis = l.axis("axis", 0, l.rank(0)), parts = l.op->getNumResults();
   Sizes own = l.sizes(input);
   OpFoldResult offset = l.index(0);
+  if (l.has(1))
+    l.expectEntries(1, parts);
   OpFoldResult each = l.div(l.add(own[axis], l.index(parts - 1)), l.index(parts));
   for (int64_t i = 0; i < parts; ++i) {
     OpFoldResult left = l.sub(own[axis], offset);

@@ -19,7 +19,8 @@ using namespace lowbit::onnx;
 
 using Predicate = llvm::function_ref<Value(OpBuilder &, Location, Value)>;
 
-static Value compareIndex(OpBuilder &b, Location loc, arith::CmpIPredicate predicate, Value x, Value y) {
+static Value compareIndex(OpBuilder &b, Location loc, arith::CmpIPredicate predicate, Value x,
+                          Value y) {
   return arith::CmpIOp::create(b, loc, predicate, x, y);
 }
 
@@ -38,24 +39,27 @@ static Value positionsWhere(Lowering &l, OpFoldResult total, Predicate keeps) {
   Value list = l.filled({OpFoldResult(found)}, l.scalarInt(i64, 0));
   // Where nothing is kept there is nothing to write to.
   Value any = compareIndex(l.b, at, arith::CmpIPredicate::sgt, found, zero);
-  Value bound = arith::SelectOp::create(l.b, any, limit, zero), last = arith::SubIOp::create(l.b, found, one);
-  auto fill = scf::ForOp::create(
-      l.b, at, zero, bound, one, ValueRange{list, zero},
-      [&](OpBuilder &b, Location loc, Value i, ValueRange state) {
-        Value keep = keeps(b, loc, i), slot = arith::MinSIOp::create(b, loc, state[1], last);
-        Value old = tensor::ExtractOp::create(b, loc, state[0], slot);
-        Value own = arith::IndexCastOp::create(b, loc, i64, i);
-        Value number = arith::SelectOp::create(b, loc, keep, own, old);
-        Value written = tensor::InsertOp::create(b, loc, number, state[0], slot);
-        Value next = arith::AddIOp::create(b, loc, state[1], one);
-        next = arith::SelectOp::create(b, loc, keep, next, state[1]);
-        scf::YieldOp::create(b, loc, ValueRange{written, next});
-      });
+  Value bound = arith::SelectOp::create(l.b, any, limit, zero),
+        last = arith::SubIOp::create(l.b, found, one);
+  auto fill = scf::ForOp::create(l.b, at, zero, bound, one, ValueRange{list, zero},
+                                 [&](OpBuilder &b, Location loc, Value i, ValueRange state) {
+                                   Value keep = keeps(b, loc, i),
+                                         slot = arith::MinSIOp::create(b, loc, state[1], last);
+                                   Value old = tensor::ExtractOp::create(b, loc, state[0], slot);
+                                   Value own = arith::IndexCastOp::create(b, loc, i64, i);
+                                   Value number = arith::SelectOp::create(b, loc, keep, own, old);
+                                   Value written =
+                                       tensor::InsertOp::create(b, loc, number, state[0], slot);
+                                   Value next = arith::AddIOp::create(b, loc, state[1], one);
+                                   next = arith::SelectOp::create(b, loc, keep, next, state[1]);
+                                   scf::YieldOp::create(b, loc, ValueRange{written, next});
+                                 });
   return fill.getResult(0);
 }
 
 /// The coordinates of row-major position `flat` in a tensor with these sizes.
-static SmallVector<Value> delinearize(OpBuilder &b, Location loc, Value flat, ArrayRef<Value> sizes) {
+static SmallVector<Value> delinearize(OpBuilder &b, Location loc, Value flat,
+                                      ArrayRef<Value> sizes) {
   SmallVector<Value> at(sizes.size());
   for (size_t i = sizes.size(); i-- > 0;) {
     at[i] = i ? arith::RemUIOp::create(b, loc, flat, sizes[i]).getResult() : flat;
@@ -84,23 +88,25 @@ static LogicalResult nonZero(Lowering &l) {
   Type from = l.element(0), i64 = l.b.getI64Type();
   Sizes own = l.sizes(input);
   SmallVector<Value> extents = values(l, own);
-  Value positions = positionsWhere(l, elementCount(l, own), [&](OpBuilder &b, Location loc, Value flat) {
-    Value x = tensor::ExtractOp::create(b, loc, input, delinearize(b, loc, flat, extents));
-    return castScalar(b, loc, x, from, b.getI1Type());
-  });
+  Value positions =
+      positionsWhere(l, elementCount(l, own), [&](OpBuilder &b, Location loc, Value flat) {
+        Value x = tensor::ExtractOp::create(b, loc, input, delinearize(b, loc, flat, extents));
+        return castScalar(b, loc, x, from, b.getI1Type());
+      });
   Sizes sizes = {l.index(own.size()), l.dim(positions, 0)};
-  return l.replace(l.parallel(positions, l.mapOf(2, {l.d(1)}), sizes, i64,
-                              [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value flat = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
-    Value axis = linalg::IndexOp::create(b, loc, 0), result = v[0];
-    for (auto [i, coordinate] : llvm::enumerate(delinearize(b, loc, flat, extents))) {
-      Value wide = arith::IndexCastOp::create(b, loc, i64, coordinate);
-      Value here = compareIndex(b, loc, arith::CmpIPredicate::eq, axis,
-                                arith::ConstantIndexOp::create(b, loc, i));
-      result = arith::SelectOp::create(b, loc, here, wide, result);
-    }
-    return result;
-  }));
+  return l.replace(l.parallel(
+      positions, l.mapOf(2, {l.d(1)}), sizes, i64,
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value flat = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
+        Value axis = linalg::IndexOp::create(b, loc, 0), result = v[0];
+        for (auto [i, coordinate] : llvm::enumerate(delinearize(b, loc, flat, extents))) {
+          Value wide = arith::IndexCastOp::create(b, loc, i64, coordinate);
+          Value here = compareIndex(b, loc, arith::CmpIPredicate::eq, axis,
+                                    arith::ConstantIndexOp::create(b, loc, i));
+          result = arith::SelectOp::create(b, loc, here, wide, result);
+        }
+        return result;
+      }));
 }
 
 static LogicalResult compress(Lowering &l) {
@@ -112,28 +118,31 @@ static LogicalResult compress(Lowering &l) {
   SmallVector<Value> extents = values(l, own);
   OpFoldResult size = flat ? elementCount(l, own) : own[axis], given = l.dim(condition, 0);
   if (!getConstantIntValue(size) || !getConstantIntValue(given))
-    l.check(compareIndex(l.b, l.b.getLoc(), arith::CmpIPredicate::sle, l.value(given), l.value(size)),
-            "the condition is longer than the dim");
-  Value positions = positionsWhere(l, l.min(given, size), [&](OpBuilder &b, Location loc, Value i) -> Value {
-    return tensor::ExtractOp::create(b, loc, condition, i);
-  });
+    l.check(
+        compareIndex(l.b, l.b.getLoc(), arith::CmpIPredicate::sle, l.value(given), l.value(size)),
+        "the condition is longer than the dim");
+  Value positions =
+      positionsWhere(l, l.min(given, size), [&](OpBuilder &b, Location loc, Value i) -> Value {
+        return tensor::ExtractOp::create(b, loc, condition, i);
+      });
   Type element = l.resultType().getElementType();
   Sizes sizes = own;
   if (flat)
     sizes = {l.dim(positions, 0)};
   else
     sizes[axis] = l.dim(positions, 0);
-  return l.replace(l.parallel(positions, l.mapOf(sizes.size(), {l.d(axis)}), sizes, element,
-                              [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value position = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
-    SmallVector<Value> at;
-    if (flat)
-      at = delinearize(b, loc, position, extents);
-    else
-      for (int64_t i = 0; i < rank; ++i)
-        at.push_back(i == axis ? position : linalg::IndexOp::create(b, loc, i).getResult());
-    return tensor::ExtractOp::create(b, loc, input, at);
-  }));
+  return l.replace(l.parallel(
+      positions, l.mapOf(sizes.size(), {l.d(axis)}), sizes, element,
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value position = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
+        SmallVector<Value> at;
+        if (flat)
+          at = delinearize(b, loc, position, extents);
+        else
+          for (int64_t i = 0; i < rank; ++i)
+            at.push_back(i == axis ? position : linalg::IndexOp::create(b, loc, i).getResult());
+        return tensor::ExtractOp::create(b, loc, input, at);
+      }));
 }
 
 namespace {
@@ -195,18 +204,21 @@ struct Rows {
     auto number = [&](OpBuilder &at, int64_t value) -> Value {
       return arith::ConstantOp::create(at, loc, at.getIntegerAttr(i8, value));
     };
-    Value zero = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
-    return scf::ForOp::create(b, loc, zero, width, one, number(b, 0),
-                              [&](OpBuilder &in, Location, Value column, ValueRange sofar) {
-                                auto [less, greater] = lessAndGreater(in, loc, element(in, loc, x, column),
-                                                                      element(in, loc, y, column));
-                                Value order = arith::SelectOp::create(
-                                    in, loc, less, number(in, -1),
-                                    arith::SelectOp::create(in, loc, greater, number(in, 1), number(in, 0)));
-                                Value open = compareIndex(in, loc, arith::CmpIPredicate::eq, sofar[0], number(in, 0));
-                                scf::YieldOp::create(
-                                    in, loc, arith::SelectOp::create(in, loc, open, order, sofar[0]).getResult());
-                              })
+    Value zero = arith::ConstantIndexOp::create(b, loc, 0),
+          one = arith::ConstantIndexOp::create(b, loc, 1);
+    return scf::ForOp::create(
+               b, loc, zero, width, one, number(b, 0),
+               [&](OpBuilder &in, Location, Value column, ValueRange sofar) {
+                 auto [less, greater] = lessAndGreater(in, loc, element(in, loc, x, column),
+                                                       element(in, loc, y, column));
+                 Value order = arith::SelectOp::create(
+                     in, loc, less, number(in, -1),
+                     arith::SelectOp::create(in, loc, greater, number(in, 1), number(in, 0)));
+                 Value open =
+                     compareIndex(in, loc, arith::CmpIPredicate::eq, sofar[0], number(in, 0));
+                 scf::YieldOp::create(
+                     in, loc, arith::SelectOp::create(in, loc, open, order, sofar[0]).getResult());
+               })
         .getResult(0);
   }
 };
@@ -214,14 +226,16 @@ struct Rows {
 
 /// Sums 1 over the numbers i below `limit` for which `holds`, as an index.
 static Value countWhere(OpBuilder &b, Location loc, Value limit, Predicate holds) {
-  Value zero = arith::ConstantIndexOp::create(b, loc, 0), one = arith::ConstantIndexOp::create(b, loc, 1);
-  return scf::ForOp::create(b, loc, zero, limit, one, zero,
-                            [&](OpBuilder &in, Location, Value i, ValueRange sum) {
-                              Value next = arith::AddIOp::create(in, loc, sum[0], one);
-                              scf::YieldOp::create(
-                                  in, loc,
-                                  arith::SelectOp::create(in, loc, holds(in, loc, i), next, sum[0]).getResult());
-                            })
+  Value zero = arith::ConstantIndexOp::create(b, loc, 0),
+        one = arith::ConstantIndexOp::create(b, loc, 1);
+  return scf::ForOp::create(
+             b, loc, zero, limit, one, zero,
+             [&](OpBuilder &in, Location, Value i, ValueRange sum) {
+               Value next = arith::AddIOp::create(in, loc, sum[0], one);
+               scf::YieldOp::create(
+                   in, loc,
+                   arith::SelectOp::create(in, loc, holds(in, loc, i), next, sum[0]).getResult());
+             })
       .getResult(0);
 }
 
@@ -236,10 +250,10 @@ static LogicalResult unique(Lowering &l) {
   };
   // The first of each set of equal rows, in the order of the input.
   Value firsts = positionsWhere(l, rows.count, [&](OpBuilder &b, Location loc, Value i) {
-    Value earlier = countWhere(b, loc, i, [&](OpBuilder &in, Location at, Value j) {
-      return order(in, at, i, j, 0);
-    });
-    return compareIndex(b, loc, arith::CmpIPredicate::eq, earlier, arith::ConstantIndexOp::create(b, loc, 0));
+    Value earlier = countWhere(
+        b, loc, i, [&](OpBuilder &in, Location at, Value j) { return order(in, at, i, j, 0); });
+    return compareIndex(b, loc, arith::CmpIPredicate::eq, earlier,
+                        arith::ConstantIndexOp::create(b, loc, 0));
   });
   OpFoldResult found = l.dim(firsts, 0);
   Value many = l.value(found), zero = l.value(l.index(0)), one = l.value(l.index(1));
@@ -256,23 +270,26 @@ static LogicalResult unique(Lowering &l) {
             return order(in, at, readIndex(in, at, firsts, other), row, -1);
           });
           Value number = arith::IndexCastOp::create(b, loc, i64, row);
-          scf::YieldOp::create(b, loc, tensor::InsertOp::create(b, loc, number, carried[0], rank).getResult());
+          scf::YieldOp::create(
+              b, loc, tensor::InsertOp::create(b, loc, number, carried[0], rank).getResult());
         });
     firsts = nest.getResult(0);
   }
   // For each row the place of its set.
-  Value inverse = l.parallel({}, {}, {OpFoldResult(rows.count)}, i64, [&](OpBuilder &b, Location loc, ValueRange) {
-    Value row = linalg::IndexOp::create(b, loc, 0);
-    Value place = scf::ForOp::create(b, loc, zero, many, one, zero,
-                                     [&](OpBuilder &in, Location, Value k, ValueRange sofar) {
-                                       Value same = order(in, loc, readIndex(in, loc, firsts, k), row, 0);
-                                       scf::YieldOp::create(
-                                           in, loc,
-                                           arith::SelectOp::create(in, loc, same, k, sofar[0]).getResult());
-                                     })
-                      .getResult(0);
-    return arith::IndexCastOp::create(b, loc, i64, place).getResult();
-  });
+  Value inverse = l.parallel(
+      {}, {}, {OpFoldResult(rows.count)}, i64, [&](OpBuilder &b, Location loc, ValueRange) {
+        Value row = linalg::IndexOp::create(b, loc, 0);
+        Value place =
+            scf::ForOp::create(
+                b, loc, zero, many, one, zero,
+                [&](OpBuilder &in, Location, Value k, ValueRange sofar) {
+                  Value same = order(in, loc, readIndex(in, loc, firsts, k), row, 0);
+                  scf::YieldOp::create(
+                      in, loc, arith::SelectOp::create(in, loc, same, k, sofar[0]).getResult());
+                })
+                .getResult(0);
+        return arith::IndexCastOp::create(b, loc, i64, place).getResult();
+      });
   Sizes sizes;
   if (rows.axis) {
     sizes = l.sizes(rows.input);
@@ -281,16 +298,17 @@ static LogicalResult unique(Lowering &l) {
     sizes = {found};
   }
   int64_t axis = rows.axis.value_or(0);
-  Value result = l.parallel(firsts, l.mapOf(sizes.size(), {l.d(axis)}), sizes, l.resultType().getElementType(),
-                            [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value row = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
-    SmallVector<Value> at;
-    if (!rows.axis)
-      return rows.element(b, loc, row, arith::ConstantIndexOp::create(b, loc, 0));
-    for (size_t i = 0; i < sizes.size(); ++i)
-      at.push_back((int64_t)i == axis ? row : linalg::IndexOp::create(b, loc, i).getResult());
-    return tensor::ExtractOp::create(b, loc, rows.input, at);
-  });
+  Value result = l.parallel(
+      firsts, l.mapOf(sizes.size(), {l.d(axis)}), sizes, l.resultType().getElementType(),
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value row = arith::IndexCastOp::create(b, loc, b.getIndexType(), v[0]);
+        SmallVector<Value> at;
+        if (!rows.axis)
+          return rows.element(b, loc, row, arith::ConstantIndexOp::create(b, loc, 0));
+        for (size_t i = 0; i < sizes.size(); ++i)
+          at.push_back((int64_t)i == axis ? row : linalg::IndexOp::create(b, loc, i).getResult());
+        return tensor::ExtractOp::create(b, loc, rows.input, at);
+      });
   if (failed(l.replace(0, result)))
     return failure();
   auto wanted = [&](unsigned i) { return !isa<NoneType>(l.op->getResult(i).getType()); };
@@ -300,13 +318,15 @@ static LogicalResult unique(Lowering &l) {
     return failure();
   if (!wanted(3))
     return success();
-  return l.replace(3, l.parallel({}, {}, {found}, i64, [&](OpBuilder &b, Location loc, ValueRange) -> Value {
-    Value place = linalg::IndexOp::create(b, loc, 0);
-    Value number = countWhere(b, loc, rows.count, [&](OpBuilder &in, Location at, Value row) {
-      return compareIndex(in, at, arith::CmpIPredicate::eq, readIndex(in, at, inverse, row), place);
-    });
-    return arith::IndexCastOp::create(b, loc, i64, number);
-  }));
+  return l.replace(
+      3, l.parallel({}, {}, {found}, i64, [&](OpBuilder &b, Location loc, ValueRange) -> Value {
+        Value place = linalg::IndexOp::create(b, loc, 0);
+        Value number = countWhere(b, loc, rows.count, [&](OpBuilder &in, Location at, Value row) {
+          return compareIndex(in, at, arith::CmpIPredicate::eq, readIndex(in, at, inverse, row),
+                              place);
+        });
+        return arith::IndexCastOp::create(b, loc, i64, number);
+      }));
 }
 
 void lowbit::onnx::addSparseLowerings(LoweringTable &table) {

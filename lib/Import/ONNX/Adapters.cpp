@@ -49,14 +49,14 @@ struct Upgrade {
   /// A helper op before the node; it carries the node's name and a suffix.
   Value helper(StringRef op, ValueRange operands, Type element, StringRef suffix,
                ArrayRef<NamedAttribute> attrs = {}) {
-    OperationState state(node.loc, ("onnx." + op).str(), operands,
-                         UnrankedTensorType::get(element), attrs);
+    OperationState state(node.loc, ("onnx." + op).str(), operands, UnrankedTensorType::get(element),
+                         attrs);
     state.addAttribute("onnx_node_name", builder.getStringAttr(node.name + "/" + suffix));
     return builder.create(state)->getResult(0);
   }
   NamedAttribute intAttr(StringRef name, int64_t value) {
-    return builder.getNamedAttr(
-        name, builder.getIntegerAttr(builder.getIntegerType(64, true), value));
+    return builder.getNamedAttr(name,
+                                builder.getIntegerAttr(builder.getIntegerType(64, true), value));
   }
 };
 } // namespace
@@ -109,7 +109,8 @@ static void sliceToInputs(Upgrade &u) {
 
 static void topKToInput(Upgrade &u) { u.setInput(1, u.ints({u.takeInt("k", 1)})); }
 
-/// Before 13 Softmax, LogSoftmax and Hardmax flattened their input to 2-D at `axis` (1 where not given).
+/// Before 13 Softmax, LogSoftmax and Hardmax flattened their input to 2-D at `axis` (1 where not
+/// given).
 static void flattenSoftmax(Upgrade &u) {
   Value input = u.node.operand(0);
   if (!input)
@@ -134,7 +135,8 @@ static void batchNormSpatial(Upgrade &u) {
     u.node.unsupported = "statistics per element (spatial = 0) are not supported";
 }
 
-/// From 9 to 13 extra outputs meant training, and there were four of them; from 14 an attribute says it.
+/// From 9 to 13 extra outputs meant training, and there were four of them; from 14 an attribute
+/// says it.
 static void batchNormOutputs(Upgrade &u) {
   bool extra = false;
   for (size_t i = 1; i < u.node.used.size(); ++i)
@@ -144,13 +146,15 @@ static void batchNormOutputs(Upgrade &u) {
   u.node.used.resize(1), u.node.declared.resize(1);
 }
 
-/// At inference Dropout is the identity, and so it is where it drops nothing; its mask is true throughout.
+/// At inference Dropout is the identity, and so it is where it drops nothing; its mask is true
+/// throughout.
 static void dropToIdentity(Upgrade &u) {
   auto isZero = [](Value value) {
     std::optional<ConstantData> data = value ? ConstantData::get(value) : std::nullopt;
     if (!data || data->getType().getNumElements() != 1)
       return false;
-    return isa<FloatType>(data->getType().getElementType()) ? data->toFloats()[0] == 0 : data->toInts()[0] == 0;
+    return isa<FloatType>(data->getType().getElementType()) ? data->toFloats()[0] == 0
+                                                            : data->toInts()[0] == 0;
   };
   Value mode = u.node.operand(2), input = u.node.operand(0);
   if (mode && !isZero(mode) && !isZero(u.node.operand(1))) {
@@ -162,10 +166,12 @@ static void dropToIdentity(Upgrade &u) {
     // The type of the mask was the input's before opset 10.
     Type type = u.node.opset < 10 ? u.element() : u.builder.getI1Type();
     auto one = RankedTensorType::get({1}, type);
-    Attribute yes = isa<FloatType>(type) ? (Attribute)u.builder.getFloatAttr(type, 1) : u.builder.getBoolAttr(true);
+    Attribute yes = isa<FloatType>(type) ? (Attribute)u.builder.getFloatAttr(type, 1)
+                                         : u.builder.getBoolAttr(true);
     Value shape = u.helper("Shape", input, u.builder.getI64Type(), "shape");
-    u.results.push_back(u.helper("ConstantOfShape", shape, type, "mask",
-                                 u.builder.getNamedAttr("value", DenseElementsAttr::get(one, yes))));
+    u.results.push_back(
+        u.helper("ConstantOfShape", shape, type, "mask",
+                 u.builder.getNamedAttr("value", DenseElementsAttr::get(one, yes))));
     return;
   }
   u.node.opType = "Identity";
@@ -278,7 +284,8 @@ static const Row rows[] = {
     {"RandomUniformLike", always, refuse<randomNumbers>},
 };
 
-void lowbit::onnx::upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results) {
+void lowbit::onnx::upgradeNode(PendingNode &node, OpBuilder &builder,
+                               SmallVectorImpl<Value> &results) {
   if (!node.domain.empty())
     return;
   Upgrade upgrade{node, builder, results};

@@ -22,7 +22,8 @@ using ::onnx::NodeProto;
 // Attributes
 //===----------------------------------------------------------------------===//
 
-/// Files of the first IR versions leave the type of an attribute out: the field that is set says it.
+/// Files of the first IR versions leave the type of an attribute out: the field that is set says
+/// it.
 static AttributeProto::AttributeType typeOf(const AttributeProto &attr) {
   if (attr.type() != AttributeProto::UNDEFINED)
     return attr.type();
@@ -46,8 +47,8 @@ static AttributeProto::AttributeType typeOf(const AttributeProto &attr) {
 }
 
 FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, Location loc,
-                                                TensorReader &tensors, MLIRContext *context,
-                                                std::string &unsupported) {
+                                                        TensorReader &tensors, MLIRContext *context,
+                                                        std::string &unsupported) {
   Builder b(context);
   NamedAttrList list;
   llvm::StringSet<> seen;
@@ -78,7 +79,8 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
       value = b.getF32ArrayAttr(SmallVector<float>(attr.floats().begin(), attr.floats().end()));
       break;
     case AttributeProto::STRINGS:
-      value = b.getStrArrayAttr(SmallVector<StringRef>(attr.strings().begin(), attr.strings().end()));
+      value =
+          b.getStrArrayAttr(SmallVector<StringRef>(attr.strings().begin(), attr.strings().end()));
       break;
     case AttributeProto::TENSOR:
       value = tensors.read(attr.t(), loc, where().str());
@@ -127,8 +129,8 @@ static Type elementOf(Value value) {
   return shaped ? shaped.getElementType() : Type();
 }
 
-/// The element type of result `index` by the rule of the operator's schema; null where nothing that it names is there.
-/// Shapes come later.
+/// The element type of result `index` by the rule of the operator's schema; null where nothing that
+/// it names is there. Shapes come later.
 static Type resultElement(const PendingNode &node, const OperatorSchema &schema, size_t index,
                           Builder &b) {
   SmallVector<StringRef> rules, alternatives;
@@ -231,8 +233,9 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
     }
     Type element = resultElement(node, *schema, i, builder);
     if (!element)
-      return fail("has no element type that can be told: an input or a type attribute is missing or "
-                  "not supported");
+      return fail(
+          "has no element type that can be told: an input or a type attribute is missing or "
+          "not supported");
     state.types.push_back(UnrankedTensorType::get(element));
   }
   // Every output of a recurrent net is optional.

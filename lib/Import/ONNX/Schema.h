@@ -25,8 +25,9 @@ struct OperatorSchema {
   uint64_t requiredInputs; ///< Bit i: input i must be given.
   int64_t outputs;
   bool variadicOutput; ///< The last output may repeat.
-  /// Where the results' element types come from, one word per output: alternatives of which the first that is there
-  /// counts. "=7": that number of TensorProto.DataType; "@to": the attribute that holds one, or a tensor; "2": operand 2.
+  /// Where the results' element types come from, one word per output: alternatives of which the
+  /// first that is there counts. "=7": that number of TensorProto.DataType; "@to": the attribute
+  /// that holds one, or a tensor; "2": operand 2.
   StringRef elements;
 };
 

@@ -53,8 +53,8 @@ static Value roundToOdd(ImplicitLocOpBuilder &b, Value value) {
   return arith::TruncFOp::create(b, with(b.getF32Type()), wide);
 }
 
-/// bf16 values as the i16 with their bits. Nothing computes with them any more, but LLVM would still choose between two
-/// of them by way of f32 and a library call.
+/// bf16 values as the i16 with their bits. Nothing computes with them any more, but LLVM would
+/// still choose between two of them by way of f32 and a library call.
 static void storeAsBits(ModuleOp module) {
   MLIRContext *context = module.getContext();
   Type bf16 = BFloat16Type::get(context), i16 = IntegerType::get(context, 16);
@@ -63,7 +63,8 @@ static void storeAsBits(ModuleOp module) {
   auto bits = [&](Attribute value) -> Attribute {
     if (auto number = dyn_cast_or_null<FloatAttr>(value); number && number.getType() == bf16)
       return IntegerAttr::get(i16, number.getValue().bitcastToAPInt());
-    if (auto dense = dyn_cast_or_null<DenseElementsAttr>(value); dense && dense.getElementType() == bf16)
+    if (auto dense = dyn_cast_or_null<DenseElementsAttr>(value);
+        dense && dense.getElementType() == bf16)
       return dense.bitcast(i16);
     if (auto resource = dyn_cast_or_null<DenseResourceElementsAttr>(value);
         resource && resource.getType().getElementType() == bf16)
@@ -80,7 +81,8 @@ static void storeAsBits(ModuleOp module) {
     } else if (auto function = dyn_cast<FunctionOpInterface>(op)) {
       function.setType(replacer.replace(function.getFunctionType()));
     }
-    replacer.replaceElementsIn(op, /*replaceAttrs=*/false, /*replaceLocs=*/false, /*replaceTypes=*/true);
+    replacer.replaceElementsIn(op, /*replaceAttrs=*/false, /*replaceLocs=*/false,
+                               /*replaceTypes=*/true);
   });
   module.walk([](arith::BitcastOp cast) {
     if (cast.getIn().getType() != cast.getType())
