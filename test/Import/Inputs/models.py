@@ -80,10 +80,22 @@ def functions():
 
 def custom():
     """Operators without an op class; two of one kind."""
-    nodes = [h.make_node("MatMulNBits", ["x"], ["a"], name="q0", domain="com.microsoft", K=3),
-             h.make_node("MatMulNBits", ["a"], ["b"], name="q1", domain="com.microsoft", K=3),
+    nodes = [h.make_node("Frobnicate", ["x"], ["a"], name="q0", domain="com.example", K=3),
+             h.make_node("Frobnicate", ["a"], ["b"], name="q1", domain="com.example", K=3),
              h.make_node("ImageDecoder", ["b"], ["y"], name="photo")]
-    return model(nodes, [x], [info("y", T.INT64, None)], imports=[h.make_opsetid("com.microsoft", 1)])
+    return model(nodes, [x], [info("y", T.INT64, None)], imports=[h.make_opsetid("com.example", 1)])
+
+
+def bodies():
+    """Operators whose bodies are in the schemas, and results whose element types are not their operands'."""
+    nodes = [h.make_node("Celu", ["x"], ["c"], name="celu", alpha=2.0), h.make_node("Mish", ["c"], ["m"], name="mish"),
+             h.make_node("ThresholdedRelu", ["m"], ["y"], name="gate"),
+             h.make_node("EyeLike", ["x"], ["e"], name="eye", dtype=T.DOUBLE), h.make_node("CastLike", ["x", "e"], ["l"], name="like"),
+             h.make_node("TopK", ["x", "k"], ["t", "i"], name="top"), h.make_node("BitCast", ["x"], ["b"], name="bits", to=T.INT32),
+             h.make_node("Dropout", ["x"], ["d", "mask"], name="drop")]
+    outputs = [info(name, kind, None) for name, kind in
+               (("y", T.FLOAT), ("l", T.DOUBLE), ("t", T.FLOAT), ("i", T.INT64), ("b", T.INT32), ("d", T.FLOAT), ("mask", T.BOOL))]
+    return model(nodes, [x], outputs, [tensor("k", np.array([1], np.int64))], opset=28)
 
 
 def external(location="weights.bin", offset="64", length=str(4 * 3000)):
