@@ -129,6 +129,8 @@ static LogicalResult convTranspose(RuleContext &c) {
     return c.fail("output_shape does not fit the rank");
   bool same = onnx::getString(c.op, "auto_pad", "NOTSET").starts_with("SAME");
   ShapeAnalysis &a = c.analysis;
+  if (c.in(2) && (c.rank(2) != 1 || differ(c.dims(2)[0], a.mul(w[1], group))))
+    return doNotFit(c, "a bias with one number per filter is expected");
   Dims result = {x[0], a.mul(w[1], group)};
   for (size_t i = 0; i < n; ++i) {
     SymbolicExpr reach = a.add(a.mul(a.sub(w[i + 2], 1), dilations[i]), 1);

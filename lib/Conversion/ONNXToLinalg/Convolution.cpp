@@ -13,6 +13,7 @@
 //===----------------------------------------------------------------------===//
 #include "Accumulation.h"
 #include "ChannelsLast.h"
+#include "Num.h"
 #include "Window.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -64,9 +65,10 @@ Window lowbit::onnx::readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel) {
         if (a && b) {
           output = *a >= *b ? steps : output;
         } else {
-          Value outside = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sge, l.value(last),
-                                                l.value(limit));
-          output = arith::SelectOp::create(l.b, outside, l.value(steps), l.value(output)).getResult();
+          Value outside =
+              arith::CmpIOp::create(l.b, arith::CmpIPredicate::sge, l.value(last), l.value(limit));
+          output =
+              arith::SelectOp::create(l.b, outside, l.value(steps), l.value(output)).getResult();
         }
       }
     }
@@ -87,11 +89,24 @@ Value lowbit::onnx::padWindow(Lowering &l, const Window &w, Value input, Value f
   return l.pad(input, low, high, fill);
 }
 
+/// The bias, one number per filter; where only the run knows that there are so many, checked then.
+static Value biasOperand(Lowering &l, OpFoldResult filters) {
+  Value bias = l.in(2);
+  if (l.dims(2)[0] == l.resultDims()[1])
+    return bias;
+  Scope top{l.b, l.b.getLoc()};
+  Value fits = top.size(l.dim(bias, 0)) == top.size(filters);
+  l.check(fits, "the bias does not have one number per filter");
+  return tabulate(
+      l, {filters}, l.inType(2).getElementType(),
+      [&](Scope s, ArrayRef<Num> at) { return s.read(bias, at); }, fits);
+}
+
 Value lowbit::onnx::initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, unsigned axis,
                                 bool bias) {
   if (!bias || !l.has(2))
     return l.filled(sizes, l.scalar(sum, 0));
-  return l.parallel(l.in(2), l.mapOf(sizes.size(), {l.d(axis)}), sizes, sum,
+  return l.parallel(biasOperand(l, sizes[axis]), l.mapOf(sizes.size(), {l.d(axis)}), sizes, sum,
                     [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
                       return v[0].getType() == sum
                                  ? v[0]
@@ -188,10 +203,10 @@ static LogicalResult convOf(Lowering &l, Value input, Value weight, bool bias) {
     outExprs.push_back(l.d(out[i]));
     iterators[window[i]] = IteratorType::reduction;
   }
-  Value result = l.generic(
-      {input, weight}, init,
-      {l.mapOf(next, inExprs), l.mapOf(next, weightExprs), l.mapOf(next, outExprs)}, iterators,
-      multiplyAdd);
+  Value result =
+      l.generic({input, weight}, init,
+                {l.mapOf(next, inExprs), l.mapOf(next, weightExprs), l.mapOf(next, outExprs)},
+                iterators, multiplyAdd);
   if (grouped)
     result = joinGroups(l, result);
   return l.replace(narrow(l, result, element));
@@ -231,9 +246,8 @@ static TransposedWindow readTransposedWindow(Lowering &l) {
   bool same = autoPad.starts_with("SAME");
   for (size_t i = 0; i < n; ++i) {
     OpFoldResult input = l.dim(l.in(0), i + 2), kernel = l.dim(l.in(1), i + 2), low, output;
-    OpFoldResult reach =
-        l.add(l.mul(l.max(l.sub(kernel, l.index(1)), l.index(0)), l.index(w.dilations[i])),
-              l.index(1));
+    OpFoldResult reach = l.add(
+        l.mul(l.max(l.sub(kernel, l.index(1)), l.index(0)), l.index(w.dilations[i])), l.index(1));
     OpFoldResult steps = l.max(l.sub(input, l.index(1)), l.index(0));
     OpFoldResult span = l.add(l.mul(steps, l.index(w.strides[i])), reach);
     OpFoldResult whole = l.add(span, l.index(extra[i]));
@@ -254,8 +268,8 @@ static TransposedWindow readTransposedWindow(Lowering &l) {
   return w;
 }
 
-/// `sums` with tap `tap` of the kernel added: a strided view of it gets input times weight. Loops n, g, f, spatial but
-/// the last, c, last: the innermost one walks rows.
+/// `sums` with tap `tap` of the kernel added: a strided view of it gets input times weight. Loops
+/// n, g, f, spatial but the last, c, last: the innermost one walks rows.
 static Value addTap(Lowering &l, const TransposedWindow &w, Value input, Value weight, Value sums,
                     ArrayRef<Value> tap) {
   unsigned spatial = w.kernel.size(), loops = 4 + spatial, c = loops - 2;
@@ -284,8 +298,8 @@ static Value addTap(Lowering &l, const TransposedWindow &w, Value input, Value w
   return tensor::InsertSliceOp::create(l.b, part, sums, offsets, view, steps);
 }
 
-/// The result's element o gets every input element i and tap k with i * stride + k * dilation = o + pad: each tap
-/// adds to a strided view of the (uncropped) result.
+/// The result's element o gets every input element i and tap k with i * stride + k * dilation = o +
+/// pad: each tap adds to a strided view of the (uncropped) result.
 static LogicalResult convTranspose(Lowering &l) {
   Value input = l.in(0), weight = l.in(1);
   int64_t group = l.attr("group", 1), spatial = l.rank(1) - 2;
@@ -308,7 +322,8 @@ static LogicalResult convTranspose(Lowering &l) {
   for (OpFoldResult size : l.sizes(weight))
     empty |= getConstantIntValue(size) == 0;
   if (!empty) {
-    SmallVector<Value> lower(spatial, l.value(l.index(0))), upper, step(spatial, l.value(l.index(1)));
+    SmallVector<Value> lower(spatial, l.value(l.index(0))), upper,
+        step(spatial, l.value(l.index(1)));
     for (OpFoldResult size : w.kernel)
       upper.push_back(l.value(size));
     auto nest = scf::buildLoopNest(
@@ -323,7 +338,7 @@ static LogicalResult convTranspose(Lowering &l) {
   SmallVector<Value> inputs = {sums};
   SmallVector<AffineMap> maps = {l.b.getMultiDimIdentityMap(rank)};
   if (l.has(2)) {
-    inputs.push_back(l.in(2));
+    inputs.push_back(biasOperand(l, filters));
     maps.push_back(l.mapOf(rank, {l.d(1)}));
   }
   return l.replace(

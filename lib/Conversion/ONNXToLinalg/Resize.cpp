@@ -9,7 +9,7 @@
 // run of input positions of that dim. A table per dim says where the run starts
 // and the weights; one pass per dim applies it. Nearest mode needs one position
 // per output position and no weights, so all dims go in one pass. Coordinates are
-// f32, as in onnxruntime.
+// f32, as in onnxruntime, or f64 where the elements have more digits.
 //
 //===----------------------------------------------------------------------===//
 #include "Num.h"
@@ -26,10 +26,10 @@ namespace {
 /// One dim that changes.
 struct Axis {
   unsigned dim;
-  Value scale;              ///< f32
+  Value scale;              ///< Of the type of all coordinates.
   OpFoldResult input, size; ///< Of the input and of the result.
-  Value extent;             ///< f32: the result's size before it is rounded to an integer.
-  Value start, end;         ///< f32: the region of interest; null where the mode has none.
+  Value extent;             ///< The result's size before it is rounded to an integer.
+  Value start, end;         ///< The region of interest; null where the mode has none.
 };
 
 struct Options {
@@ -43,8 +43,8 @@ struct Options {
 
 /// Where output position `at` lies in the input, by ONNX's coordinate_transformation_mode.
 static Num sourcePosition(Scope s, const Axis &axis, StringRef mode, Num at) {
-  Num x = at.to(s.b.getF32Type()), scale = s.num(axis.scale), extent = s.num(axis.extent);
-  auto length = [&](OpFoldResult size) { return s.size(size).to(s.b.getF32Type()); };
+  Num scale = s.num(axis.scale), extent = s.num(axis.extent), x = at.to(scale.type());
+  auto length = [&](OpFoldResult size) { return s.size(size).to(scale.type()); };
   if (mode == "asymmetric")
     return x / scale;
   if (mode == "tf_half_pixel_for_nn")
@@ -132,13 +132,13 @@ static Value nearest(Lowering &l, ArrayRef<Axis> axes, const Options &options, c
 /// One pass of a weighted resampling, from `input` of element type `compute` or of the op's.
 static Value resampleAxis(Lowering &l, Value input, const Axis &axis, const Options &options,
                           Type compute, Value nonEmpty) {
-  Type f32 = l.b.getF32Type(), i64 = l.b.getI64Type();
+  Type coordinate = axis.scale.getType(), i64 = l.b.getI64Type();
   Type element = cast<RankedTensorType>(input.getType()).getElementType();
   Type declared = element == compute ? compute : l.element(0);
   // Taps start .. start + count around the position's floor; shrunk inputs widen the weights.
   Scope top{l.b, l.b.getLoc()};
   OpFoldResult start = l.index(1 - options.radius()), count = l.index(2 * options.radius());
-  Num shrink = top.constant(f32, 1);
+  Num shrink = top.constant(coordinate, 1);
   if (options.antialias) {
     shrink = top.num(axis.scale).min(1);
     Num first = (shrink.like(-options.radius()) / shrink).floor() + 1;
@@ -157,7 +157,8 @@ static Value resampleAxis(Lowering &l, Value input, const Axis &axis, const Opti
   });
   auto tapWeight = [&](Scope s, Num at, Num tap) {
     Num x = position(s, at), floor = x.floor();
-    Num w = weight((tap.to(f32) + s.num(startIndex).to(f32) - (x - floor)) * shrink, options);
+    Num w = weight((tap.to(coordinate) + s.num(startIndex).to(coordinate) - (x - floor)) * shrink,
+                   options);
     if (!options.excludeOutside)
       return w;
     Num index = s.read(firsts, at).toIndex() + tap;
@@ -167,14 +168,14 @@ static Value resampleAxis(Lowering &l, Value input, const Axis &axis, const Opti
   bool normalize = options.antialias || options.excludeOutside;
   Value sums;
   if (normalize)
-    sums = tabulate(l, axis.size, f32, [&](Scope s, ArrayRef<Num> at) {
-      Num sum = s.loop(s.num(countIndex), s.constant(f32, 0),
+    sums = tabulate(l, axis.size, coordinate, [&](Scope s, ArrayRef<Num> at) {
+      Num sum = s.loop(s.num(countIndex), s.constant(coordinate, 0),
                        [&](Scope s, Num tap, ArrayRef<Num> state) -> SmallVector<Num> {
                          return {state[0] + tapWeight(s, at[0], tap)};
                        })[0];
       return (sum == 0).select(sum.like(1), sum);
     });
-  Value weights = tabulate(l, {axis.size, count}, f32, [&](Scope s, ArrayRef<Num> at) {
+  Value weights = tabulate(l, {axis.size, count}, coordinate, [&](Scope s, ArrayRef<Num> at) {
     Num w = tapWeight(s, at[0], at[1]);
     return normalize ? w / s.read(sums, at[0]) : w;
   });
@@ -208,7 +209,7 @@ static OpFoldResult sizeEntry(Lowering &l, Value list, unsigned i) {
   return s.read(list, s.index(i)).toIndex().value();
 }
 
-/// For sizes with a keep_aspect_ratio_policy: the one scale of all axes, f32.
+/// For sizes with a keep_aspect_ratio_policy: the one scale of all axes, f64.
 static Value commonScale(Lowering &l, Value list, ArrayRef<int64_t> axes, bool smallest) {
   Scope s{l.b, l.b.getLoc()};
   std::optional<Num> best;
@@ -225,7 +226,8 @@ static Value commonScale(Lowering &l, Value list, ArrayRef<int64_t> axes, bool s
 static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<Axis> &moved,
                               Sizes &sizes, Value &nonEmpty) {
   int64_t rank = l.rank(0);
-  Type f32 = l.b.getF32Type();
+  Type f32 = l.b.getF32Type(), f64 = l.b.getF64Type(), element = l.element(0);
+  Type coordinate = isa<FloatType>(element) && !element.isF64() ? f32 : f64;
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(rank));
   if (hasInts(l.op, "axes"))
     axes = getInts(l.op, "axes");
@@ -253,19 +255,19 @@ static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<A
       continue;
     Axis axis{(unsigned)dim, {}, own[dim], {}, {}, {}, {}};
     std::optional<int64_t> known = l.resultDims()[dim].constant();
-    Num length = s.num(l.value(own[dim])).to(f32);
+    Num length = s.num(l.value(own[dim])).to(coordinate);
     if (bySize && !common) {
       axis.size = l.max(sizeEntry(l, list, i), l.index(0));
-      axis.extent = s.num(l.value(axis.size)).to(f32);
+      axis.extent = s.num(l.value(axis.size)).to(coordinate);
       axis.scale = s.num(axis.extent) / length;
     } else {
       Num exact = common   ? s.num(common)
                   : scales ? s.constant(f32, scales->toFloats()[i])
                            : s.read(list, s.index(i));
-      axis.scale = exact.to(f32);
+      axis.scale = exact.to(coordinate);
       axis.extent = length * s.num(axis.scale);
       Num extent = common ? (s.num(l.value(own[dim])).to(exact.type()) * exact + 0.5).floor()
-                          : s.num(axis.extent);
+                          : s.num(l.value(own[dim])).to(f32) * exact.to(f32);
       axis.size = l.max(extent.to(l.b.getI64Type()).toIndex().value(), l.index(0));
       Value positive = exact > 0;
       if (!scales)
@@ -274,7 +276,7 @@ static LogicalResult readAxes(Lowering &l, const Options &options, SmallVector<A
     if (known)
       axis.size = l.index(*known);
     if (crops) {
-      auto bound = [&](int64_t at) { return s.read(region, s.index(at)).to(f32).value(); };
+      auto bound = [&](int64_t at) { return s.read(region, s.index(at)).to(coordinate).value(); };
       axis.start = bound(i);
       axis.end = bound(axes.size() + i);
     }
@@ -313,7 +315,7 @@ static LogicalResult resize(Lowering &l) {
     return failure();
   if (options.mode == "nearest")
     return l.replace(nearest(l, axes, options, sizes, nonEmpty));
-  Type compute = realType(element);
+  Type compute = isa<FloatType>(element) ? realType(element) : l.b.getF64Type();
   Value result = l.in(0);
   for (const Axis &axis : axes)
     result = resampleAxis(l, result, axis, options, compute, nonEmpty);

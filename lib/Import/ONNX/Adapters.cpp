@@ -219,6 +219,19 @@ static void refuse(Upgrade &u) {
   u.node.unsupported = why;
 }
 
+/// A tensor is an optional value that is there.
+static void optionalElement(Upgrade &u) {
+  if (u.node.operand(0))
+    u.node.opType = "Identity";
+}
+
+static void optionalPresence(Upgrade &u) {
+  auto type = RankedTensorType::get({}, u.builder.getI1Type());
+  OperationState state(u.node.loc, "onnx.Constant", {}, type, {});
+  state.addAttribute("value", DenseElementsAttr::get(type, (bool)u.node.operand(0)));
+  u.results.push_back(u.builder.create(state)->getResult(0));
+}
+
 /// Before 16 the corners of a region were not shifted by half a pixel, and there was no choice.
 static void roiAlignCorners(Upgrade &u) {
   u.node.attrs.set("coordinate_transformation_mode", u.builder.getStringAttr("output_half_pixel"));
@@ -274,6 +287,8 @@ static const Row rows[] = {
     {"BatchNormalization", 14, batchNormOutputs},
     {"Dropout", always, dropToIdentity},
     {"Scatter", always, renameTo<scatterElements>},
+    {"OptionalGetElement", always, optionalElement},
+    {"OptionalHasElement", always, optionalPresence},
     {"RoiAlign", 16, roiAlignCorners},
     {"SimplifiedLayerNormalization", always, simplifiedNorm},
     {"Bernoulli", always, refuse<randomNumbers>},
