@@ -12,6 +12,7 @@
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/TypeUtilities.h"
 #include <algorithm>
 #include <functional>
 
@@ -58,6 +59,10 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
                               zero = ConstantData::get(op.getZero());
   if (!q || !scale || !zero) {
     whyNot = "the parameters of its weights are not constant";
+    return std::nullopt;
+  }
+  if (q->getType().getNumElements() == 0) {
+    whyNot = "its weights are empty";
     return std::nullopt;
   }
   PivotWeights weights;
@@ -236,6 +241,11 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
                "their zero points";
     if (!whyNot.empty())
       input = {};
+  }
+  if (layer->kind != LayerKind::Gather && !input &&
+      !isa<FloatType>(getElementTypeOrSelf(layer->input->get().getType()))) {
+    whyNot = "its activations are neither float nor dequantized";
+    return failure();
   }
   if (input && biasUse) {
     if (std::optional<ConstantData> scale = ConstantData::get(input.getScale()))

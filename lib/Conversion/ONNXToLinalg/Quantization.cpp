@@ -94,6 +94,8 @@ static LogicalResult addParameter(Lowering &l, unsigned i, SmallVectorImpl<Value
     axis = 0; // The default of 1 stands for one scale, which only the run may tell.
   if (axis < 0 || axis >= rank)
     return l.unsupported("an axis that the input does not have");
+  if (block > INT32_MAX)
+    return l.unsupported("blocks of this size");
   if (block > 0 && (int64_t)dims.size() == rank) {
     FailureOr<Value> value = spread(l, i, axis, block);
     return failed(value) ? failure() : add(*value, l.b.getMultiDimIdentityMap(rank));

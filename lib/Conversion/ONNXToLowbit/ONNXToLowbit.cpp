@@ -97,7 +97,7 @@ static std::optional<Parameters> parametersOf(Operation *op, RankedTensorType va
   int64_t group = onnx::getInt(op, "block_size", 0), rank = values.getRank();
   int64_t axis = onnx::getInt(op, "axis", 1);
   axis += axis < 0 ? rank : 0;
-  bool inRange = axis >= 0 && axis < rank;
+  bool inRange = axis >= 0 && axis < rank && group <= INT32_MAX;
   if (type.getRank() == 0 || (type.getRank() == 1 && type.getNumElements() == 1)) {
     // One scale, whatever axis and blocks say.
   } else if (inRange && type.getRank() == 1 && rank > 0 &&
