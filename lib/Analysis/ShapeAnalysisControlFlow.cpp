@@ -54,18 +54,25 @@ SymbolicShape ShapeAnalysis::outside(const SymbolicShape &shape, SymbolicExpr::S
   return result;
 }
 
-/// True where `value` can be used at all: a condition or a trip count.
-static bool isOneElement(const SymbolicShape *shape) {
-  return !shape || llvm::all_of(shape->dims, [](const SymbolicExpr &dim) {
-    return dim.constant().value_or(1) == 1;
-  });
+/// Fails where the value is not one element of an integer type of `width` bits.
+static LogicalResult checkScalar(const RuleContext &context, Value value, unsigned width,
+                                 StringRef what) {
+  const SymbolicShape *shape = onnx::isAbsent(value) ? nullptr : context.analysis.find(value);
+  if (!shape)
+    return success();
+  for (const SymbolicExpr &dim : shape->dims)
+    if (dim.constant().value_or(1) != 1)
+      return context.fail(what + " has the shape " + describe(shape->dims) +
+                          "; one element is expected");
+  if (!shape->element.isSignlessInteger(width))
+    return context.fail(what + " must be " + (width == 1 ? "bool" : "int64"));
+  return success();
 }
 
 LogicalResult ShapeAnalysis::visitIf(Operation *op) {
   RuleContext context{*this, op, {}};
-  if (!isOneElement(find(op->getOperand(0))))
-    return context.fail("the condition has the shape " + describe(get(op->getOperand(0)).dims) +
-                        "; one element is expected");
+  if (failed(checkScalar(context, op->getOperand(0), 1, "the condition")))
+    return failure();
   std::optional<bool> chosen = condition(op->getOperand(0));
   SymbolicExpr::Symbol limit = symbols;
   // Only the graph that is taken needs to have shapes that fit.
@@ -161,9 +168,9 @@ LogicalResult ShapeAnalysis::visitLoop(Operation *op) {
   RuleContext context{*this, op, {}};
   Block &body = op->getRegion(0).front();
   Value limitValue = op->getOperand(0), conditionValue = op->getOperand(1);
-  for (Value value : {limitValue, conditionValue})
-    if (!onnx::isAbsent(value) && !isOneElement(find(value)))
-      return context.fail("the trip count and the condition must have one element each");
+  if (failed(checkScalar(context, limitValue, 64, "the trip count")) ||
+      failed(checkScalar(context, conditionValue, 1, "the condition")))
+    return failure();
   SymbolicExpr::Symbol limit = symbols;
   SmallVector<SymbolicShape> carried;
   if (!initialShapes(*this, op->getOperands().drop_front(2), carried))
@@ -176,8 +183,8 @@ LogicalResult ShapeAnalysis::visitLoop(Operation *op) {
   if (failed(visitIterations(body, 2, 1, carried)))
     return failure();
   Operation *yield = body.getTerminator();
-  if (!isOneElement(find(yield->getOperand(0))))
-    return context.fail("the body's condition must have one element");
+  if (failed(checkScalar(context, yield->getOperand(0), 1, "the condition that the body gives")))
+    return failure();
   // The number of iterations, where the condition never ends them.
   bool always = condition(conditionValue) == true && condition(yield->getOperand(0)) == true;
   SymbolicExpr trips = fresh();

@@ -29,6 +29,8 @@ static LogicalResult size(RuleContext &c) {
 
 static LogicalResult constantOfShape(RuleContext &c) {
   Dims dims;
+  if (auto value = c.op->getAttrOfType<ElementsAttr>("value"); value && value.getNumElements() != 1)
+    return c.fail("value has " + Twine(value.getNumElements()) + " elements; one is expected");
   const SymbolicShape &shape = *c.in(0);
   if (shape.contents) {
     dims.assign(shape.contents->begin(), shape.contents->end());

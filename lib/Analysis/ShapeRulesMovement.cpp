@@ -21,7 +21,7 @@ static std::optional<int64_t> length(RuleContext &c, unsigned i) {
 /// The entries of a shape-like operand; fresh symbols where they are not tracked, nothing where not even their
 /// number is known.
 static std::optional<Contents> entries(RuleContext &c, unsigned i) {
-  if (c.in(i)->contents)
+  if (c.in(i)->contents && c.rank(i) == 1)
     return c.in(i)->contents;
   std::optional<int64_t> count = length(c, i);
   if (!count || *count > 64)

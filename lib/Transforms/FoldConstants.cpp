@@ -42,6 +42,14 @@ static ElementsAttr knownIntegers(const ShapeAnalysis &analysis, Value value) {
   return makeConstant(type, bytes);
 }
 
+/// What an If will decide, where that is known; the condition may be a constant that folding has just made.
+static std::optional<bool> knownCondition(const ShapeAnalysis &analysis, Value condition) {
+  std::optional<ConstantData> data = ConstantData::get(condition);
+  if (data && data->getType().getNumElements() == 1)
+    return data->toInts().front() != 0;
+  return analysis.condition(condition);
+}
+
 /// The operand that `op` hands on unchanged, or null.
 static Value forwarded(Operation *op, const ShapeAnalysis &analysis) {
   StringRef name = onnx::getOperator(op);
@@ -95,7 +103,7 @@ struct FoldConstants : public lowbit::impl::FoldConstantsBase<FoldConstants> {
       Operation *op = &*next;
       StringRef name = onnx::getOperator(op);
       if (name == "If")
-        if (std::optional<bool> taken = analysis.condition(op->getOperand(0))) {
+        if (std::optional<bool> taken = knownCondition(analysis, op->getOperand(0))) {
           next = inlineGraph(op, op->getRegion(*taken ? 0 : 1).front());
           continue;
         }

@@ -12,11 +12,21 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
+/// Fails the run where dim `d` of operand 0 is no multiple of `factor`; the rest would be left out.
+static void checkMultiple(Lowering &l, unsigned d, int64_t factor) {
+  if (l.dims(0)[d].constant() || factor == 1)
+    return;
+  Value rest = arith::RemUIOp::create(l.b, l.value(l.dim(l.in(0), d)), l.value(l.index(factor)));
+  l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, rest, l.value(l.index(0))),
+          "dim " + Twine(d) + " is no multiple of " + Twine(factor));
+}
+
 static LogicalResult depthToSpace(Lowering &l) {
   int64_t block = l.attr("blocksize", 1);
   bool columnFirst = onnx::getString(l.op, "mode", "DCR") == "CRD";
   Value input = l.in(0);
   Sizes own = l.sizes(input);
+  checkMultiple(l, 1, block * block);
   OpFoldResult channels = l.div(own[1], l.index(block * block));
   Sizes sizes = {own[0], channels, l.mul(own[2], l.index(block)), l.mul(own[3], l.index(block))};
   Value depth = l.value(channels), edge = l.value(l.index(block)),
@@ -41,6 +51,8 @@ static LogicalResult spaceToDepth(Lowering &l) {
   bool columnFirst = onnx::getString(l.op, "mode", "DCR") == "CRD";
   Value input = l.in(0);
   Sizes own = l.sizes(input);
+  checkMultiple(l, 2, block);
+  checkMultiple(l, 3, block);
   Sizes sizes = {own[0], l.mul(own[1], l.index(block * block)), l.div(own[2], l.index(block)),
                  l.div(own[3], l.index(block))};
   Value depth = l.value(own[1]), edge = l.value(l.index(block)), area = l.value(l.index(block * block));

@@ -48,6 +48,13 @@ static LogicalResult oneHot(Lowering &l) {
     if (i != axis)
       exprs.push_back(l.d(i));
   Value classes = l.value(depth);
+  if (!l.dims(2)[0].constant()) { // Exactly two values, whatever comes.
+    OpFoldResult count = l.dim(values, 0), two = l.index(2);
+    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(count), l.value(two)),
+            "values are not two numbers");
+    Value part = l.slice(values, {l.index(0)}, {l.min(count, two)});
+    values = l.insert(part, l.filled({two}, l.scalarInt(element, 0)), {l.index(0)});
+  }
   Value off = tensor::ExtractOp::create(l.b, values, ValueRange{l.value(l.index(0))});
   Value on = tensor::ExtractOp::create(l.b, values, ValueRange{l.value(l.index(1))});
   return l.replace(l.parallel(indices, l.mapOf(rank, exprs), sizes, element,

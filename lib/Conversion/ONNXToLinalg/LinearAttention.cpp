@@ -38,10 +38,13 @@ struct Recurrence {
   Type wide;
   Heads q, k, v;
   Value decay, beta; ///< Null where there is none.
-  AffineMap decayMap, betaMap; ///< How they are read from (batch, sequence, head, d) and (batch, sequence, head).
+  AffineMap decayMap,
+      betaMap; ///< How they are read from (batch, sequence, head, d) and (batch, sequence, head).
 
   AffineMap map(ArrayRef<AffineExpr> exprs, unsigned loops) { return l.mapOf(loops, exprs); }
-  Value wider(OpBuilder &b, Location loc, Value x) { return castScalar(b, loc, x, x.getType(), wide); }
+  Value wider(OpBuilder &b, Location loc, Value x) {
+    return castScalar(b, loc, x, x.getType(), wide);
+  }
   Value decayed(Value state, Value at);
   Value corrected(Value state, Value at, Sizes sizes);
   Value written(Value state, Value at, Value value);
@@ -57,28 +60,32 @@ Value Recurrence::decayed(Value state, Value at) {
                    SmallVector<IteratorType>(4, IteratorType::parallel),
                    [&](OpBuilder &b, Location loc, ValueRange s) {
                      Value factor = math::ExpOp::create(b, loc, wider(b, loc, s[0]));
-                     linalg::YieldOp::create(b, loc, arith::MulFOp::create(b, loc, s[1], factor).getResult());
+                     linalg::YieldOp::create(
+                         b, loc, arith::MulFOp::create(b, loc, s[1], factor).getResult());
                    });
 }
 
-/// What is written, [batch, head, m]: the value, or beta times what the state does not say of it yet.
+/// What is written, [batch, head, m]: the value, or beta times what the state does not say of it
+/// yet.
 Value Recurrence::corrected(Value state, Value at, Sizes sizes) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
   AffineMap row = map({l.d(0), zero, l.d(1), l.d(2)}, 3);
   Value value = token(l, v.tensor, at);
   Sizes own = {sizes[0], sizes[1], sizes[3]};
   if (!beta)
-    return l.parallel(value, row, own, wide,
-                      [&](OpBuilder &b, Location loc, ValueRange s) { return wider(b, loc, s[0]); });
+    return l.parallel(value, row, own, wide, [&](OpBuilder &b, Location loc, ValueRange s) {
+      return wider(b, loc, s[0]);
+    });
   SmallVector<IteratorType> iterators(4, IteratorType::parallel);
   iterators[2] = IteratorType::reduction;
   Value retrieved = l.generic({token(l, k.tensor, at), state}, l.filled(own, l.scalar(wide, 0)),
-                              {map({l.d(0), zero, l.d(1), l.d(2)}, 4), l.b.getMultiDimIdentityMap(4),
-                               map({l.d(0), l.d(1), l.d(3)}, 4)},
+                              {map({l.d(0), zero, l.d(1), l.d(2)}, 4),
+                               l.b.getMultiDimIdentityMap(4), map({l.d(0), l.d(1), l.d(3)}, 4)},
                               iterators, multiplyAdd);
   AffineMap factor = betaMap.compose(map({l.d(0), zero, l.d(1)}, 3));
-  return l.parallel({value, retrieved, token(l, beta, at)}, {row, l.b.getMultiDimIdentityMap(3), factor}, own,
-                    wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+  return l.parallel({value, retrieved, token(l, beta, at)},
+                    {row, l.b.getMultiDimIdentityMap(3), factor}, own, wide,
+                    [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
                       Value missing = arith::SubFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
                       return arith::MulFOp::create(b, loc, wider(b, loc, s[2]), missing);
                     });
@@ -92,7 +99,8 @@ Value Recurrence::written(Value state, Value at, Value value) {
                    SmallVector<IteratorType>(4, IteratorType::parallel),
                    [&](OpBuilder &b, Location loc, ValueRange s) {
                      Value product = arith::MulFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
-                     linalg::YieldOp::create(b, loc, arith::AddFOp::create(b, loc, s[2], product).getResult());
+                     linalg::YieldOp::create(
+                         b, loc, arith::AddFOp::create(b, loc, s[2], product).getResult());
                    });
 }
 
@@ -104,7 +112,8 @@ Value Recurrence::read(Value state, Value at, Sizes sizes) {
   Value query = token(l, q.tensor, at);
   Sizes out = {sizes[0], sizes[1], l.dim(query, 3), sizes[3]};
   return l.generic({query, state}, l.filled(out, l.scalar(wide, 0)),
-                   {map({l.d(0), zero, l.d(1), l.d(2), l.d(3)}, 5), map({l.d(0), l.d(1), l.d(3), l.d(4)}, 5),
+                   {map({l.d(0), zero, l.d(1), l.d(2), l.d(3)}, 5),
+                    map({l.d(0), l.d(1), l.d(3), l.d(4)}, 5),
                     map({l.d(0), l.d(1), l.d(2), l.d(4)}, 5)},
                    iterators, multiplyAdd);
 }
@@ -112,14 +121,24 @@ Value Recurrence::read(Value state, Value at, Sizes sizes) {
 static LogicalResult linearAttention(Lowering &l) {
   Type element = l.resultType().getElementType(), wide = accumulator(element);
   int64_t heads = l.attr("q_num_heads", 0), kvHeads = l.attr("kv_num_heads", 0);
-  Recurrence r{l, wide, splitLastDim(l, 0, heads), splitLastDim(l, 1, kvHeads), splitLastDim(l, 2, kvHeads), {}, {}, {}, {}};
+  Recurrence r{l,
+               wide,
+               splitLastDim(l, 0, heads),
+               splitLastDim(l, 1, kvHeads),
+               splitLastDim(l, 2, kvHeads),
+               {},
+               {},
+               {},
+               {}};
   Heads past;
   if (l.has(3))
     past = fourDims(l, 3);
-  auto match = [&](Heads &x, unsigned xDim, SymbolicExpr &xSize, unsigned pastDim, SymbolicExpr &pastSize) {
+  auto match = [&](Heads &x, unsigned xDim, SymbolicExpr &xSize, unsigned pastDim,
+                   SymbolicExpr &pastSize) {
     if (xSize == pastSize)
       return;
-    l.equalize(x.tensor, xDim, xSize, past.tensor, pastDim, pastSize, "the head sizes of inputs and past_state");
+    l.equalize(x.tensor, xDim, xSize, past.tensor, pastDim, pastSize,
+               "the head sizes of inputs and past_state");
     xSize = pastSize = l.shapes.min(xSize, pastSize);
   };
   // Twice: what is compared later may cut what was compared before.
@@ -141,7 +160,8 @@ static LogicalResult linearAttention(Lowering &l) {
   Dims every = {r.k.batch, r.k.sequence, r.k.heads, r.k.size};
   if (l.has(4)) { // One number for each head or for each of its elements.
     Heads decay = splitLastDim(l, 4, kvHeads);
-    r.decayMap = l.broadcastMap(decay.tensor, {decay.batch, decay.sequence, decay.heads, decay.size}, every, keySizes);
+    r.decayMap = l.broadcastMap(
+        decay.tensor, {decay.batch, decay.sequence, decay.heads, decay.size}, every, keySizes);
     r.decay = decay.tensor;
   }
   if (l.has(5)) { // One for each head or one for all.
@@ -157,7 +177,9 @@ static LogicalResult linearAttention(Lowering &l) {
   if (past.tensor) {
     Type from = l.element(3);
     state = l.parallel(past.tensor, l.b.getMultiDimIdentityMap(4), sizes, wide,
-                       [&](OpBuilder &b, Location loc, ValueRange s) { return castScalar(b, loc, s[0], from, wide); });
+                       [&](OpBuilder &b, Location loc, ValueRange s) {
+                         return castScalar(b, loc, s[0], from, wide);
+                       });
   } else {
     state = l.filled(sizes, l.scalar(wide, 0));
   }
@@ -192,7 +214,8 @@ static LogicalResult linearAttention(Lowering &l) {
                                });
         Sizes offsets(5, l.index(0));
         offsets[1] = at;
-        Value all = tensor::InsertSliceOp::create(l.b, row, carried[1], offsets, part, Sizes(5, l.index(1)));
+        Value all = tensor::InsertSliceOp::create(l.b, row, carried[1], offsets, part,
+                                                  Sizes(5, l.index(1)));
         scf::YieldOp::create(l.b, ValueRange{now, all});
       });
   if (l.usesResult(1)) {
@@ -218,7 +241,8 @@ static LogicalResult causalConv(Lowering &l) {
     l.equalize(x, 1, dims[1], state, 1, l.dims(3)[1], "the channels of input and past_state");
   }
   Sizes sizes = l.sizes(x);
-  OpFoldResult taps = l.dim(w, 2), length = sizes[2], before = l.max(l.sub(taps, l.index(1)), l.index(0));
+  OpFoldResult taps = l.dim(w, 2), length = sizes[2],
+               before = l.max(l.sub(taps, l.index(1)), l.index(0));
   Sizes whole = {sizes[0], sizes[1], l.add(before, length)}, offsets(3, l.index(0));
   Value padded;
   if (state) {
@@ -241,9 +265,10 @@ static LogicalResult causalConv(Lowering &l) {
   if (l.has(2)) {
     Value bias = l.in(2);
     l.equalize(bias, 0, l.dims(2)[0], x, 1, dims[1], "the channels of input and bias");
-    init = l.parallel(bias, l.mapOf(3, {l.d(1)}), sizes, sum, [&](OpBuilder &b, Location loc, ValueRange s) {
-      return castScalar(b, loc, s[0], element, sum);
-    });
+    init = l.parallel(bias, l.mapOf(3, {l.d(1)}), sizes, sum,
+                      [&](OpBuilder &b, Location loc, ValueRange s) {
+                        return castScalar(b, loc, s[0], element, sum);
+                      });
   } else {
     init = l.filled(sizes, l.scalar(sum, 0));
   }
@@ -255,15 +280,16 @@ static LogicalResult causalConv(Lowering &l) {
                        l.mapOf(4, {l.d(0), l.d(1), l.d(3)})},
                       iterators, multiplyAdd);
   bool swish = onnx::getString(l.op, "activation", "none") != "none";
-  y = l.parallel(y, l.b.getMultiDimIdentityMap(3), sizes, element, [&](OpBuilder &b, Location loc, ValueRange s) {
-    Value v = s[0];
-    if (swish) {
-      Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(sum, 1));
-      Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, v));
-      v = arith::DivFOp::create(b, loc, v, arith::AddFOp::create(b, loc, one, e));
-    }
-    return castScalar(b, loc, v, sum, element);
-  });
+  y = l.parallel(y, l.b.getMultiDimIdentityMap(3), sizes, element,
+                 [&](OpBuilder &b, Location loc, ValueRange s) {
+                   Value v = s[0];
+                   if (swish) {
+                     Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(sum, 1));
+                     Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, v));
+                     v = arith::DivFOp::create(b, loc, v, arith::AddFOp::create(b, loc, one, e));
+                   }
+                   return castScalar(b, loc, v, sum, element);
+                 });
   if (l.usesResult(1)) {
     Sizes last = whole, from(3, l.index(0));
     last[2] = before;

@@ -70,45 +70,46 @@ static SmallVector<Value> selectBoxes(Lowering &l, Num batch, Num category, Num 
     Num score = s.read(l.in(1), {batch, category, at[0]});
     return limitsScores ? score.to(s.b.getF32Type()) > scoreLimit : s.constant(i1, 1);
   });
-  SmallVector<Value> initial = {selected, count, left, s.index(0), s.num(most > 0)};
-  SmallVector<Type> types = llvm::to_vector(ValueRange(initial).getTypes());
-  SmallVector<Location> places(types.size(), l.b.getLoc());
-  auto loop = scf::WhileOp::create(l.b, types, initial);
-  Block *before = l.b.createBlock(&loop.getBefore(), {}, types, places);
-  scf::ConditionOp::create(l.b, before->getArgument(4), before->getArguments());
-  Block *after = l.b.createBlock(&loop.getAfter(), {}, types, places);
-  Value chosen = after->getArgument(0), alive = after->getArgument(2);
-  Num total = s.num(after->getArgument(1)), taken = s.num(after->getArgument(3));
+  // As many turns as boxes may be taken; those after the last box do nothing.
+  SmallVector<Value> initial = {selected, count, left, s.num(l.scalarInt(i1, 1))};
+  auto loop = scf::ForOp::create(l.b, s.index(0), most, s.index(1), initial);
+  loop.getBody()->clear();
+  l.b.setInsertionPointToStart(loop.getBody());
+  ValueRange state = loop.getRegionIterArgs();
+  auto step = scf::IfOp::create(l.b, state.getTypes(), state[3], /*withElseRegion=*/true);
+  scf::YieldOp::create(l.b, step.getResults());
+  Block &turn = step.getThenRegion().front(), &idle = step.getElseRegion().front();
+  turn.clear(), idle.clear();
+  l.b.setInsertionPointToStart(&idle);
+  scf::YieldOp::create(l.b, state);
+  l.b.setInsertionPointToStart(&turn);
   // The best that is left; the first of equal ones.
+  Value alive = state[2];
   Num none = s.index(-1), least = s.constant(l.b.getF32Type(), 0);
   auto best = s.loop(s.size(boxes), {none, least},
-                     [&](Scope s, Num i, ArrayRef<Num> state) -> SmallVector<Num> {
+                     [&](Scope s, Num i, ArrayRef<Num> so) -> SmallVector<Num> {
                        Num score = s.read(l.in(1), {batch, category, i}).to(s.b.getF32Type());
-                       Num better = s.read(alive, i) & ((state[0] == -1) | (score > state[1]));
-                       return {better.select(i, state[0]), better.select(score, state[1])};
+                       Num better = s.read(alive, i) & ((so[0] == -1) | (score > so[1]));
+                       return {better.select(i, so[0]), better.select(score, so[1])};
                      });
-  Num found = best[0] >= 0;
-  auto step = scf::IfOp::create(l.b, {types[0], types[2]}, found, /*withElseRegion=*/true);
-  step.getThenRegion().front().clear(), step.getElseRegion().front().clear();
-  l.b.setInsertionPointToStart(&step.getThenRegion().front());
-  Value grown = chosen;
-  for (auto [column, value] : llvm::enumerate(ArrayRef<Num>{batch, category, best[0]}))
+  Num found = best[0] >= 0, at = best[0].max(0), total = s.num(state[1]);
+  // Where none is left this writes an entry that does not count; there is room: no turn has been
+  // used up.
+  Value grown = state[0];
+  SmallVector<Num> entry = {batch, category, at};
+  for (auto [column, value] : llvm::enumerate(entry))
     grown = tensor::InsertOp::create(l.b, value.to(i64).value(), grown,
                                      ValueRange{total, s.index(column)});
-  Box winner = readBox(l, s, batch, best[0]);
-  Value rest = tabulate(l, {boxes}, i1, [&](Scope s, ArrayRef<Num> at) {
-    Num keep = s.read(alive, at[0]) & !(at[0] == best[0]);
+  Box winner = readBox(l, s, batch, at);
+  Value rest = tabulate(l, {boxes}, i1, [&](Scope s, ArrayRef<Num> which) {
+    Num keep = s.read(alive, which[0]) & !(which[0] == at);
     return s.choose(
-        keep, [&](Scope s) { return !overlaps(winner, readBox(l, s, batch, at[0]), overlapLimit); },
+        keep,
+        [&](Scope s) { return !overlaps(winner, readBox(l, s, batch, which[0]), overlapLimit); },
         [&](Scope s) { return s.constant(i1, 0); });
   });
-  scf::YieldOp::create(l.b, ValueRange{grown, rest});
-  l.b.setInsertionPointToStart(&step.getElseRegion().front());
-  scf::YieldOp::create(l.b, ValueRange{chosen, alive});
-  l.b.setInsertionPointAfter(step);
   Num one = found.select(s.index(1), s.index(0));
-  scf::YieldOp::create(l.b, ValueRange{step.getResult(0), total + one, step.getResult(1),
-                                       taken + one, found & (taken + one < most)});
+  scf::YieldOp::create(l.b, ValueRange{grown, total + one, rest, found});
   l.b.setInsertionPointAfter(loop);
   return {loop.getResult(0), loop.getResult(1)};
 }

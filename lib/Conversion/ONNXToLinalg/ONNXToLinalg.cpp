@@ -138,7 +138,9 @@ void FunctionConverter::useLowered(Operation &op) {
   op.walk([&](Operation *inner) {
     for (OpOperand &operand : inner->getOpOperands()) {
       Value lowered = values.lookup(operand.get());
-      if (!lowered || !operand.get().getDefiningOp() || !isONNX(operand.get().getDefiningOp()))
+      // An onnx op's result, or what a graph inside one took.
+      Operation *source = operand.get().getDefiningOp();
+      if (!lowered || !isONNX(source ? source : operand.get().getParentBlock()->getParentOp()))
         continue;
       // The function's results change their types in the end, with the function.
       if (lowered.getType() != operand.get().getType() && !isa<func::ReturnOp>(inner))

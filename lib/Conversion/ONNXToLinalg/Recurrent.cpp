@@ -279,7 +279,7 @@ static SmallVector<Value> lstmStep(const Cell &cell, const Direction &d, Value s
   Value hidden = tabulate(l, sizes, cell.compute, [&](Scope s, ArrayRef<Num> at) {
     Num now = s.read(next, at);
     Num x = gate(cell, s, sums, 1, at[0], at[1]) + peephole(cell, s, d, 1, at[1], now);
-    return apply(d.activations[0], clipped(cell, x)) * apply(d.activations[2], clipped(cell, now));
+    return apply(d.activations[0], clipped(cell, x)) * apply(d.activations[2], now);
   });
   return {hidden, next};
 }

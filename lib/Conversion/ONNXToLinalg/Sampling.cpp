@@ -115,7 +115,8 @@ static LogicalResult gridSample(Lowering &l) {
           Num high = options.align ? length - 1 : length - 0.5;
           if (options.nearest)
             x = x.roundEven();
-          if (options.padding == "border")
+          if (options.padding == "border" &&
+              !options.cubic) // Cubic: each tap by itself, as in PyTorch.
             x = ((x < low) | (x > high)).select(x.max(0).min(length - 1), x);
           else if (options.padding == "reflection")
             x = reflect(x, low, high);

@@ -147,6 +147,10 @@ static LogicalResult range(Lowering &l) {
     if (isa<FloatType>(element)) {
       steps = arith::DivFOp::create(l.b, arith::SubFOp::create(l.b, limit, start), delta);
       steps = math::CeilOp::create(l.b, steps);
+      Value zero = l.scalar(element, 0);
+      Value some = arith::CmpFOp::create(l.b, arith::CmpFPredicate::UNE, delta, zero);
+      l.check(some, "delta is 0");
+      steps = arith::SelectOp::create(l.b, some, steps, zero);
       steps = castScalar(l.b, l.b.getLoc(), steps, element, l.b.getI64Type());
     } else {
       auto wide = [&](Value x) { return castScalar(l.b, l.b.getLoc(), x, element, l.b.getI64Type()); };

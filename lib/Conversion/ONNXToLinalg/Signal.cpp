@@ -187,13 +187,22 @@ static LogicalResult stft(Lowering &l) {
   Sizes own = l.sizes(signal);
   OpFoldResult length = l.has(3) ? l.entry(3, 0) : window ? l.dim(window, 0) : own[1];
   OpFoldResult step = l.max(l.entry(1, 0), l.index(1));
+  auto holds = [&](arith::CmpIPredicate predicate, OpFoldResult x, OpFoldResult y) -> Value {
+    return arith::CmpIOp::create(l.b, predicate, l.value(x), l.value(y));
+  };
+  Value fits = holds(arith::CmpIPredicate::sle, length, own[1]), some = holds(arith::CmpIPredicate::sge, length, l.index(1));
+  fits = arith::AndIOp::create(l.b, fits, some);
+  if (!l.dims(0)[1].constant() || !getConstantIntValue(length))
+    l.check(fits, "a frame is longer than the signal, or empty");
   length = l.max(l.min(length, own[1]), l.index(1));
   if (window && l.has(3))
     length = l.min(length, l.dim(window, 0));
   Transform transform{l, l.b.getF64Type(), length, /*inverse=*/false};
   Type wide = transform.wide;
   bool onesided = l.attr("onesided", 1);
-  OpFoldResult frames = l.add(l.div(l.sub(own[1], length), step), l.index(1));
+  OpFoldResult frames = l.add(l.div(l.max(l.sub(own[1], length), l.index(0)), step), l.index(1));
+  if (!getConstantIntValue(frames)) // No frame where none fits.
+    frames = arith::SelectOp::create(l.b, fits, l.value(frames), l.value(l.index(0))).getResult();
   Sizes sizes = {own[0], frames, onesided ? l.add(l.div(length, l.index(2)), l.index(1)) : length, l.index(2)};
   bool isComplex = l.dims(0)[2].isConstant(2);
   Value stride = l.value(step);
