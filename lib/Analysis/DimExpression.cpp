@@ -50,9 +50,8 @@ private:
     Number value = atom();
     while (value) {
       if (take("//"))
-        value = combine(value, atom(), [](int64_t a, int64_t b, int64_t &c) {
-          return divide(a, b, c);
-        });
+        value = combine(value, atom(),
+                        [](int64_t a, int64_t b, int64_t &c) { return divide(a, b, c); });
       else if (take("%"))
         value = combine(value, atom(), [](int64_t a, int64_t b, int64_t &c) {
           int64_t quotient;
@@ -87,7 +86,8 @@ private:
       Number value = sum();
       return take(")") ? value : std::nullopt;
     }
-    StringRef word = rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; });
+    StringRef word =
+        rest.take_while([](char c) { return llvm::isAlnum(c) || c == '_' || c == '.'; });
     rest = rest.drop_front(word.size());
     if (word.empty())
       return std::nullopt;
@@ -116,7 +116,8 @@ private:
   }
 
   /// `apply` returns true where there is no result.
-  template <typename Apply> static Number combine(Number a, Number b, Apply apply) {
+  template <typename Apply>
+  static Number combine(Number a, Number b, Apply apply) {
     int64_t result = 0;
     if (!a || !b || apply(*a, *b, result))
       return std::nullopt;

@@ -226,8 +226,8 @@ llvm::Error Compilation::specializeDims() {
               return given->second;
             });
         if (size && *size < 0)
-          return driverError(2, "the sizes given with --dim make dimension '" + symbol + "' of input " +
-                                    llvm::Twine(i) + " " + llvm::Twine(*size));
+          return driverError(2, "the sizes given with --dim make dimension '" + symbol +
+                                    "' of input " + llvm::Twine(i) + " " + llvm::Twine(*size));
         if (size) {
           extent = *size;
           for (const std::string &name : names)

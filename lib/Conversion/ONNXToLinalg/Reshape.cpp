@@ -18,7 +18,8 @@ struct Grouping {
 };
 } // namespace
 
-/// Splits both shapes into the shortest runs with equal products; nothing where that cannot be proved.
+/// Splits both shapes into the shortest runs with equal products; nothing where that cannot be
+/// proved.
 static std::optional<Grouping> groupDims(ShapeAnalysis &shapes, const Dims &from, const Dims &to) {
   Grouping groups;
   size_t i = 0, j = 0;
@@ -109,15 +110,16 @@ Value Lowering::reshape(Value tensor, const Dims &from, const Dims &to,
           product = shapes.mul(product, from[d]);
         runs.push_back(product);
       }
-      tensor = tensor::CollapseShapeOp::create(
-          b, RankedTensorType::get(staticShape(runs), element), tensor, groups->from);
+      tensor = tensor::CollapseShapeOp::create(b, RankedTensorType::get(staticShape(runs), element),
+                                               tensor, groups->from);
     }
     if (groups->to.size() < to.size())
       tensor = tensor::ExpandShapeOp::create(b, target, tensor, groups->to, toSizes);
     return tensor;
   }
 
-  // Only the run can tell whether the sizes agree, or how the dims divide: a view whose sizes are given.
+  // Only the run can tell whether the sizes agree, or how the dims divide: a view whose sizes are
+  // given.
   OpFoldResult total = index(1), wanted = index(1);
   for (OpFoldResult size : sizes(tensor))
     total = mul(total, size);

@@ -100,8 +100,7 @@ struct AddModelABI : public lowbit::impl::AddModelABIBase<AddModelABI> {
       // What the conversion of a buffer to several arguments could not carry along.
       if (auto pointers = func->getAttrOfType<DenseI64ArrayAttr>(kNoAlias))
         for (int64_t argument : pointers.asArrayRef())
-          func.setArgAttr(argument, LLVM::LLVMDialect::getNoAliasAttrName(),
-                          builder.getUnitAttr());
+          func.setArgAttr(argument, LLVM::LLVMDialect::getNoAliasAttrName(), builder.getUnitAttr());
       func->removeAttr(kNoAlias);
       if (!func.isExternal() && !func.getName().starts_with("lowbit_model_"))
         func.setLinkage(LLVM::Linkage::Internal);

@@ -110,8 +110,9 @@ struct OutlineLoops : public lowbit::impl::OutlineLoopsBase<OutlineLoops> {
     ++numOutlined;
   }
 
-  /// Which pointers of the lowered function nothing else points into: what is written, where it is an allocation
-  /// that no other argument is a view of. A buffer of rank r becomes 3 + 2r arguments, the second of which is used.
+  /// Which pointers of the lowered function nothing else points into: what is written, where it is
+  /// an allocation that no other argument is a view of. A buffer of rank r becomes 3 + 2r
+  /// arguments, the second of which is used.
   SmallVector<int64_t> distinctPointers(linalg::LinalgOp op, ArrayRef<Value> arguments) {
     SmallVector<int64_t> pointers;
     int64_t position = 0;
@@ -131,7 +132,8 @@ struct OutlineLoops : public lowbit::impl::OutlineLoopsBase<OutlineLoops> {
     return pointers;
   }
 
-  /// Allocations, the caller's inputs and weights are memory of their own; of anything else we do not know.
+  /// Allocations, the caller's inputs and weights are memory of their own; of anything else we do
+  /// not know.
   static bool mayBe(Value memref, Value allocation) {
     Value root = rootOf(memref);
     if (root == allocation)

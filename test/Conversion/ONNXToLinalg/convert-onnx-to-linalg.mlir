@@ -86,3 +86,15 @@ func.func @pivot(%x: tensor<4xf32>, %s: tensor<f32>, %z: tensor<ui8>) -> tensor<
   %q = lowbit.quantize %0 scale(%s) zero(%z) : (tensor<4xf32>, tensor<f32>, tensor<ui8>) -> tensor<4xui8>
   return %q : tensor<4xui8>
 }
+
+// -----
+
+// Two unknown dims become one and come back: views, with one check of what only the run can tell.
+// CHECK-LABEL: func @reshape_at_run
+func.func @reshape_at_run(%x: tensor<?x?x6xf32>, %shape: tensor<3xi64>) -> tensor<?x?x?xf32> {
+  // CHECK: lowbit_rt.assert %{{.*}}, "{{.*}}the input cannot be reshaped to the shape asked for"
+  // CHECK: tensor.reshape
+  // CHECK-NOT: linalg.generic
+  %0 = "onnx.Reshape"(%x, %shape) <{allowzero = 0 : si64}> : (tensor<?x?x6xf32>, tensor<3xi64>) -> tensor<?x?x?xf32>
+  return %0 : tensor<?x?x?xf32>
+}

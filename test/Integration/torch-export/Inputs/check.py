@@ -89,8 +89,13 @@ def timed(function, argument):
     return function(argument), time.perf_counter() - started
 
 
-def check(name: str, opset: int, folder: Path) -> dict:
-    """f32: one bundle against onnxruntime at all lengths."""
+def symbol_sizes(bundle: Bundle, feed: dict[str, np.ndarray]) -> dict[str, int]:
+    """The size of each named dim in these inputs."""
+    return {symbol: size for value in bundle.inputs for symbol, size in zip(value.symbols, feed[value.name].shape) if symbol}
+
+
+def check(name: str, opset: int, folder: Path, static: bool) -> dict:
+    """f32: one bundle against onnxruntime at all lengths; with `static` also a bundle for the last length alone."""
     model = MODELS[name]
     path = exported(model, opset, "f32", folder)
     session = Reference(path)
@@ -102,7 +107,13 @@ def check(name: str, opset: int, folder: Path) -> dict:
             ours, row["run"] = timed(bundle.run, feed)
             for value, expected in zip(session.outputs, theirs):
                 row["error"] = max(row["error"], distance(ours[value], expected))
+        sizes = symbol_sizes(bundle, feed)
         bundle.close()
+        if static:
+            bundle, _ = compile_model(path, temporary, sizes)
+            fixed = bundle.run(feed)
+            row["error"] = max(row["error"], *(distance(fixed[value], expected) for value, expected in zip(session.outputs, theirs)))
+            bundle.close()
     row["note"] = "  (onnxruntime: entry by entry)" if session.one_by_one else ""
     row["agrees"] = row["error"] <= TOLERANCE and row["seconds"] <= SLOW
     return row
@@ -141,6 +152,7 @@ def main() -> int:
     parser.add_argument("--dtypes", default="f32", help="of f32, f16, bf16")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "lowbit-torch-exports",
                         help="folder that keeps the exported models")
+    parser.add_argument("--static", action="store_true", help="f32: also with every dim fixed to the last length")
     parser.add_argument("--export-only", action="store_true")
     arguments = parser.parse_args()
     total = good = 0
@@ -153,7 +165,7 @@ def main() -> int:
                 path, seconds = timed(lambda folder: exported(MODELS[name], opset, dtype, folder), arguments.cache)
                 print(f"{label} {path.name}, {seconds:.0f} s", flush=True)
                 continue
-            row = check(name, opset, arguments.cache) if dtype == "f32" else check_half(name, opset, dtype, arguments.cache)
+            row = check(name, opset, arguments.cache, arguments.static) if dtype == "f32" else check_half(name, opset, dtype, arguments.cache)
         except Exception as error:  # one model's failure is a line of the table
             print(f"{label} FAILED {type(error).__name__}: {' '.join(str(error).split())[:400]}", flush=True)
             continue
