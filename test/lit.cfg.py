@@ -1,6 +1,7 @@
 """lit configuration: substitutions, and features for what a machine may lack."""
 import os
 import shutil
+import subprocess
 
 import lit.formats
 
@@ -40,6 +41,9 @@ config.substitutions += [
 if os.path.isdir(os.path.join(config.lowbit_source, "..", "shared", "models")):
     config.available_features.add("shared-models")
     config.substitutions.append(("%shared", os.path.join(config.lowbit_source, "..", "shared")))
+exporters = "import importlib.util as u; print(all(map(u.find_spec, ['torch', 'torchvision', 'transformers', 'onnxscript'])))"
+if subprocess.run([config.python, "-c", exporters], capture_output=True, text=True, check=False).stdout.strip() == "True":
+    config.available_features.add("torch")
 with open("/proc/cpuinfo") as cpuinfo:
     flags = cpuinfo.read()
     if "avx512_vnni" in flags:

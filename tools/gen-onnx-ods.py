@@ -74,7 +74,7 @@ def ONNX{name}Op : ONNX_Op<"{name}", [Pure]> {{
 ELEMENT_TYPES = {f"tensor({n.lower()})": v for n, v in onnx.TensorProto.DataType.items()}
 TYPE_ATTRIBUTES = ["to", "dtype", "output_dtype", "output_datatype", "stash_type", "value"]
 # Where the prose of the specification names a type that its type variables do not.
-FALLBACKS = {"ConstantOfShape": "=1", "DequantizeLinear": "1", "EyeLike": "0", "QuantizeLinear": "=2"}
+FALLBACKS = {"ConstantOfShape": "=1", "DequantizeLinear": "1", "EyeLike": "0", "LinearAttention": "0", "QuantizeLinear": "=2"}
 
 
 def element_rule(schema, formal):

@@ -1,9 +1,17 @@
 #!/usr/bin/env bash
 # Installs what lowbit needs on Debian 12, makes .venv, and builds into build/. Safe to run again.
+# --exports: also torch, torchvision and transformers (several GB), for the tests that export models.
 # Environment: LOWBIT_JOBS (default: cores), LOWBIT_NO_APT=1 (packages are there already).
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
+exports=0
+for option in "$@"; do
+  case $option in
+    --exports) exports=1 ;;
+    *) echo "setup.sh: error: unknown option $option; there is --exports" >&2; exit 2 ;;
+  esac
+done
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 
 packages=(
@@ -61,7 +69,13 @@ build() {
   cmake --build build -j "${LOWBIT_JOBS:-$(nproc)}"
 }
 
+install_exports() {
+  say "Installing torch and the model libraries into .venv"
+  .venv/bin/pip install -q --disable-pip-version-check -r python/requirements-export.txt
+}
+
 [ "${LOWBIT_NO_APT:-}" = 1 ] || install_packages
 make_venv
+[ "$exports" = 0 ] || install_exports
 build
 say "Ready: build/bin, build/lib/LowbitPlugin.so, .venv/bin/lowbit"

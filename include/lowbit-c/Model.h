@@ -35,8 +35,8 @@ typedef struct lowbit_callbacks {
   void (*parallel_for)(int64_t tasks, lowbit_task body, void *argument);
   /* One observed tensor: row-major float32. */
   void (*observe)(int64_t id, const float *data, int64_t count);
-  /* A run-time check failed (index out of range, shapes that do not fit): the run goes on with
-   * harmless values and lowbit_bundle_run then returns LOWBIT_INVALID with the first message. */
+  /* A run-time check failed (index out of range, shapes that do not fit). Does not return: the
+   * runtime unwinds the run, and lowbit_bundle_run returns LOWBIT_INVALID with the message. */
   void (*fail)(const char *message);
 } lowbit_callbacks;
 

@@ -79,6 +79,11 @@ static PlannedLayer describe(QuantizableOpInterface op) {
   planned.layer = op.getQuantizableLayer(planned.whyNot);
   if (!planned.layer)
     return planned;
+  if (!isa<FunctionOpInterface>(op->getParentOp())) {
+    planned.layer.reset();
+    planned.whyNot = "it is in the body of '" + getLayerName(op->getParentOp()) + "'";
+    return planned;
+  }
   Value weight = planned.layer->weight->get();
   Value source = weight;
   if (auto expand = weight.getDefiningOp<tensor::ExpandShapeOp>())

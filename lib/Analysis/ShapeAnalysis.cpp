@@ -242,8 +242,14 @@ LogicalResult ShapeAnalysis::merge(Operation *op, unsigned result, SymbolicShape
 
 LogicalResult ShapeAnalysis::visitONNX(Operation *op) {
   StringRef name = onnx::getOperator(op);
-  if (name == "NoValue")
+  if (name == "NoValue" || name == "Yield")
     return success();
+  if (name == "If")
+    return visitIf(op);
+  if (name == "Loop")
+    return visitLoop(op);
+  if (name == "Scan")
+    return visitScan(op);
   if (name == "Constant") {
     auto type = cast<RankedTensorType>(op->getResult(0).getType());
     SymbolicShape shape = fromType(type);
@@ -265,6 +271,8 @@ LogicalResult ShapeAnalysis::visitONNX(Operation *op) {
   for (Value operand : op->getOperands())
     if (!onnx::isAbsent(operand) && !find(operand)) {
       Operation *source = operand.getDefiningOp();
+      if (!source && !isa<FunctionOpInterface>(operand.getParentBlock()->getParentOp()))
+        return success(); // Of a body, and behind an unsupported operator.
       if (source && onnx::getOperator(source) == "Custom")
         return success(); // An unsupported operator: reported as such, once, for the whole model.
       if (source && !find(source->getResult(0)))
@@ -378,8 +386,5 @@ LogicalResult ShapeAnalysis::run(FunctionOpInterface function) {
         shape.dims[dim] = named(name);
     shapes[argument] = std::move(shape);
   }
-  for (Operation &op : function.getFunctionBody().front())
-    if (failed(visit(&op)))
-      return failure();
-  return success();
+  return visitBlock(function.getFunctionBody().front());
 }

@@ -57,7 +57,7 @@ static LogicalResult constantOfShape(RuleContext &c) {
 
 static LogicalResult range(RuleContext &c) {
   for (unsigned i : {0u, 1u, 2u})
-    if (c.rank(i) != 0)
+    if (c.rank(i) > 1 || (c.rank(i) == 1 && !c.dims(i)[0].isConstant(1)))
       return c.fail("start, limit and delta must be scalars");
   ShapeAnalysis &a = c.analysis;
   SymbolicExpr count = a.fresh();

@@ -252,13 +252,67 @@ static LogicalResult roiAlign(RuleContext &c) {
   return c.set(dims, c.element(0));
 }
 
+static LogicalResult nonMaxSuppression(RuleContext &c) {
+  if (c.rank(0) != 3 || c.rank(1) != 3 || c.dims(0)[2].constant().value_or(4) != 4)
+    return c.fail("boxes of four numbers per batch and scores per class are expected");
+  for (unsigned i : {2u, 3u, 4u})
+    if (c.in(i) && (c.rank(i) > 1 || (c.rank(i) == 1 && c.dims(i)[0].constant().value_or(1) > 1)))
+      return c.fail("operand " + Twine(i) + " must be one number");
+  if (int64_t form = c.attr("center_point_box", 0); form != 0 && form != 1)
+    return c.fail("center_point_box is " + Twine(form));
+  return c.set({c.analysis.fresh(), 3}, IntegerType::get(c.op->getContext(), 64));
+}
+
+static LogicalResult recurrent(RuleContext &c) {
+  StringRef name = onnx::getOperator(c.op),
+            direction = onnx::getString(c.op, "direction", "forward");
+  if (c.rank(0) != 3 || c.rank(1) != 3 || c.rank(2) != 3)
+    return c.fail("input and weights of rank 3 are expected");
+  for (auto [operand, rank] : {std::pair<unsigned, int64_t>(3, 2), {4, 1}, {5, 3}, {6, 3}, {7, 2}})
+    if (c.in(operand) && c.rank(operand) != rank)
+      return c.fail("operand " + Twine(operand) + " of rank " + Twine(rank) + " is expected");
+  if (!llvm::is_contained({"forward", "reverse", "bidirectional"}, direction))
+    return c.fail("direction '" + direction + "' is not one of ONNX's");
+  int64_t gates = name == "LSTM" ? 4 : name == "GRU" ? 3 : 1;
+  int64_t directions = direction == "bidirectional" ? 2 : 1;
+  const Dims &w = c.dims(1), &r = c.dims(2);
+  SymbolicExpr hidden = r[2];
+  if (!hidden.constant() && c.attr("hidden_size", 0) > 0)
+    hidden = c.attr("hidden_size", 0);
+  auto differ = [](const SymbolicExpr &a, const SymbolicExpr &b) {
+    return a.constant() && b.constant() && a != b;
+  };
+  SymbolicExpr rows = c.analysis.mul(hidden, gates);
+  if (differ(w[0], directions) || differ(r[0], directions) || differ(w[1], rows) ||
+      differ(r[1], rows) || differ(w[2], c.dims(0)[2]) || differ(r[2], hidden))
+    return c.fail("input and weights have the shapes " + describe(c.dims(0)) + ", " + describe(w) +
+                  " and " + describe(r) + ", which do not fit together");
+  bool batchFirst = c.attr("layout", 0) == 1;
+  SymbolicExpr steps = c.dims(0)[batchFirst ? 1 : 0], batch = c.dims(0)[batchFirst ? 0 : 1];
+  for (auto [i, result] : llvm::enumerate(c.op->getResults())) {
+    if (isa<NoneType>(result.getType()))
+      continue;
+    Dims dims = {directions, batch, hidden};
+    if (batchFirst)
+      std::swap(dims[0], dims[1]);
+    if (i == 0)
+      dims.insert(dims.begin() + (batchFirst ? 1 : 0), steps);
+    (void)c.set(dims, c.element(0));
+  }
+  return success();
+}
+
 void lowbit::addSpatialRules(ShapeRules &rules) {
   rules["AffineGrid"] = affineGrid;
   rules["Col2Im"] = col2im;
   rules["DeformConv"] = deformConv;
+  rules["GRU"] = recurrent;
   rules["GridSample"] = gridSample;
   rules["LRN"] = lrn;
+  rules["LSTM"] = recurrent;
   rules["MaxUnpool"] = maxUnpool;
+  rules["NonMaxSuppression"] = nonMaxSuppression;
+  rules["RNN"] = recurrent;
   rules["Resize"] = resize;
   rules["RoiAlign"] = roiAlign;
 }

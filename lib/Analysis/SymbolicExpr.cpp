@@ -19,6 +19,13 @@ std::optional<int64_t> SymbolicExpr::constant() const {
   return std::nullopt;
 }
 
+bool SymbolicExpr::isOlderThan(Symbol limit) const {
+  for (const auto &[monomial, factor] : terms)
+    if (!monomial.empty() && monomial.back() >= limit)
+      return false;
+  return true;
+}
+
 std::string SymbolicExpr::str() const {
   std::string text;
   for (const auto &[monomial, factor] : terms) {

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "lowbit/Analysis/DimExpression.h"
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
@@ -213,6 +214,25 @@ llvm::Error Compilation::specializeDims() {
       if (auto found = options.dims.find(symbol); found != options.dims.end()) {
         extent = found->second;
         used[symbol] = true;
+      } else if (extent == ShapedType::kDynamic && !symbol.empty()) {
+        // "past + sequence", where both have sizes.
+        std::vector<std::string> names;
+        std::optional<int64_t> size =
+            evaluateDimName(symbol, [&](StringRef name) -> std::optional<int64_t> {
+              auto given = options.dims.find(name.str());
+              if (given == options.dims.end())
+                return std::nullopt;
+              names.push_back(name.str());
+              return given->second;
+            });
+        if (size && *size < 0)
+          return driverError(2, "the sizes given with --dim make dimension '" + symbol + "' of input " +
+                                    llvm::Twine(i) + " " + llvm::Twine(*size));
+        if (size) {
+          extent = *size;
+          for (const std::string &name : names)
+            used[name] = true;
+        }
       }
     }
     types[i] = RankedTensorType::get(shape, tensor.getElementType());

@@ -55,7 +55,7 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
       constants +=
           type.getNumElements() * ((type.getElementType().getIntOrFloatBitWidth() + 7) / 8);
     } else if (op->getDialect() && isa<onnx::ONNXDialect>(op->getDialect()) &&
-               !isa<onnx::ONNXNoValueOp>(op)) {
+               !isa<onnx::ONNXNoValueOp, onnx::ONNXYieldOp>(op)) {
       ++histogram[op->getName().stripDialect().str()];
     }
   });

@@ -124,8 +124,7 @@ static void parallelFor(int64_t tasks, lowbit_task body, void *argument) {
   }
   Loop loop = {state.context, body, argument};
   state.context->pool.run(tasks, runTasks, &loop);
-  // A part that ran out of memory left its work undone; nothing after it can be right. Other
-  // failures let the run go on, as Model.h says.
+  // A part that failed left its work undone; nothing after it can be right.
   if (state.context->abandoned)
     std::longjmp(*state.unwind, 1);
 }
@@ -139,7 +138,7 @@ static void observe(int64_t id, const float *data, int64_t count) {
 }
 
 static void reportFailure(const char *message) {
-  state.context->recordFailure(LOWBIT_INVALID, message ? message : "a check in the model failed");
+  leaveModel(LOWBIT_INVALID, message ? message : "a check in the model failed");
 }
 
 const lowbit_callbacks &callbacks() {

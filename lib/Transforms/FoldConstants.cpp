@@ -42,6 +42,14 @@ static ElementsAttr knownIntegers(const ShapeAnalysis &analysis, Value value) {
   return makeConstant(type, bytes);
 }
 
+/// What an If will decide, where that is known; the condition may be a constant that folding has just made.
+static std::optional<bool> knownCondition(const ShapeAnalysis &analysis, Value condition) {
+  std::optional<ConstantData> data = ConstantData::get(condition);
+  if (data && data->getType().getNumElements() == 1)
+    return data->toInts().front() != 0;
+  return analysis.condition(condition);
+}
+
 /// The operand that `op` hands on unchanged, or null.
 static Value forwarded(Operation *op, const ShapeAnalysis &analysis) {
   StringRef name = onnx::getOperator(op);
@@ -85,24 +93,55 @@ struct FoldConstants : public lowbit::impl::FoldConstantsBase<FoldConstants> {
     ShapeAnalysis analysis;
     if (failed(analysis.run(function)))
       return failure();
-    Block &body = function.getBody().front();
-    for (Operation &op : llvm::make_early_inc_range(body)) {
-      StringRef name = onnx::getOperator(&op);
-      if (name.empty() || name == "Constant" || name == "NoValue" || name == "Custom")
+    foldBlock(function.getBody().front(), analysis);
+    return success();
+  }
+
+  void foldBlock(Block &block, const ShapeAnalysis &analysis) {
+    // Not with an iterator that looks ahead: an If leaves the ops of its graph behind it.
+    for (Block::iterator next = block.begin(); next != block.end();) {
+      Operation *op = &*next;
+      StringRef name = onnx::getOperator(op);
+      if (name == "If")
+        if (std::optional<bool> taken = knownCondition(analysis, op->getOperand(0))) {
+          next = inlineGraph(op, op->getRegion(*taken ? 0 : 1).front());
+          continue;
+        }
+      ++next;
+      if (name.empty() || name == "Constant" || name == "NoValue" || name == "Custom" ||
+          name == "Yield")
         continue;
-      if (Value input = forwarded(&op, analysis)) {
-        op.getResult(0).replaceAllUsesWith(input);
-        op.erase();
+      for (Region &region : op->getRegions())
+        foldBlock(region.front(), analysis);
+      if (op->getNumRegions())
+        continue;
+      if (Value input = forwarded(op, analysis)) {
+        op->getResult(0).replaceAllUsesWith(input);
+        op->erase();
         ++numForwarded;
         continue;
       }
-      fold(&op, analysis);
+      fold(op, analysis);
     }
     // Constants that fed only what has been folded.
-    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(body)))
-      if (op.getName().getDialectNamespace() == "onnx" && op.use_empty() && isMemoryEffectFree(&op))
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block)))
+      if (op.getName().getDialectNamespace() == "onnx" && op.use_empty() && isMemoryEffectFree(&op) &&
+          !op.hasTrait<OpTrait::IsTerminator>())
         op.erase();
-    return success();
+  }
+
+  /// Replaces an If by the graph that it takes; the first op of that graph, or what follows the If.
+  Block::iterator inlineGraph(Operation *op, Block &graph) {
+    Operation *yield = graph.getTerminator();
+    for (auto [result, value] : llvm::zip(op->getResults(), yield->getOperands()))
+      result.replaceAllUsesWith(value);
+    yield->erase();
+    Block *block = op->getBlock();
+    Block::iterator first = graph.empty() ? std::next(op->getIterator()) : graph.begin();
+    block->getOperations().splice(op->getIterator(), graph.getOperations());
+    op->erase();
+    ++numFolded;
+    return first;
   }
 
   void fold(Operation *op, const ShapeAnalysis &analysis) {

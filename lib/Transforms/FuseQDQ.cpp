@@ -12,6 +12,8 @@
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
+#include <algorithm>
+#include <functional>
 
 namespace lowbit {
 #define GEN_PASS_DEF_FUSEQDQ
@@ -94,25 +96,45 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
   return weights;
 }
 
-/// 8-bit weights less their zero points, as symmetric i8 ones of the same scales. False, and
-/// nothing changed, where a difference is not an i8.
-static bool makeSymmetric(PivotWeights &weights) {
-  bool isUnsigned = weights.element.isUnsignedInteger();
-  if (weights.group != 0 || !weights.element.isInteger(8))
+/// Weights less their zero points, as symmetric i8 ones of the same scales. Differences that
+/// are no i8 are the sum of two that are: each row then holds the first parts and after them the
+/// second ones, which `twice` says; where that is null, or one part more would be needed, false,
+/// and nothing changed.
+static bool makeSymmetric(PivotWeights &weights, bool *twice) {
+  bool isUnsigned = weights.element.isUnsignedInteger(), isMatrix = weights.shape.size() == 2;
+  unsigned width = weights.element.getIntOrFloatBitWidth();
+  // Matrices of 4 bits have kernels that read them as they are, and float activations.
+  if (weights.group != 0 || width > 8 || (width < 8 && isMatrix))
     return false;
-  if (weights.symmetric && !isUnsigned)
+  if (weights.symmetric && !isUnsigned && width == 8)
     return true;
   auto read = [&](char byte) { return isUnsigned ? int(uint8_t(byte)) : int(int8_t(byte)); };
-  size_t rows = weights.zero.size(), cols = rows ? weights.q.size() / rows : 0;
-  std::vector<char> shifted(weights.q.size());
-  for (size_t i = 0; i < shifted.size(); ++i) {
-    int difference = read(weights.q[i]) - read(weights.zero[cols ? i / cols : 0]);
-    if (difference < -128 || difference > 127)
+  size_t rows = weights.shape[0], cols = rows ? weights.q.size() / rows : 0;
+  bool perRow = weights.zero.size() == rows, fits = true;
+  std::vector<char> first(weights.q.size()), second(weights.q.size());
+  for (size_t i = 0; i < first.size(); ++i) {
+    int difference = read(weights.q[i]) - read(weights.zero[perRow ? i / cols : 0]);
+    int part = std::clamp(difference, -128, 127);
+    if (difference - part < -128 || difference - part > 127)
       return false;
-    shifted[i] = char(difference);
+    first[i] = char(part);
+    second[i] = char(difference - part);
+    fits &= difference == part;
   }
-  weights.q = std::move(shifted);
-  weights.zero.assign(rows, 0);
+  if (!fits && !twice)
+    return false;
+  if (!fits) {
+    std::vector<char> both;
+    both.reserve(2 * first.size());
+    for (size_t row = 0; row < rows; ++row)
+      for (const std::vector<char> &part : {std::cref(first), std::cref(second)})
+        both.insert(both.end(), part.begin() + row * cols, part.begin() + (row + 1) * cols);
+    first = std::move(both);
+    weights.shape[1] *= 2;
+    *twice = true;
+  }
+  weights.q = std::move(first);
+  weights.zero.assign(weights.zero.size(), 0);
   weights.element = IntegerType::get(weights.element.getContext(), 8);
   return weights.symmetric = true;
 }
@@ -198,6 +220,10 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   // made so.
   DequantizeOp input;
   std::optional<ConstantData> accumulatorBias;
+  bool twice = false; // The weights hold two parts: the input is repeated along K.
+  bool canRepeat = isa<onnx::ONNXDialect>(op->getDialect()) && weights->shape.size() > 1 &&
+                   (layer->kind == LayerKind::Linear ||
+                    (layer->kind == LayerKind::Conv && layer->conv.groups == 1));
   bool biasAfter = false; // In float, after the integer layer: its scale is not the accumulator's.
   if (layer->kind != LayerKind::Gather)
     input = layer->input->get().getDefiningOp<DequantizeOp>();
@@ -205,7 +231,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
     Type element = cast<ShapedType>(input.getInput().getType()).getElementType();
     if (!isPerTensor(input.getScale()) || !element.isInteger(8))
       whyNot = "its activations are not 8-bit integers with one scale";
-    else if (!makeSymmetric(*weights))
+    else if (!makeSymmetric(*weights, canRepeat ? &twice : nullptr))
       whyNot = "its weights are not 8-bit integers with one scale per channel that fit i8 less "
                "their zero points";
     if (!whyNot.empty())
@@ -280,6 +306,17 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
     }
   }
   Value x = input ? input.getInput() : layer->input->get();
+  if (twice) {
+    auto type = cast<RankedTensorType>(x.getType());
+    int64_t axis = layer->kind == LayerKind::Conv ? 1 : type.getRank() - 1;
+    SmallVector<int64_t> shape(type.getShape());
+    if (!ShapedType::isDynamic(shape[axis]))
+      shape[axis] *= 2;
+    auto repeated =
+        onnx::ONNXConcatOp::create(builder, loc, type.clone(shape), ValueRange{x, x}, axis);
+    repeated->setAttr("onnx_node_name", builder.getStringAttr(layerName + "/repeat"));
+    x = repeated.getResult();
+  }
   Value xScale = input ? input.getScale() : Value(), xZero = input ? input.getZero() : Value();
   Value outScale = output ? output.getScale() : Value(),
         outZero = output ? output.getZero() : Value();

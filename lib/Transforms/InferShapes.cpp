@@ -30,16 +30,20 @@ struct InferShapes : public lowbit::impl::InferShapesBase<InferShapes> {
     ShapeAnalysis analysis;
     if (failed(analysis.run(function)))
       return failure();
-    for (Operation &op : function.getBody().front()) {
-      if (op.getName().getDialectNamespace() != "onnx")
-        continue;
-      for (Value result : op.getResults())
+    function.walk([&](Operation *op) {
+      if (op->getName().getDialectNamespace() != "onnx")
+        return;
+      for (Region &region : op->getRegions())
+        for (BlockArgument argument : region.getArguments())
+          if (const SymbolicShape *shape = analysis.find(argument))
+            argument.setType(shape->type());
+      for (Value result : op->getResults())
         if (const SymbolicShape *shape = analysis.find(result)) {
           RankedTensorType type = shape->type();
           result.setType(type);
           ++(type.hasStaticShape() ? numStatic : numDynamic);
         }
-    }
+    });
     // The results' types follow the values that are returned.
     Operation *terminator = function.getBody().front().getTerminator();
     function.setFunctionType(FunctionType::get(&getContext(),

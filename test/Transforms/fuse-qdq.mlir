@@ -87,11 +87,13 @@ func.func @weight_only(%x: tensor<1x3xf32>, %i: tensor<1x1x4x4xf32>, %ids: tenso
 
 // -----
 
-// Asymmetric weights that are no i8 less their zero point have no integer form: the layer reads the dequantized input instead.
+// Asymmetric weights that are no i8 less their zero point are sums of two that are, on the input twice.
 
 // CHECK-LABEL: func.func @asymmetric
-// CHECK: %[[X:.*]] = lowbit.dequantize %{{.*}} : (tensor<1x2xui8>
-// CHECK: lowbit.linear %[[X]], %{{.*}} zero(%{{.*}}) {layer = "MatMul#0"} : (tensor<1x2xf32>
+// CHECK-SAME: (%[[X:.*]]: tensor<1x2xui8>)
+// CHECK: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[}}[127, -99, 28, 0], [-100, -98, 0, 0]]> : tensor<2x4xi8>}>
+// CHECK: %[[T:.*]] = "onnx.Concat"(%[[X]], %[[X]]) <{axis = 1 : si64}>
+// CHECK: lowbit.linear %[[T]], %[[W]] scale(%{{.*}}) input_scale(%{{.*}}) input_zero(%{{.*}}) {layer = "MatMul#0"}
 func.func @asymmetric(%x: tensor<1x2xui8>) -> tensor<1x2xf32> {
   %s = "onnx.Constant"() {value = dense<0.5> : tensor<f32>} : () -> tensor<f32>
   %z = "onnx.Constant"() {value = dense<128> : tensor<ui8>} : () -> tensor<ui8>
@@ -99,6 +101,23 @@ func.func @asymmetric(%x: tensor<1x2xui8>) -> tensor<1x2xf32> {
   %wz = "onnx.Constant"() {value = dense<100> : tensor<ui8>} : () -> tensor<ui8>
   %0 = lowbit.dequantize %x scale(%s) zero(%z) : (tensor<1x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
   %1 = lowbit.dequantize %w scale(%s) zero(%wz) : (tensor<2x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<2x2xf32>
+  %2 = "onnx.MatMul"(%0, %1) : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  return %2 : tensor<1x2xf32>
+}
+
+// -----
+
+// 255 less a zero point of 0 is no such sum: the layer reads the dequantized input.
+
+// CHECK-LABEL: func.func @no_sum
+// CHECK: %[[X:.*]] = lowbit.dequantize %{{.*}} : (tensor<1x2xui8>
+// CHECK: lowbit.linear %[[X]], %{{.*}} {layer = "MatMul#0"} : (tensor<1x2xf32>
+func.func @no_sum(%x: tensor<1x2xui8>) -> tensor<1x2xf32> {
+  %s = "onnx.Constant"() {value = dense<0.5> : tensor<f32>} : () -> tensor<f32>
+  %z = "onnx.Constant"() {value = dense<0> : tensor<ui8>} : () -> tensor<ui8>
+  %w = "onnx.Constant"() {value = dense<[[255, 0], [1, 2]]> : tensor<2x2xui8>} : () -> tensor<2x2xui8>
+  %0 = lowbit.dequantize %x scale(%s) zero(%z) : (tensor<1x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+  %1 = lowbit.dequantize %w scale(%s) zero(%z) : (tensor<2x2xui8>, tensor<f32>, tensor<ui8>) -> tensor<2x2xf32>
   %2 = "onnx.MatMul"(%0, %1) : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   return %2 : tensor<1x2xf32>
 }

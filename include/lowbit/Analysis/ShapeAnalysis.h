@@ -45,6 +45,8 @@ public:
   const SymbolicShape *find(Value value) const;
   /// The shape of a value that is known to have one.
   const SymbolicShape &get(Value value) const { return *find(value); }
+  /// Whether an If takes its first graph, or a Loop goes on, where `value` says so before the run.
+  std::optional<bool> condition(Value value) const;
   /// True where the two dims have the same size at every run.
   bool sameDim(Value a, unsigned aDim, Value b, unsigned bDim) const;
 
@@ -71,11 +73,22 @@ private:
   LogicalResult visit(Operation *op);
   LogicalResult visitONNX(Operation *op);
   void visitOther(Operation *op);
+  LogicalResult visitBlock(Block &block);
+  LogicalResult visitIf(Operation *op);
+  LogicalResult visitLoop(Operation *op);
+  LogicalResult visitScan(Operation *op);
+  /// Visits `body` until what it carries from one iteration to the next keeps its shape: `carried` holds the shapes of
+  /// the arguments from `first` on, which become those that hold in every iteration.
+  LogicalResult visitIterations(Block &body, unsigned first, unsigned yields,
+                                SmallVectorImpl<SymbolicShape> &carried);
+  /// The shape of a value of a body, without what is known only inside of it.
+  SymbolicShape outside(const SymbolicShape &shape, SymbolicExpr::Symbol limit);
   LogicalResult merge(Operation *op, unsigned result, SymbolicShape shape);
 
   SymbolicExpr::Symbol symbols = 0;
   llvm::StringMap<SymbolicExpr> interned;
   llvm::DenseMap<Value, SymbolicShape> shapes;
+  int64_t visits = 0; ///< Of ops inside bodies.
 };
 
 } // namespace lowbit

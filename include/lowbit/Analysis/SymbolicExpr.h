@@ -37,6 +37,8 @@ public:
   bool isConstant(int64_t value) const { return constant() == value; }
   bool operator==(const SymbolicExpr &other) const { return terms == other.terms; }
   bool operator!=(const SymbolicExpr &other) const { return !(*this == other); }
+  /// True where every symbol is below `limit`: was made before it.
+  bool isOlderThan(Symbol limit) const;
   /// Equal for equal expressions; for keys and messages.
   std::string str() const;
 

@@ -57,6 +57,11 @@ ElementsAttr makeConstant(RankedTensorType type, const std::vector<T> &values,
       name);
 }
 
+/// The row-major bytes of a tensor of `shape`, `size` bytes an element, in the order of its transpose: dim d of the
+/// result is dim permutation[d]. The shape is not empty.
+std::vector<char> permuted(ArrayRef<char> bytes, ArrayRef<int64_t> shape,
+                           ArrayRef<int64_t> permutation, int64_t size);
+
 } // namespace lowbit
 
 #endif // LOWBIT_SUPPORT_CONSTANTDATA_H

@@ -51,43 +51,16 @@ Value Lowering::transpose(Value value, ArrayRef<int64_t> permutation) {
   return linalg::TransposeOp::create(b, loc, value, init, permutation).getResult()[0];
 }
 
-/// Row-major bytes of a tensor of `shape` in the order of its transpose.
-static std::vector<char> permuteBytes(ArrayRef<char> bytes, ArrayRef<int64_t> shape,
-                                      ArrayRef<int64_t> permutation, int64_t size) {
-  size_t rank = shape.size();
-  SmallVector<int64_t> strides(rank, size), extents, steps, index(rank, 0);
-  for (size_t d = rank - 1; d-- > 0;)
-    strides[d] = strides[d + 1] * shape[d + 1];
-  for (int64_t d : permutation) {
-    extents.push_back(shape[d]);
-    steps.push_back(strides[d]);
-  }
-  std::vector<char> result(bytes.size());
-  int64_t from = 0;
-  for (size_t to = 0; to < result.size(); to += size) {
-    std::copy_n(bytes.data() + from, size, result.data() + to);
-    // The next index of the transpose, the last dimension fastest.
-    for (size_t d = rank; d-- > 0;) {
-      from += steps[d];
-      if (++index[d] < extents[d])
-        break;
-      from -= steps[d] * extents[d];
-      index[d] = 0;
-    }
-  }
-  return result;
-}
-
 Value Lowering::storedPermuted(Value value, ArrayRef<int64_t> shape,
                                ArrayRef<int64_t> permutation) {
   if (std::optional<ConstantData> data = ConstantData::get(value)) {
     Type element = data->getType().getElementType();
-    SmallVector<int64_t> permuted;
+    SmallVector<int64_t> extents;
     for (int64_t d : permutation)
-      permuted.push_back(shape[d]);
+      extents.push_back(shape[d]);
     return constantTensor(
-        b, loc, storageType(element), permuted,
-        permuteBytes(data->bytes(), shape, permutation, bytesPerElement(element)));
+        b, loc, storageType(element), extents,
+        permuted(data->bytes(), shape, permutation, bytesPerElement(element)));
   }
   value = stored(value);
   auto type = cast<RankedTensorType>(value.getType());

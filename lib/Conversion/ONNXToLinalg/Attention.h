@@ -15,20 +15,38 @@ namespace lowbit::onnx {
 Value softcapped(OpBuilder &b, Location loc, Value x, double cap);
 
 /// What turns scores into logits: scale, softcap, attn_mask, causality, window and length.
-struct AttentionMask {
-  Lowering &l;
-  Type wide; ///< The scores' element type.
-  const Heads &q, &k;
-  SymbolicExpr group;
-  OpFoldResult past; ///< How many keys come before the first query.
-  Value lengths;     ///< Valid keys of each batch entry, null where all are.
+class AttentionMask {
+public:
+  /// `wide`: the scores' element type; `past`: how many keys come before the first query;
+  /// `lengths`: the valid keys of each batch entry, null where all are.
+  AttentionMask(Lowering &l, Type wide, const Heads &q, const Heads &k, SymbolicExpr group,
+                OpFoldResult past, Value lengths)
+      : l(l), wide(wide), q(q), k(k), group(std::move(group)), past(past), lengths(lengths) {}
 
-  /// `raw` [batch, kvHeads, group, query, key] times `factor`, masked keys at minus infinity.
-  FailureOr<Value> apply(Value raw, Value factor, ArrayRef<OpFoldResult> sizes);
+  /// Reads the attributes and broadcasts attn_mask; `sizes` are those of all scores [batch,
+  /// kvHeads, group, query, key].
+  LogicalResult prepare(ArrayRef<OpFoldResult> sizes);
+  /// The number of keys after the last one that any query before `query` sees, at most `keys`.
+  OpFoldResult keysBefore(OpFoldResult query, OpFoldResult keys);
+  /// `raw`, the scores of the queries from `first` on and of the first keys, times `factor`; masked
+  /// keys at minus infinity.
+  Value apply(Value raw, Value factor, OpFoldResult first);
 
 private:
-  /// attn_mask as it is read from the five loops; null where the node has none.
-  Value broadcastMask(ArrayRef<OpFoldResult> sizes, AffineMap &map);
+  void broadcastMask(ArrayRef<OpFoldResult> sizes);
+
+  Lowering &l;
+  Type wide;
+  const Heads &q, &k;
+  SymbolicExpr group;
+  OpFoldResult past;
+  Value lengths;
+  bool causal = false;
+  int64_t left = -1, right = -1;
+  Value mask; ///< attn_mask as it is read from the five loops; null where the node has none.
+  AffineMap maskMap;
+  OpFoldResult longest; ///< The greatest of `lengths`.
+  OpFoldResult allQueries;
 };
 
 } // namespace lowbit::onnx

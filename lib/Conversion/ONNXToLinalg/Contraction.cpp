@@ -107,11 +107,7 @@ static Value transposed(Lowering &l, unsigned operand) {
     return l.transpose(l.in(operand), {1, 0});
   int64_t rows = data->getType().getDimSize(0), columns = data->getType().getDimSize(1);
   int64_t width = bytesPerElement(data->getType().getElementType());
-  std::vector<char> bytes(data->bytes().size());
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < columns; ++j)
-      std::copy_n(data->bytes().data() + (i * columns + j) * width, width,
-                  bytes.data() + (j * rows + i) * width);
+  std::vector<char> bytes = permuted(data->bytes(), {rows, columns}, {1, 0}, width);
   auto type = RankedTensorType::get({columns, rows}, toSignless(data->getType().getElementType()));
   return l.constant(cast<TypedAttr>(makeConstant(type, bytes, "transposed")));
 }

@@ -7,10 +7,12 @@
 //
 // Loops in the order n, group, filter, output rows, channel, kernel, output
 // columns: the innermost one walks a row of the result and of the input, so the
-// compiler vectorizes it without reassociating any sum.
+// compiler vectorizes it without reassociating any sum. Where the innermost loop
+// can walk filters instead, ChannelsLast.cpp is faster.
 //
 //===----------------------------------------------------------------------===//
 #include "Accumulation.h"
+#include "ChannelsLast.h"
 #include "Window.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -85,11 +87,11 @@ Value lowbit::onnx::padWindow(Lowering &l, const Window &w, Value input, Value f
   return l.pad(input, low, high, fill);
 }
 
-/// `sizes` filled with the bias along dim 1, or with 0.
-static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, bool bias = true) {
+Value lowbit::onnx::initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, unsigned axis,
+                                bool bias) {
   if (!bias || !l.has(2))
     return l.filled(sizes, l.scalar(sum, 0));
-  return l.parallel(l.in(2), l.mapOf(sizes.size(), {l.d(1)}), sizes, sum,
+  return l.parallel(l.in(2), l.mapOf(sizes.size(), {l.d(axis)}), sizes, sum,
                     [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
                       return v[0].getType() == sum
                                  ? v[0]
@@ -97,9 +99,7 @@ static Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, bo
                     });
 }
 
-/// Dim `axis` of `tensor` split in two, the outer one of size `outer`; where only the run knows the dim, it is checked
-/// to be a multiple.
-static Value splitDim(Lowering &l, Value tensor, int64_t axis, int64_t outer) {
+Value lowbit::onnx::splitDim(Lowering &l, Value tensor, int64_t axis, int64_t outer) {
   auto type = cast<RankedTensorType>(tensor.getType());
   SmallVector<int64_t> shape(type.getShape());
   SmallVector<ReassociationIndices> runs;
@@ -126,12 +126,11 @@ static Value splitDim(Lowering &l, Value tensor, int64_t axis, int64_t outer) {
   return tensor::ExpandShapeOp::create(l.b, type.clone(shape), tensor, runs, sizes);
 }
 
-/// Dims 1 and 2 of `tensor` as one.
-static Value joinGroups(Lowering &l, Value tensor) {
+Value lowbit::onnx::joinGroups(Lowering &l, Value tensor, int64_t axis) {
   SmallVector<ReassociationIndices> runs;
   int64_t rank = cast<RankedTensorType>(tensor.getType()).getRank();
   for (int64_t i = 0; i < rank; ++i)
-    if (i == 2)
+    if (i == axis + 1)
       runs.back().push_back(i);
     else
       runs.push_back({i});
@@ -150,7 +149,7 @@ static LogicalResult convOf(Lowering &l, Value input, Value weight, bool bias) {
   bool grouped = group > 1;
   Sizes outSizes = {l.dim(input, 0), l.dim(weight, 0)};
   outSizes.append(w.output);
-  Value init = initialSums(l, outSizes, sum, bias);
+  Value init = initialSums(l, outSizes, sum, /*axis=*/1, bias);
   if (!grouped)
     l.equalize(input, 1, l.dims(0)[1], weight, 1, l.dims(1)[1], "the numbers of channels");
   input = padWindow(l, w, input, l.scalar(element, 0));
@@ -198,7 +197,11 @@ static LogicalResult convOf(Lowering &l, Value input, Value weight, bool bias) {
   return l.replace(narrow(l, result, element));
 }
 
-static LogicalResult conv(Lowering &l) { return convOf(l, l.in(0), l.in(1), /*bias=*/true); }
+static LogicalResult conv(Lowering &l) {
+  if (std::optional<ConstantData> weights = channelsLastWeights(l))
+    return convChannelsLast(l, *weights);
+  return convOf(l, l.in(0), l.in(1), /*bias=*/true);
+}
 
 /// Padding stands for the zero point, so zero points go before it.
 static LogicalResult convInteger(Lowering &l) {

@@ -22,8 +22,10 @@ Heads lowbit::onnx::splitLastDim(Lowering &l, unsigned i, int64_t heads) {
   const Dims &dims = l.dims(i);
   Heads split{{}, true, dims[0], SymbolicExpr(heads), dims[1], l.shapes.floorDiv(dims[2], heads)};
   Value tensor = l.in(i);
-  Sizes sizes = {l.dim(tensor, 0), l.dim(tensor, 1), l.index(heads), l.div(l.dim(tensor, 2), l.index(heads))};
-  split.tensor = l.reshape(tensor, dims, {split.batch, split.sequence, split.heads, split.size}, sizes);
+  Sizes sizes = {l.dim(tensor, 0), l.dim(tensor, 1), l.index(heads),
+                 l.div(l.dim(tensor, 2), l.index(heads))};
+  split.tensor =
+      l.reshape(tensor, dims, {split.batch, split.sequence, split.heads, split.size}, sizes);
   return split;
 }
 
@@ -31,8 +33,8 @@ static unsigned headDim(const Heads &x) { return x.sequenceFirst ? 2 : 1; }
 static unsigned sequenceDim(const Heads &x) { return x.sequenceFirst ? 1 : 2; }
 
 /// What both dims are after equalize: at the run they may be smaller than each was said to be.
-static void match(Lowering &l, Heads &x, unsigned xDim, SymbolicExpr &xSize, Heads &y, unsigned yDim,
-                  SymbolicExpr &ySize, StringRef what) {
+static void match(Lowering &l, Heads &x, unsigned xDim, SymbolicExpr &xSize, Heads &y,
+                  unsigned yDim, SymbolicExpr &ySize, StringRef what) {
   if (xSize == ySize)
     return;
   l.equalize(x.tensor, xDim, xSize, y.tensor, yDim, ySize, what);
@@ -44,7 +46,8 @@ void lowbit::onnx::matchBatch(Lowering &l, Heads &x, Heads &y) {
 }
 
 void lowbit::onnx::matchSequence(Lowering &l, Heads &x, Heads &y) {
-  match(l, x, sequenceDim(x), x.sequence, y, sequenceDim(y), y.sequence, "the lengths of keys and values");
+  match(l, x, sequenceDim(x), x.sequence, y, sequenceDim(y), y.sequence,
+        "the lengths of keys and values");
 }
 
 void lowbit::onnx::matchHeads(Lowering &l, Heads &x, Heads &y, StringRef what) {
@@ -55,7 +58,8 @@ void lowbit::onnx::matchSizes(Lowering &l, Heads &x, Heads &y) {
   match(l, x, 3, x.size, y, 3, y.size, "the head sizes");
 }
 
-Value lowbit::onnx::fitResult(Lowering &l, Value tensor, const Dims &from, Sizes sizes, unsigned result) {
+Value lowbit::onnx::fitResult(Lowering &l, Value tensor, const Dims &from, Sizes sizes,
+                              unsigned result) {
   const Dims &to = l.resultDims(result);
   for (auto [size, dim] : llvm::zip(sizes, to))
     if (std::optional<int64_t> constant = dim.constant())
@@ -65,7 +69,8 @@ Value lowbit::onnx::fitResult(Lowering &l, Value tensor, const Dims &from, Sizes
 
 void lowbit::onnx::repeatHeads(Lowering &l, Heads &x, const Heads &like) {
   OpFoldResult zero = l.index(0), one = l.index(1);
-  Value own = l.value(l.dim(x.tensor, headDim(x))), wanted = l.value(l.dim(like.tensor, headDim(like)));
+  Value own = l.value(l.dim(x.tensor, headDim(x))),
+        wanted = l.value(l.dim(like.tensor, headDim(like)));
   Value ratio = arith::DivUIOp::create(l.b, wanted, l.value(l.max(own, one)));
   Value covered = arith::MulIOp::create(l.b, ratio, own);
   l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, covered, wanted),
@@ -86,15 +91,19 @@ void lowbit::onnx::repeatHeads(Lowering &l, Heads &x, const Heads &like) {
     auto guarded = scf::IfOp::create(
         b, loc, some,
         [&](OpBuilder &then, Location loc) {
-          scf::YieldOp::create(then, loc, tensor::ExtractOp::create(then, loc, source, at).getResult());
+          scf::YieldOp::create(then, loc,
+                               tensor::ExtractOp::create(then, loc, source, at).getResult());
         },
-        [&](OpBuilder &otherwise, Location loc) { scf::YieldOp::create(otherwise, loc, fallback); });
+        [&](OpBuilder &otherwise, Location loc) {
+          scf::YieldOp::create(otherwise, loc, fallback);
+        });
     return guarded.getResult(0);
   });
   x.heads = like.heads;
 }
 
-void lowbit::onnx::splitGroups(Lowering &l, Heads &x, const SymbolicExpr &kvHeads, const SymbolicExpr &group) {
+void lowbit::onnx::splitGroups(Lowering &l, Heads &x, const SymbolicExpr &kvHeads,
+                               const SymbolicExpr &group) {
   Sizes sizes = l.sizes(x.tensor);
   OpFoldResult groups = l.index(*group.constant());
   OpFoldResult heads = l.div(sizes[headDim(x)], groups);

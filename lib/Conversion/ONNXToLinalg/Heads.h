@@ -11,7 +11,8 @@
 
 namespace lowbit::onnx {
 
-/// An operand with its heads as a dim: [batch, heads, sequence, size] in memory, or [batch, sequence, heads, size].
+/// An operand with its heads as a dim: [batch, heads, sequence, size] in memory, or [batch,
+/// sequence, heads, size].
 struct Heads {
   Value tensor;
   bool sequenceFirst = false;
@@ -23,19 +24,21 @@ Heads fourDims(Lowering &l, unsigned i);
 /// Operand `i` [batch, sequence, heads * size], as a view where the sizes are known to fit.
 Heads splitLastDim(Lowering &l, unsigned i, int64_t heads);
 
-// Each asserts at the run what is not known to be equal, and cuts both to the smaller: whoever reads the tensors
-// afterwards stays inside both.
+// Each asserts at the run what is not known to be equal, and cuts both to the smaller: whoever
+// reads the tensors afterwards stays inside both.
 void matchBatch(Lowering &l, Heads &x, Heads &y);
 void matchSequence(Lowering &l, Heads &x, Heads &y);
 void matchHeads(Lowering &l, Heads &x, Heads &y, StringRef what);
 void matchSizes(Lowering &l, Heads &x, Heads &y);
 
-/// Copies each head of `x` as often as `like` has more of them: where the numbers of heads are known only at the run.
+/// Copies each head of `x` as often as `like` has more of them: where the numbers of heads are
+/// known only at the run.
 void repeatHeads(Lowering &l, Heads &x, const Heads &like);
 /// Splits the heads of `x` into `kvHeads` times `group`: the tensor gets a fifth dim behind them.
 void splitGroups(Lowering &l, Heads &x, const SymbolicExpr &kvHeads, const SymbolicExpr &group);
 
-/// `tensor` of shape `from` in the shape of result `result`; `sizes` are the result's as far as they are not constant.
+/// `tensor` of shape `from` in the shape of result `result`; `sizes` are the result's as far as
+/// they are not constant.
 Value fitResult(Lowering &l, Value tensor, const Dims &from, Sizes sizes, unsigned result);
 
 } // namespace lowbit::onnx

@@ -37,11 +37,14 @@ struct Recurrence {
   Lowering &l;
   Type wide;
   Heads q, k, v;
-  Value decay, beta; ///< [batch, sequence, head, d or 1] and [batch, sequence, head or 1], null where there is none.
-  bool decayPerElement = false, betaPerHead = false;
+  Value decay, beta; ///< Null where there is none.
+  AffineMap decayMap,
+      betaMap; ///< How they are read from (batch, sequence, head, d) and (batch, sequence, head).
 
   AffineMap map(ArrayRef<AffineExpr> exprs, unsigned loops) { return l.mapOf(loops, exprs); }
-  Value wider(OpBuilder &b, Location loc, Value x) { return castScalar(b, loc, x, x.getType(), wide); }
+  Value wider(OpBuilder &b, Location loc, Value x) {
+    return castScalar(b, loc, x, x.getType(), wide);
+  }
   Value decayed(Value state, Value at);
   Value corrected(Value state, Value at, Sizes sizes);
   Value written(Value state, Value at, Value value);
@@ -52,33 +55,37 @@ struct Recurrence {
 // The state is updated in place: it is the output of each op that changes it.
 Value Recurrence::decayed(Value state, Value at) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
-  AffineMap from = map({l.d(0), zero, l.d(1), decayPerElement ? l.d(2) : zero}, 4);
+  AffineMap from = decayMap.compose(map({l.d(0), zero, l.d(1), l.d(2)}, 4));
   return l.generic(token(l, decay, at), state, {from, l.b.getMultiDimIdentityMap(4)},
                    SmallVector<IteratorType>(4, IteratorType::parallel),
                    [&](OpBuilder &b, Location loc, ValueRange s) {
                      Value factor = math::ExpOp::create(b, loc, wider(b, loc, s[0]));
-                     linalg::YieldOp::create(b, loc, arith::MulFOp::create(b, loc, s[1], factor).getResult());
+                     linalg::YieldOp::create(
+                         b, loc, arith::MulFOp::create(b, loc, s[1], factor).getResult());
                    });
 }
 
-/// What is written, [batch, head, m]: the value, or beta times what the state does not say of it yet.
+/// What is written, [batch, head, m]: the value, or beta times what the state does not say of it
+/// yet.
 Value Recurrence::corrected(Value state, Value at, Sizes sizes) {
   AffineExpr zero = l.b.getAffineConstantExpr(0);
   AffineMap row = map({l.d(0), zero, l.d(1), l.d(2)}, 3);
   Value value = token(l, v.tensor, at);
   Sizes own = {sizes[0], sizes[1], sizes[3]};
   if (!beta)
-    return l.parallel(value, row, own, wide,
-                      [&](OpBuilder &b, Location loc, ValueRange s) { return wider(b, loc, s[0]); });
+    return l.parallel(value, row, own, wide, [&](OpBuilder &b, Location loc, ValueRange s) {
+      return wider(b, loc, s[0]);
+    });
   SmallVector<IteratorType> iterators(4, IteratorType::parallel);
   iterators[2] = IteratorType::reduction;
   Value retrieved = l.generic({token(l, k.tensor, at), state}, l.filled(own, l.scalar(wide, 0)),
-                              {map({l.d(0), zero, l.d(1), l.d(2)}, 4), l.b.getMultiDimIdentityMap(4),
-                               map({l.d(0), l.d(1), l.d(3)}, 4)},
+                              {map({l.d(0), zero, l.d(1), l.d(2)}, 4),
+                               l.b.getMultiDimIdentityMap(4), map({l.d(0), l.d(1), l.d(3)}, 4)},
                               iterators, multiplyAdd);
-  AffineMap betaMap = map({l.d(0), zero, betaPerHead ? l.d(1) : zero}, 3);
-  return l.parallel({value, retrieved, token(l, beta, at)}, {row, l.b.getMultiDimIdentityMap(3), betaMap}, own,
-                    wide, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+  AffineMap factor = betaMap.compose(map({l.d(0), zero, l.d(1)}, 3));
+  return l.parallel({value, retrieved, token(l, beta, at)},
+                    {row, l.b.getMultiDimIdentityMap(3), factor}, own, wide,
+                    [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
                       Value missing = arith::SubFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
                       return arith::MulFOp::create(b, loc, wider(b, loc, s[2]), missing);
                     });
@@ -92,7 +99,8 @@ Value Recurrence::written(Value state, Value at, Value value) {
                    SmallVector<IteratorType>(4, IteratorType::parallel),
                    [&](OpBuilder &b, Location loc, ValueRange s) {
                      Value product = arith::MulFOp::create(b, loc, wider(b, loc, s[0]), s[1]);
-                     linalg::YieldOp::create(b, loc, arith::AddFOp::create(b, loc, s[2], product).getResult());
+                     linalg::YieldOp::create(
+                         b, loc, arith::AddFOp::create(b, loc, s[2], product).getResult());
                    });
 }
 
@@ -104,7 +112,8 @@ Value Recurrence::read(Value state, Value at, Sizes sizes) {
   Value query = token(l, q.tensor, at);
   Sizes out = {sizes[0], sizes[1], l.dim(query, 3), sizes[3]};
   return l.generic({query, state}, l.filled(out, l.scalar(wide, 0)),
-                   {map({l.d(0), zero, l.d(1), l.d(2), l.d(3)}, 5), map({l.d(0), l.d(1), l.d(3), l.d(4)}, 5),
+                   {map({l.d(0), zero, l.d(1), l.d(2), l.d(3)}, 5),
+                    map({l.d(0), l.d(1), l.d(3), l.d(4)}, 5),
                     map({l.d(0), l.d(1), l.d(2), l.d(4)}, 5)},
                    iterators, multiplyAdd);
 }
@@ -112,50 +121,65 @@ Value Recurrence::read(Value state, Value at, Sizes sizes) {
 static LogicalResult linearAttention(Lowering &l) {
   Type element = l.resultType().getElementType(), wide = accumulator(element);
   int64_t heads = l.attr("q_num_heads", 0), kvHeads = l.attr("kv_num_heads", 0);
-  Recurrence r{l, wide, splitLastDim(l, 0, heads), splitLastDim(l, 1, kvHeads), splitLastDim(l, 2, kvHeads), {}, {}};
+  Recurrence r{l,
+               wide,
+               splitLastDim(l, 0, heads),
+               splitLastDim(l, 1, kvHeads),
+               splitLastDim(l, 2, kvHeads),
+               {},
+               {},
+               {},
+               {}};
+  Heads past;
+  if (l.has(3))
+    past = fourDims(l, 3);
+  auto match = [&](Heads &x, unsigned xDim, SymbolicExpr &xSize, unsigned pastDim,
+                   SymbolicExpr &pastSize) {
+    if (xSize == pastSize)
+      return;
+    l.equalize(x.tensor, xDim, xSize, past.tensor, pastDim, pastSize,
+               "the head sizes of inputs and past_state");
+    xSize = pastSize = l.shapes.min(xSize, pastSize);
+  };
+  // Twice: what is compared later may cut what was compared before.
   for (int round = 0; round < 2; ++round) {
     matchTokens(l, r.q, r.k);
     matchTokens(l, r.k, r.v);
     matchTokens(l, r.q, r.v);
+    matchSizes(l, r.q, r.k);
+    if (!past.tensor)
+      continue;
+    matchBatch(l, past, r.k);
+    match(r.k, 3, r.k.size, 2, past.sequence);
+    match(r.v, 3, r.v.size, 3, past.size);
   }
-  matchSizes(l, r.q, r.k);
   SymbolicExpr group(heads / kvHeads);
   splitGroups(l, r.q, r.k.heads, group);
   Sizes keySizes = l.sizes(r.k.tensor);
   Sizes sizes = {keySizes[0], l.index(kvHeads), keySizes[3], l.dim(r.v.tensor, 3)};
-  if (l.has(4)) {
-    std::optional<int64_t> last = l.dims(4)[2].constant(), size = r.k.size.constant();
-    if (!last || (!size && *last != kvHeads))
-      return l.unsupported("a decay whose last dim only the run knows");
+  Dims every = {r.k.batch, r.k.sequence, r.k.heads, r.k.size};
+  if (l.has(4)) { // One number for each head or for each of its elements.
     Heads decay = splitLastDim(l, 4, kvHeads);
-    r.decayPerElement = *last != kvHeads || size == 1;
-    matchTokens(l, decay, r.k);
+    r.decayMap = l.broadcastMap(
+        decay.tensor, {decay.batch, decay.sequence, decay.heads, decay.size}, every, keySizes);
     r.decay = decay.tensor;
   }
-  if (l.has(5)) {
-    std::optional<int64_t> last = l.dims(5)[2].constant();
-    if (!last)
-      return l.unsupported("a beta whose last dim only the run knows");
-    Heads beta = splitLastDim(l, 5, 1);
-    matchTokens(l, beta, r.k);
-    r.betaPerHead = *last == kvHeads && kvHeads > 1;
-    beta.tensor = l.reshape(beta.tensor, {beta.batch, beta.sequence, beta.heads, beta.size},
-                            {beta.batch, beta.sequence, beta.size},
-                            {l.dim(beta.tensor, 0), l.dim(beta.tensor, 1), l.dim(beta.tensor, 3)});
-    r.beta = beta.tensor;
+  if (l.has(5)) { // One for each head or one for all.
+    Sizes three(keySizes.begin(), keySizes.begin() + 3);
+    Dims to(every.begin(), every.begin() + 3);
+    r.beta = l.in(5);
+    r.betaMap = l.broadcastMap(r.beta, l.dims(5), to, three);
   }
+  for (AffineMap map : {r.decayMap, r.betaMap})
+    if (map && isa<AffineConstantExpr>(map.getResult(1)) && !r.k.sequence.isConstant(1))
+      return l.unsupported("a decay or beta of one token for all");
   Value state;
-  if (l.has(3)) {
-    Value past = l.in(3), keys = r.k.tensor, values = r.v.tensor;
-    l.equalize(past, 0, l.dims(3)[0], keys, 0, r.k.batch, "the batch sizes of keys and past_state");
-    l.equalize(past, 2, l.dims(3)[2], keys, 3, r.k.size, "the head sizes of keys and past_state");
-    l.equalize(past, 3, l.dims(3)[3], values, 3, r.v.size, "the head sizes of values and past_state");
-    Sizes own = l.sizes(past);
+  if (past.tensor) {
     Type from = l.element(3);
-    state = l.parallel(past, l.b.getMultiDimIdentityMap(4), own, wide,
-                       [&](OpBuilder &b, Location loc, ValueRange s) { return castScalar(b, loc, s[0], from, wide); });
-    // The sizes of the state in terms of one tensor.
-    sizes = own;
+    state = l.parallel(past.tensor, l.b.getMultiDimIdentityMap(4), sizes, wide,
+                       [&](OpBuilder &b, Location loc, ValueRange s) {
+                         return castScalar(b, loc, s[0], from, wide);
+                       });
   } else {
     state = l.filled(sizes, l.scalar(wide, 0));
   }
@@ -190,7 +214,8 @@ static LogicalResult linearAttention(Lowering &l) {
                                });
         Sizes offsets(5, l.index(0));
         offsets[1] = at;
-        Value all = tensor::InsertSliceOp::create(l.b, row, carried[1], offsets, part, Sizes(5, l.index(1)));
+        Value all = tensor::InsertSliceOp::create(l.b, row, carried[1], offsets, part,
+                                                  Sizes(5, l.index(1)));
         scf::YieldOp::create(l.b, ValueRange{now, all});
       });
   if (l.usesResult(1)) {
@@ -216,7 +241,8 @@ static LogicalResult causalConv(Lowering &l) {
     l.equalize(x, 1, dims[1], state, 1, l.dims(3)[1], "the channels of input and past_state");
   }
   Sizes sizes = l.sizes(x);
-  OpFoldResult taps = l.dim(w, 2), length = sizes[2], before = l.max(l.sub(taps, l.index(1)), l.index(0));
+  OpFoldResult taps = l.dim(w, 2), length = sizes[2],
+               before = l.max(l.sub(taps, l.index(1)), l.index(0));
   Sizes whole = {sizes[0], sizes[1], l.add(before, length)}, offsets(3, l.index(0));
   Value padded;
   if (state) {
@@ -239,9 +265,10 @@ static LogicalResult causalConv(Lowering &l) {
   if (l.has(2)) {
     Value bias = l.in(2);
     l.equalize(bias, 0, l.dims(2)[0], x, 1, dims[1], "the channels of input and bias");
-    init = l.parallel(bias, l.mapOf(3, {l.d(1)}), sizes, sum, [&](OpBuilder &b, Location loc, ValueRange s) {
-      return castScalar(b, loc, s[0], element, sum);
-    });
+    init = l.parallel(bias, l.mapOf(3, {l.d(1)}), sizes, sum,
+                      [&](OpBuilder &b, Location loc, ValueRange s) {
+                        return castScalar(b, loc, s[0], element, sum);
+                      });
   } else {
     init = l.filled(sizes, l.scalar(sum, 0));
   }
@@ -253,15 +280,16 @@ static LogicalResult causalConv(Lowering &l) {
                        l.mapOf(4, {l.d(0), l.d(1), l.d(3)})},
                       iterators, multiplyAdd);
   bool swish = onnx::getString(l.op, "activation", "none") != "none";
-  y = l.parallel(y, l.b.getMultiDimIdentityMap(3), sizes, element, [&](OpBuilder &b, Location loc, ValueRange s) {
-    Value v = s[0];
-    if (swish) {
-      Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(sum, 1));
-      Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, v));
-      v = arith::DivFOp::create(b, loc, v, arith::AddFOp::create(b, loc, one, e));
-    }
-    return castScalar(b, loc, v, sum, element);
-  });
+  y = l.parallel(y, l.b.getMultiDimIdentityMap(3), sizes, element,
+                 [&](OpBuilder &b, Location loc, ValueRange s) {
+                   Value v = s[0];
+                   if (swish) {
+                     Value one = arith::ConstantOp::create(b, loc, b.getFloatAttr(sum, 1));
+                     Value e = math::ExpOp::create(b, loc, arith::NegFOp::create(b, loc, v));
+                     v = arith::DivFOp::create(b, loc, v, arith::AddFOp::create(b, loc, one, e));
+                   }
+                   return castScalar(b, loc, v, sum, element);
+                 });
   if (l.usesResult(1)) {
     Sizes last = whole, from(3, l.index(0));
     last[2] = before;

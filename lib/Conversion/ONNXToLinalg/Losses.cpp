@@ -130,12 +130,12 @@ static LogicalResult likelihoodLoss(Lowering &l, Value logs, Type wide) {
 }
 
 static LogicalResult likelihood(Lowering &l) {
-  Type wide = computeType(l.element(0));
+  Type wide = realType(l.element(0));
   return likelihoodLoss(l, widened(l, l.in(0), wide), wide);
 }
 
 static LogicalResult crossEntropy(Lowering &l) {
-  Type element = l.element(0), wide = computeType(element);
+  Type element = l.element(0), wide = realType(element);
   Value logs = softmaxOver(l, widened(l, l.in(0), wide), 1, /*logarithm=*/true, wide);
   if (l.op->getNumResults() > 1 && !isa<NoneType>(l.op->getResult(1).getType())) {
     int64_t rank = l.rank(0);

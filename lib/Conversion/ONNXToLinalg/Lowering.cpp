@@ -31,8 +31,9 @@ Type lowbit::onnx::toSignless(Type type) {
 // The op
 //===----------------------------------------------------------------------===//
 
-Value Lowering::in(unsigned i) {
-  Value operand = op->getOperand(i);
+Value Lowering::in(unsigned i) { return lowered(op->getOperand(i)); }
+
+Value Lowering::lowered(Value operand) {
   auto found = values.find(operand);
   if (found != values.end())
     return found->second;
@@ -40,7 +41,27 @@ Value Lowering::in(unsigned i) {
   Type type = toSignless(operand.getType());
   if (type == operand.getType())
     return operand;
+  // Beside its definition: ops outside of the current body may need it too.
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointAfterValue(operand);
   return values[operand] = UnrealizedConversionCastOp::create(b, type, operand).getResult(0);
+}
+
+LogicalResult Lowering::inlineBody(unsigned index, Block &into, ValueRange arguments,
+                                   SmallVectorImpl<Value> &outputs) {
+  Block &body = op->getRegion(index).front();
+  for (auto [argument, value] : llvm::zip(body.getArguments(), arguments))
+    values[argument] = value;
+  Operation *yield = body.getTerminator();
+  SmallVector<Value> yielded(yield->getOperands());
+  yield->erase();
+  into.getOperations().splice(into.end(), body.getOperations());
+  if (failed(convertBlock(into)))
+    return failure();
+  b.setInsertionPointToEnd(&into);
+  for (Value value : yielded)
+    outputs.push_back(lowered(value));
+  return success();
 }
 
 Type Lowering::element(unsigned i) const {

@@ -42,12 +42,16 @@ Value extendMinifloat(OpBuilder &b, Location loc, Value byte, FloatType from);
 Value roundToMinifloat(OpBuilder &b, Location loc, Value value, FloatType to, bool saturate,
                        StringRef rounding);
 
+/// Lowers the onnx ops of one block, each in its place. Failure where one cannot be; which, it has noted.
+using BlockConverter = llvm::function_ref<LogicalResult(Block &)>;
+
 /// One onnx op while it is lowered.
 class Lowering {
 public:
   Lowering(Operation *op, OpBuilder &builder, ShapeAnalysis &shapes,
-           llvm::DenseMap<Value, Value> &values)
-      : op(op), b(op->getLoc(), builder), shapes(shapes), values(values) {}
+           llvm::DenseMap<Value, Value> &values, BlockConverter convertBlock)
+      : op(op), b(op->getLoc(), builder), shapes(shapes), values(values),
+        convertBlock(convertBlock) {}
 
   Operation *const op;
   ImplicitLocOpBuilder b;
@@ -90,6 +94,12 @@ public:
   /// The lowered result i; its type must be resultType(i) but for static dims, which are cast.
   LogicalResult replace(unsigned i, Value value);
   LogicalResult replace(Value value) { return replace(0, value); }
+  /// Lowers the graph in region `index` at the end of block `into`, with `arguments` for its inputs; `outputs` are its
+  /// lowered outputs. The builder is then at the end of `into`.
+  LogicalResult inlineBody(unsigned index, Block &into, ValueRange arguments,
+                           SmallVectorImpl<Value> &outputs);
+  /// The lowered value of one of the values around or inside the op.
+  Value lowered(Value value);
 
   //===--------------------------------------------------------------------===//
   // Sizes: index arithmetic that folds constants
@@ -161,6 +171,7 @@ public:
 
 private:
   llvm::DenseMap<Value, Value> &values;
+  BlockConverter convertBlock;
 };
 
 using LoweringFunction = LogicalResult (*)(Lowering &);
@@ -171,6 +182,7 @@ void addBitLowerings(LoweringTable &table);
 void addBlockLowerings(LoweringTable &table);
 void addColumnLowerings(LoweringTable &table);
 void addContractionLowerings(LoweringTable &table);
+void addControlFlowLowerings(LoweringTable &table);
 void addConvolutionLowerings(LoweringTable &table);
 void addDeterminantLowerings(LoweringTable &table);
 void addEinsumLowerings(LoweringTable &table);
@@ -180,9 +192,11 @@ void addIndexingLowerings(LoweringTable &table);
 void addLinearAttentionLowerings(LoweringTable &table);
 void addLossLowerings(LoweringTable &table);
 void addMovementLowerings(LoweringTable &table);
+void addNonMaxSuppressionLowerings(LoweringTable &table);
 void addNormalizationLowerings(LoweringTable &table);
 void addPoolingLowerings(LoweringTable &table);
 void addQuantizationLowerings(LoweringTable &table);
+void addRecurrentLowerings(LoweringTable &table);
 void addReductionLowerings(LoweringTable &table);
 void addResizeLowerings(LoweringTable &table);
 void addRotaryLowerings(LoweringTable &table);

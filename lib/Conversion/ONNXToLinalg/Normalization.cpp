@@ -59,7 +59,7 @@ static LogicalResult softmax(Lowering &l) {
   int64_t rank = l.rank(0);
   if (rank == 0)
     return l.unsupported("a scalar input");
-  Value x = widened(l, l.in(0), computeType(element));
+  Value x = widened(l, l.in(0), realType(element));
   return l.replace(softmaxOver(l, x, l.axis("axis", -1, rank), l.name() == "LogSoftmax", element));
 }
 
@@ -97,7 +97,7 @@ static Centered center(Lowering &l, Value x, ArrayRef<int64_t> axes) {
 /// LayerNormalization and, without the mean, RMSNormalization.
 static LogicalResult layerNorm(Lowering &l) {
   bool centered = l.name() == "LayerNormalization";
-  Type element = l.resultType().getElementType(), wide = computeType(element);
+  Type element = l.resultType().getElementType(), wide = realType(element);
   int64_t rank = l.rank(0);
   SmallVector<int64_t> axes = llvm::to_vector(llvm::seq<int64_t>(l.axis("axis", -1, rank), rank));
   Value x = widened(l, l.in(0), wide);
@@ -175,7 +175,7 @@ static LogicalResult batchNorm(Lowering &l) {
   Type element = l.resultType().getElementType();
   int64_t rank = l.rank(0);
   bool training = l.attr("training_mode", 0) == 1;
-  Type wide = computeType(element);
+  Type wide = realType(element);
   for (unsigned i = 1; i < 5; ++i)
     if (isa<Float64Type>(l.element(i)))
       wide = l.b.getF64Type();
@@ -258,7 +258,7 @@ static Value normalize(Lowering &l, Value x, ArrayRef<int64_t> axes, AffineMap p
 static LogicalResult instanceNorm(Lowering &l) {
   Type element = l.resultType().getElementType();
   int64_t rank = l.rank(0);
-  Value x = widened(l, l.in(0), computeType(element));
+  Value x = widened(l, l.in(0), realType(element));
   return l.replace(normalize(l, x, llvm::to_vector(llvm::seq<int64_t>(2, rank)),
                              l.mapOf(rank, {l.d(1)}), element));
 }
@@ -275,7 +275,7 @@ static LogicalResult groupNorm(Lowering &l) {
   split.append(dims.begin() + 2, dims.end());
   Sizes own = l.sizes(l.in(0)), sizes = {own[0], l.index(groups), l.div(own[1], l.index(groups))};
   sizes.append(own.begin() + 2, own.end());
-  Value x = l.reshape(widened(l, l.in(0), computeType(element)), dims, split, sizes);
+  Value x = l.reshape(widened(l, l.in(0), realType(element)), dims, split, sizes);
   AffineExpr channel =
       perGroup ? l.d(1) : l.d(1) * *l.shapes.floorDiv(dims[1], groups).constant() + l.d(2);
   AffineMap parameters = l.mapOf(rank + 1, {channel});
@@ -285,7 +285,7 @@ static LogicalResult groupNorm(Lowering &l) {
 
 /// (x - mean) / (standard deviation + 1e-9).
 static LogicalResult meanVariance(Lowering &l) {
-  Type element = l.resultType().getElementType(), wide = computeType(element);
+  Type element = l.resultType().getElementType(), wide = realType(element);
   int64_t rank = l.rank(0);
   SmallVector<int64_t> axes = {0, 2, 3};
   if (onnx::hasInts(l.op, "axes"))
@@ -307,7 +307,7 @@ static LogicalResult meanVariance(Lowering &l) {
 
 /// x / |x| over one axis, 0 where the norm is 0.
 static LogicalResult lpNorm(Lowering &l) {
-  Type element = l.resultType().getElementType(), wide = computeType(element);
+  Type element = l.resultType().getElementType(), wide = realType(element);
   int64_t rank = l.rank(0), p = l.attr("p", 2);
   if (p != 1 && p != 2)
     return l.unsupported("p = " + Twine(p));

@@ -214,7 +214,7 @@ Value lowbit::onnx::listOperand(Lowering &l, unsigned operand, int64_t count) {
   });
 }
 
-Type lowbit::onnx::computeType(Type element) {
+Type lowbit::onnx::realType(Type element) {
   bool wide = element.isF64() || (element.isInteger() && element.getIntOrFloatBitWidth() > 16);
   return wide ? (Type)Float64Type::get(element.getContext())
               : (Type)Float32Type::get(element.getContext());

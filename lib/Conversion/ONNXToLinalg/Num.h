@@ -120,7 +120,7 @@ Value listOperand(Lowering &l, unsigned operand, int64_t count);
 
 /// The type that averages, interpolation and gates of `element` are computed in: at least f32; f64
 /// where the numbers of `element` need it.
-Type computeType(Type element);
+Type realType(Type element);
 
 } // namespace lowbit::onnx
 

@@ -36,6 +36,7 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addBlockLowerings(all);
     addColumnLowerings(all);
     addContractionLowerings(all);
+    addControlFlowLowerings(all);
     addConvolutionLowerings(all);
     addDeterminantLowerings(all);
     addEinsumLowerings(all);
@@ -45,9 +46,11 @@ const LoweringTable &lowbit::onnx::loweringTable() {
     addLinearAttentionLowerings(all);
     addLossLowerings(all);
     addMovementLowerings(all);
+    addNonMaxSuppressionLowerings(all);
     addNormalizationLowerings(all);
     addPoolingLowerings(all);
     addQuantizationLowerings(all);
+    addRecurrentLowerings(all);
     addReductionLowerings(all);
     addResizeLowerings(all);
     addRotaryLowerings(all);
@@ -102,74 +105,123 @@ struct ConvertONNXToLinalg : public lowbit::impl::ConvertONNXToLinalgBase<Conver
 };
 } // namespace
 
+namespace {
+/// One function on its way to linalg.
+class FunctionConverter {
+public:
+  FunctionConverter(ShapeAnalysis &shapes, MLIRContext *context, std::vector<std::string> &failures)
+      : shapes(shapes), builder(context), failures(failures) {}
+
+  /// Failure where an op of the block, or of the graphs inside it, is among the failures now.
+  LogicalResult convert(Block &block);
+  /// The onnx ops, once nothing is left to do.
+  void eraseConverted() {
+    for (Operation *op : llvm::reverse(done))
+      op->erase();
+  }
+  int64_t converted = 0;
+
+private:
+  void useLowered(Operation &op);
+  LogicalResult convert(Operation &op);
+
+  ShapeAnalysis &shapes;
+  OpBuilder builder;
+  std::vector<std::string> &failures;
+  llvm::DenseMap<Value, Value> values;
+  SmallVector<Operation *> done;
+};
+} // namespace
+
+/// Gives an op that stays the lowered operands.
+void FunctionConverter::useLowered(Operation &op) {
+  op.walk([&](Operation *inner) {
+    for (OpOperand &operand : inner->getOpOperands()) {
+      Value lowered = values.lookup(operand.get());
+      // An onnx op's result, or what a graph inside one took.
+      Operation *source = operand.get().getDefiningOp();
+      if (!lowered || !isONNX(source ? source : operand.get().getParentBlock()->getParentOp()))
+        continue;
+      // The function's results change their types in the end, with the function.
+      if (lowered.getType() != operand.get().getType() && !isa<func::ReturnOp>(inner))
+        lowered =
+            UnrealizedConversionCastOp::create(builder, op.getLoc(), operand.get().getType(), lowered)
+                .getResult(0);
+      operand.set(lowered);
+    }
+  });
+}
+
+LogicalResult FunctionConverter::convert(Block &block) {
+  size_t before = failures.size();
+  bool complete = true;
+  // The ops of now: lowerings put others between them.
+  SmallVector<Operation *> ops;
+  for (Operation &op : block)
+    ops.push_back(&op);
+  for (Operation *op : ops) {
+    builder.setInsertionPoint(op);
+    if (isONNX(op))
+      complete &= succeeded(convert(*op));
+    else
+      useLowered(*op);
+  }
+  return success(complete && failures.size() == before);
+}
+
+LogicalResult FunctionConverter::convert(Operation &op) {
+  done.push_back(&op);
+  StringRef name = onnx::getOperator(&op);
+  if (name == "NoValue")
+    return success();
+  if (name == "Constant") {
+    auto value = op.getAttrOfType<ElementsAttr>("value");
+    values[op.getResult(0)] =
+        arith::ConstantOp::create(builder, op.getLoc(), signlessElements(value));
+    return success();
+  }
+  auto convertBlock = [&](Block &block) { return convert(block); };
+  Lowering lowering(&op, builder, shapes, values, convertBlock);
+  LoweringFunction lower = loweringTable().lookup(name);
+  bool ready = llvm::all_of(op.getOperands(), [&](Value operand) {
+    Operation *source = operand.getDefiningOp();
+    return onnx::isAbsent(operand) || !source || !isONNX(source) || values.count(operand);
+  });
+  if (!ready)
+    return failure(); // Behind a node that has been listed.
+  for (Value result : op.getResults())
+    if (lower && !isa<NoneType>(result.getType()) && !shapes.find(result))
+      lower = nullptr, lowering.reason = "its shape is not known";
+  if (!lower && lowering.reason.empty())
+    lowering.reason = "no such operator";
+  if (lower && succeeded(lower(lowering))) {
+    ++converted;
+    return success();
+  }
+  if (lowering.reason.empty())
+    return failure(); // Because of a node inside it, which has been listed.
+  std::string shown = name.str();
+  if (name == "Custom") {
+    std::string domain = onnx::getString(&op, "domain_name", "").str();
+    shown = (domain.empty() ? "" : domain + ".") + onnx::getString(&op, "function_name", "").str();
+    if (StringRef why = onnx::getString(&op, "reason", ""); !why.empty())
+      lowering.reason = why.str();
+  }
+  failures.push_back(getLayerName(&op) + " (" + shown + ": " + lowering.reason + ")");
+  return failure();
+}
+
 LogicalResult ConvertONNXToLinalg::convert(func::FuncOp function,
                                            std::vector<std::string> &failures) {
   ShapeAnalysis shapes;
   if (failed(shapes.run(function)))
     return failure();
-  llvm::DenseMap<Value, Value> values;
-  OpBuilder builder(&getContext());
-  SmallVector<Operation *> done;
-  size_t before = failures.size();
-  for (Operation &op : llvm::make_early_inc_range(function.getBody().front())) {
-    builder.setInsertionPoint(&op);
-    if (!isONNX(&op)) {
-      op.walk([&](Operation *inner) {
-        for (OpOperand &operand : inner->getOpOperands()) {
-          Value lowered = values.lookup(operand.get());
-          if (!lowered || !operand.get().getDefiningOp() || !isONNX(operand.get().getDefiningOp()))
-            continue;
-          // The function's results change their types in the end, with the function.
-          if (lowered.getType() != operand.get().getType() && !isa<func::ReturnOp>(inner))
-            lowered = UnrealizedConversionCastOp::create(builder, op.getLoc(),
-                                                         operand.get().getType(), lowered)
-                          .getResult(0);
-          operand.set(lowered);
-        }
-      });
-      continue;
-    }
-    done.push_back(&op);
-    StringRef name = onnx::getOperator(&op);
-    if (name == "NoValue")
-      continue;
-    if (name == "Constant") {
-      auto value = op.getAttrOfType<ElementsAttr>("value");
-      values[op.getResult(0)] =
-          arith::ConstantOp::create(builder, op.getLoc(), signlessElements(value));
-      continue;
-    }
-    Lowering lowering(&op, builder, shapes, values);
-    LoweringFunction lower = loweringTable().lookup(name);
-    bool ready = llvm::all_of(op.getOperands(), [&](Value operand) {
-      Operation *source = operand.getDefiningOp();
-      return onnx::isAbsent(operand) || !source || !isONNX(source) || values.count(operand);
-    });
-    if (!ready)
-      continue; // Behind a node that has been listed.
-    for (Value result : op.getResults())
-      if (lower && !isa<NoneType>(result.getType()) && !shapes.find(result))
-        lower = nullptr, lowering.reason = "its shape is not known";
-    if (!lower && lowering.reason.empty())
-      lowering.reason = "no such operator";
-    if (!lower || failed(lower(lowering))) {
-      std::string shown = name.str();
-      if (name == "Custom") {
-        std::string domain = onnx::getString(&op, "domain_name", "").str();
-        shown = (domain.empty() ? "" : domain + ".") +
-                onnx::getString(&op, "function_name", "").str();
-        if (StringRef why = onnx::getString(&op, "reason", ""); !why.empty())
-          lowering.reason = why.str();
-      }
-      failures.push_back(getLayerName(&op) + " (" + shown + ": " + lowering.reason + ")");
-      continue;
-    }
-    ++numConverted;
-  }
-  if (failures.size() > before)
+  FunctionConverter converter(shapes, &getContext(), failures);
+  bool complete = succeeded(converter.convert(function.getBody().front()));
+  numConverted += converter.converted;
+  if (!complete)
     return success(); // All functions are looked at before the one error.
-  for (Operation *op : llvm::reverse(done))
-    op->erase();
+  converter.eraseConverted();
   removeSigns(function);
   return success();
 }

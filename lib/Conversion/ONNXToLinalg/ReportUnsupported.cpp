@@ -18,7 +18,7 @@ LogicalResult lowbit::reportUnsupported(ModuleOp module) {
   size_t count = 0;
   module.walk([&](Operation *op) {
     StringRef name = onnx::getOperator(op);
-    if (name.empty() || name == "Constant" || name == "NoValue" ||
+    if (name.empty() || name == "Constant" || name == "NoValue" || name == "Yield" ||
         onnx::loweringTable().count(name))
       return;
     std::string shown = name.str(), why;

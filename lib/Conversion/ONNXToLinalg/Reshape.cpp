@@ -6,8 +6,6 @@
 //===----------------------------------------------------------------------===//
 #include "Lowering.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
@@ -119,52 +117,22 @@ Value Lowering::reshape(Value tensor, const Dims &from, const Dims &to,
     return tensor;
   }
 
-  // Only the run can tell whether the sizes agree: copy element by element, what is missing is 0.
+  // Only the run can tell whether the sizes agree, or how the dims divide: a view whose sizes are given.
   OpFoldResult total = index(1), wanted = index(1);
-  Sizes own = sizes(tensor);
-  for (OpFoldResult size : own)
+  for (OpFoldResult size : sizes(tensor))
     total = mul(total, size);
   for (OpFoldResult size : toSizes)
     wanted = mul(wanted, size);
-  Value count = value(total);
   if (shapes.product(from) != shapes.product(to))
-    check(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, count, value(wanted)),
+    check(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, value(total), value(wanted)),
           "the input cannot be reshaped to the shape asked for");
-  if (from.size() != 1) {
-    SmallVector<ReassociationIndices> one;
-    if (!from.empty())
-      one.push_back(llvm::to_vector<2>(llvm::seq<int64_t>(from.size())));
-    if (from.empty())
-      tensor = tensor::ExpandShapeOp::create(b, RankedTensorType::get({1}, element), tensor, one,
-                                             Sizes{index(1)});
-    else
-      tensor = tensor::CollapseShapeOp::create(b, tensor, one);
+  if (to.empty()) {
+    auto ones = RankedTensorType::get(SmallVector<int64_t>(from.size(), 1), element);
+    tensor = tensor::CastOp::create(b, ones, tensor);
+    return tensor::CollapseShapeOp::create(b, target, tensor, ArrayRef<ReassociationIndices>());
   }
-  SmallVector<Value> strides(to.size());
-  OpFoldResult stride = index(1);
-  for (size_t i = to.size(); i-- > 0;) {
-    strides[i] = value(stride);
-    stride = mul(stride, toSizes[i]);
-  }
-  Value zero = value(index(0)), fallback = scalarInt(element, 0);
-  return parallel({}, {}, toSizes, element, [&](OpBuilder &nested, Location loc, ValueRange) {
-    Value position = zero;
-    for (size_t i = 0; i < to.size(); ++i) {
-      Value at = linalg::IndexOp::create(nested, loc, i);
-      position = arith::AddIOp::create(nested, loc, position,
-                                       arith::MulIOp::create(nested, loc, at, strides[i]));
-    }
-    Value inside =
-        arith::CmpIOp::create(nested, loc, arith::CmpIPredicate::slt, position, count);
-    auto guarded = scf::IfOp::create(
-        nested, loc, inside,
-        [&](OpBuilder &then, Location loc) {
-          Value read = tensor::ExtractOp::create(then, loc, tensor, position);
-          scf::YieldOp::create(then, loc, read);
-        },
-        [&](OpBuilder &otherwise, Location loc) {
-          scf::YieldOp::create(otherwise, loc, fallback);
-        });
-    return guarded.getResult(0);
-  });
+  SmallVector<Value> shape;
+  for (OpFoldResult size : toSizes)
+    shape.push_back(value(size));
+  return tensor::ReshapeOp::create(b, target, tensor, tensor::FromElementsOp::create(b, shape));
 }

@@ -313,7 +313,7 @@ static LogicalResult resize(Lowering &l) {
     return failure();
   if (options.mode == "nearest")
     return l.replace(nearest(l, axes, options, sizes, nonEmpty));
-  Type compute = computeType(element);
+  Type compute = realType(element);
   Value result = l.in(0);
   for (const Axis &axis : axes)
     result = resampleAxis(l, result, axis, options, compute, nonEmpty);

@@ -15,27 +15,49 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
-/// Cache `i` for each token, [batch, sequence, half].
-static Value perToken(Lowering &l, unsigned i, OpFoldResult batch, OpFoldResult sequence) {
+namespace {
+/// A tensor and how it is read at [batch, token, column].
+struct PerToken {
+  Value tensor;
+  AffineMap map;
+};
+} // namespace
+
+/// Cache `i` for each token, [batch, sequence, half]; one batch entry (and one token) may serve
+/// all.
+static PerToken perToken(Lowering &l, unsigned i, const Dims &to, const Sizes &sizes) {
   Value cache = l.in(i);
-  if (!l.has(3))
-    return cache;
-  Value rows = l.value(l.dim(cache, 0));
-  Value some = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sgt, rows, l.value(l.index(0)));
+  if (!l.has(3)) {
+    AffineMap map = l.broadcastMap(cache, l.dims(i), to, sizes);
+    return {cache, map};
+  }
+  Value positions = l.in(3);
+  AffineMap map = l.broadcastMap(positions, l.dims(3), {to[0], to[1]}, {sizes[0], sizes[1]});
+  map = map.compose(l.mapOf(3, {l.d(0), l.d(1)}));
+  Value rows = l.value(l.dim(cache, 0)), columns = l.value(l.dim(cache, 1)),
+        zero = l.value(l.index(0));
+  Value least = arith::MinSIOp::create(l.b, rows, columns);
+  Value some = arith::CmpIOp::create(l.b, arith::CmpIPredicate::sgt, least, zero);
   Type element = cast<RankedTensorType>(cache.getType()).getElementType();
   Value fallback = l.scalar(element, 0);
-  return l.parallel(l.in(3), l.mapOf(3, {l.d(0), l.d(1)}), {batch, sequence, l.dim(cache, 1)}, element,
-                    [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-    Value row = clampIndex(b, loc, s[0], rows), column = linalg::IndexOp::create(b, loc, 2);
-    auto guarded = scf::IfOp::create(
-        b, loc, some,
-        [&](OpBuilder &then, Location loc) {
-          Value read = tensor::ExtractOp::create(then, loc, cache, ValueRange{row, column});
-          scf::YieldOp::create(then, loc, read);
-        },
-        [&](OpBuilder &otherwise, Location loc) { scf::YieldOp::create(otherwise, loc, fallback); });
-    return guarded.getResult(0);
-  });
+  cache = l.parallel(
+      positions, map, sizes, element, [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
+        Value row = clampIndex(b, loc, s[0], rows), column = linalg::IndexOp::create(b, loc, 2);
+        auto guarded = scf::IfOp::create(
+            b, loc, some,
+            [&](OpBuilder &then, Location loc) {
+              Value last = arith::SubIOp::create(then, loc, columns,
+                                                 arith::ConstantIndexOp::create(then, loc, 1));
+              Value at = arith::MinSIOp::create(then, loc, column, last);
+              Value read = tensor::ExtractOp::create(then, loc, cache, ValueRange{row, at});
+              scf::YieldOp::create(then, loc, read);
+            },
+            [&](OpBuilder &otherwise, Location loc) {
+              scf::YieldOp::create(otherwise, loc, fallback);
+            });
+        return guarded.getResult(0);
+      });
+  return {cache, l.b.getMultiDimIdentityMap(3)};
 }
 
 static LogicalResult rotaryEmbedding(Lowering &l) {
@@ -47,45 +69,31 @@ static LogicalResult rotaryEmbedding(Lowering &l) {
   unsigned sequenceDim = x.sequenceFirst ? 1 : 2;
   OpFoldResult batch = sizes[0], sequence = sizes[sequenceDim], size = sizes[3];
   int64_t given = l.attr("rotary_embedding_dim", 0);
+  ShapeAnalysis &shapes = l.shapes;
+  // The shapes are those of the input, whatever the caches turn out to be: the ops behind count on
+  // it.
   OpFoldResult rotated = given ? l.index(given) : size;
-  OpFoldResult half = l.div(rotated, l.index(2));
-  if (l.has(3))
-    checkIndices(l, 3, {l.dim(l.in(1), 0)});
-  // Every size that must agree is asserted before anything is read.
+  OpFoldResult half = l.min(l.div(rotated, l.index(2)), l.div(size, l.index(2)));
+  SymbolicExpr halfDim = shapes.floorDiv(given ? SymbolicExpr(given) : x.size, 2);
   auto require = [&](OpFoldResult a, OpFoldResult b, StringRef what) {
     std::optional<int64_t> left = getConstantIntValue(a), right = getConstantIntValue(b);
-    if (left && right && *left == *right)
-      return l.value(l.index(1));
-    Value same = arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(a), l.value(b));
-    l.check(same, what);
-    Value one = l.value(l.index(1)), zero = l.value(l.index(0));
-    return arith::SelectOp::create(l.b, same, one, zero).getResult();
+    if (!left || !right || *left != *right)
+      l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::eq, l.value(a), l.value(b)), what);
   };
-  Value fits = l.value(l.index(1));
-  auto all = [&](Value more) {
-    fits = l.value(l.min(fits, more));
-  };
-  for (unsigned i : {1u, 2u}) {
-    unsigned rank = l.rank(i);
-    all(require(l.dim(l.in(i), rank - 1), half, "half of what is rotated and the caches' last dim differ"));
-    if (l.has(3))
-      continue;
-    all(require(l.dim(l.in(i), 0), batch, "the batch sizes of input and caches differ"));
-    all(require(l.dim(l.in(i), 1), sequence, "the sequence lengths of input and caches differ"));
-  }
   if (l.has(3)) {
-    all(require(l.dim(l.in(1), 0), l.dim(l.in(2), 0), "the lengths of the caches differ"));
-    all(require(l.dim(l.in(3), 0), batch, "the batch sizes of input and position_ids differ"));
-    all(require(l.dim(l.in(3), 1), sequence, "the sequence lengths of input and position_ids differ"));
+    checkIndices(l, 3, {l.dim(l.in(1), 0)});
+    require(l.dim(l.in(1), 0), l.dim(l.in(2), 0), "the lengths of the caches differ");
   }
-  if (!getConstantIntValue(OpFoldResult(fits)) && !given && !getConstantIntValue(size))
-    all(require(l.mul(half, l.index(2)), size, "the head size is odd and its last element: the dims"));
-  // Where they do not agree the run has failed; no element is touched.
-  batch = l.mul(batch, fits);
-  sizes[0] = batch;
-  Value input = l.slice(x.tensor, Sizes(4, l.index(0)), sizes);
-
-  Value cosine = perToken(l, 1, batch, sequence), sine = perToken(l, 2, batch, sequence);
+  for (unsigned i : {1u, 2u})
+    if (l.dims(i).back() != halfDim)
+      require(l.dim(l.in(i), l.rank(i) - 1), half,
+              "half of what is rotated and the caches' last dim differ");
+  if (!given && !getConstantIntValue(size))
+    require(l.mul(half, l.index(2)), size, "an odd number of elements would be rotated");
+  Value input = x.tensor;
+  const Dims tokens = {x.batch, x.sequence, halfDim};
+  PerToken cosine = perToken(l, 1, tokens, {batch, sequence, half});
+  PerToken sine = perToken(l, 2, tokens, {batch, sequence, half});
   bool interleaved = l.attr("interleaved", 0) == 1;
   Sizes part = sizes, first(4, l.index(0)), second = first, strides(4, l.index(1));
   part[3] = half;
@@ -93,19 +101,22 @@ static LogicalResult rotaryEmbedding(Lowering &l) {
   if (interleaved)
     strides[3] = l.index(2);
   Value left = l.slice(input, first, part, strides), right = l.slice(input, second, part, strides);
-  AffineMap identity = l.b.getMultiDimIdentityMap(4), token = l.mapOf(4, {l.d(0), l.d(sequenceDim), l.d(3)});
+  AffineMap identity = l.b.getMultiDimIdentityMap(4),
+            token = l.mapOf(4, {l.d(0), l.d(sequenceDim), l.d(3)});
+  AffineMap cosineMap = cosine.map.compose(token), sineMap = sine.map.compose(token);
   auto turn = [&](bool imaginary) {
-    return l.parallel({left, right, cosine, sine}, {identity, identity, token, token}, part, element,
+    return l.parallel({left, right, cosine.tensor, sine.tensor},
+                      {identity, identity, cosineMap, sineMap}, part, element,
                       [&](OpBuilder &b, Location loc, ValueRange s) -> Value {
-      SmallVector<Value> w;
-      for (Value value : s)
-        w.push_back(castScalar(b, loc, value, element, wide));
-      Value x = arith::MulFOp::create(b, loc, w[imaginary ? 3 : 2], w[0]);
-      Value y = arith::MulFOp::create(b, loc, w[imaginary ? 2 : 3], w[1]);
-      Value sum = imaginary ? arith::AddFOp::create(b, loc, x, y).getResult()
-                            : arith::SubFOp::create(b, loc, x, y).getResult();
-      return castScalar(b, loc, sum, wide, element);
-    });
+                        SmallVector<Value> w;
+                        for (Value value : s)
+                          w.push_back(castScalar(b, loc, value, element, wide));
+                        Value x = arith::MulFOp::create(b, loc, w[imaginary ? 3 : 2], w[0]);
+                        Value y = arith::MulFOp::create(b, loc, w[imaginary ? 2 : 3], w[1]);
+                        Value sum = imaginary ? arith::AddFOp::create(b, loc, x, y).getResult()
+                                              : arith::SubFOp::create(b, loc, x, y).getResult();
+                        return castScalar(b, loc, sum, wide, element);
+                      });
   };
   auto place = [&](Value piece, Value whole, ArrayRef<OpFoldResult> offsets) -> Value {
     if (getConstantIntValue(part[3]) == 0)
@@ -142,26 +153,30 @@ static LogicalResult tensorScatter(Lowering &l) {
   Value writes;
   if (l.has(2)) {
     writes = l.in(2);
-    l.equalize(writes, 0, l.dims(2)[0], cache, 0, dims[0], "the lengths of write_indices and of the batch");
+    l.equalize(writes, 0, l.dims(2)[0], cache, 0, dims[0],
+               "the lengths of write_indices and of the batch");
   }
   Sizes sizes = l.sizes(cache), part = l.sizes(update);
   OpFoldResult room = l.sub(sizes[axis], part[axis]);
   if (!getConstantIntValue(room))
-    l.check(arith::CmpIOp::create(l.b, arith::CmpIPredicate::sge, l.value(room), l.value(l.index(0))),
-            "the update is longer than the cache");
+    l.check(
+        arith::CmpIOp::create(l.b, arith::CmpIPredicate::sge, l.value(room), l.value(l.index(0))),
+        "the update is longer than the cache");
   // One copy of the cache, then the rows of one batch entry after another.
-  Value lengthOfUpdate = l.value(l.min(part[axis], sizes[axis])), most = l.value(l.max(room, l.index(0)));
+  Value lengthOfUpdate = l.value(l.min(part[axis], sizes[axis])),
+        most = l.value(l.max(room, l.index(0)));
   Value zero = l.value(l.index(0)), one = l.value(l.index(1)), size = l.value(sizes[axis]);
   Value batches = l.value(l.dim(writes ? writes : cache, 0));
   // A tensor of its own: the cache may be an input.
   auto loop = scf::ForOp::create(
-      l.b, zero, batches, one, ValueRange{cache}, [&](OpBuilder &b, Location loc, Value batch, ValueRange carried) {
+      l.b, zero, batches, one, ValueRange{cache},
+      [&](OpBuilder &b, Location loc, Value batch, ValueRange carried) {
         OpBuilder::InsertionGuard guard(l.b);
         l.b.setInsertionPoint(b.getInsertionBlock(), b.getInsertionPoint());
         Value at = zero;
         if (writes)
-          at = arith::IndexCastOp::create(l.b, l.b.getIndexType(),
-                                          tensor::ExtractOp::create(l.b, writes, batch).getResult());
+          at = arith::IndexCastOp::create(
+              l.b, l.b.getIndexType(), tensor::ExtractOp::create(l.b, writes, batch).getResult());
         Sizes from(rank, l.index(0)), to(rank, l.index(0)), rows = part;
         from[0] = to[0] = batch;
         rows[0] = l.index(1);
@@ -179,7 +194,8 @@ static LogicalResult tensorScatter(Lowering &l) {
           Value divisor = l.value(l.max(sizes[axis], l.index(1)));
           Value start = arith::RemSIOp::create(l.b, at, divisor);
           Value negative = arith::CmpIOp::create(l.b, arith::CmpIPredicate::slt, start, zero);
-          start = arith::SelectOp::create(l.b, negative, arith::AddIOp::create(l.b, start, size), start);
+          start = arith::SelectOp::create(l.b, negative, arith::AddIOp::create(l.b, start, size),
+                                          start);
           Value left = arith::SubIOp::create(l.b, size, start);
           Value head = arith::MinSIOp::create(l.b, left, lengthOfUpdate);
           rows[axis] = head;

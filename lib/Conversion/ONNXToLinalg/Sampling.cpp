@@ -74,7 +74,7 @@ static LogicalResult gridSample(Lowering &l) {
   GridOptions options = {mode == "nearest", mode == "cubic" || mode == "bicubic",
                          l.attr("align_corners", 0) == 1, getString(l.op, "padding_mode", "zeros")};
   Type element = l.resultType().getElementType();
-  Type compute = isa<FloatType>(element) ? computeType(element) : l.b.getF32Type();
+  Type compute = isa<FloatType>(element) ? realType(element) : l.b.getF32Type();
   Type gridElement = l.inType(1).getElementType();
   if (!isa<FloatType>(element) && !options.nearest)
     return l.unsupported("elements cannot be of this type");
@@ -115,7 +115,8 @@ static LogicalResult gridSample(Lowering &l) {
           Num high = options.align ? length - 1 : length - 0.5;
           if (options.nearest)
             x = x.roundEven();
-          if (options.padding == "border")
+          if (options.padding == "border" &&
+              !options.cubic) // Cubic: each tap by itself, as in PyTorch.
             x = ((x < low) | (x > high)).select(x.max(0).min(length - 1), x);
           else if (options.padding == "reflection")
             x = reflect(x, low, high);
@@ -160,7 +161,7 @@ static LogicalResult affineGrid(Lowering &l) {
   Type element = l.resultType().getElementType();
   if (!isa<FloatType>(element))
     return l.unsupported("elements cannot be of this type");
-  Type compute = computeType(element);
+  Type compute = realType(element);
   bool align = l.attr("align_corners", 0) == 1;
   size_t n = l.resultDims().size() - 2;
   Value theta = l.in(0), list = listOperand(l, 1, n + 2);
@@ -210,7 +211,7 @@ static LogicalResult roiAlign(Lowering &l) {
   Type element = l.resultType().getElementType(), i64 = l.b.getI64Type();
   if (!isa<FloatType>(element))
     return l.unsupported("elements cannot be of this type");
-  Type compute = computeType(element);
+  Type compute = realType(element);
   bool halfPixel = getString(l.op, "coordinate_transformation_mode", "half_pixel") == "half_pixel";
   bool average = getString(l.op, "mode", "avg") != "max";
   double scale = getFloat(l.op, "spatial_scale", 1), offset = halfPixel ? 0.5 : 0;

@@ -140,9 +140,13 @@ static LogicalResult constantOfShape(Lowering &l) {
 
 static LogicalResult range(Lowering &l) {
   Type element = l.resultType().getElementType();
-  Value start = tensor::ExtractOp::create(l.b, l.in(0), ValueRange());
-  Value limit = tensor::ExtractOp::create(l.b, l.in(1), ValueRange());
-  Value delta = tensor::ExtractOp::create(l.b, l.in(2), ValueRange());
+  auto scalarOperand = [&](unsigned i) -> Value {
+    SmallVector<Value> at(l.rank(i), l.value(l.index(0)));
+    return tensor::ExtractOp::create(l.b, l.in(i), at);
+  };
+  Value start = scalarOperand(0);
+  Value limit = scalarOperand(1);
+  Value delta = scalarOperand(2);
   OpFoldResult count = l.known(l.resultDims()[0]);
   if (!count) {
     Value steps;

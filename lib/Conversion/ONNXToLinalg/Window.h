@@ -26,6 +26,17 @@ Window readWindow(Lowering &l, ArrayRef<OpFoldResult> kernel);
 /// `input` with the window's padding around its last dims, filled with `fill`.
 Value padWindow(Lowering &l, const Window &window, Value input, Value fill);
 
+/// `sizes` filled with the bias (operand 2, where there is one and `bias` is set) along dim `axis`, else with 0.
+Value initialSums(Lowering &l, ArrayRef<OpFoldResult> sizes, Type sum, unsigned axis = 1,
+                  bool bias = true);
+
+/// Dim `axis` of `tensor` split in two, the outer one of size `outer`; where only the run knows the dim, it is checked
+/// to be a multiple.
+Value splitDim(Lowering &l, Value tensor, int64_t axis, int64_t outer);
+
+/// Dims `axis` and `axis` + 1 of `tensor` as one.
+Value joinGroups(Lowering &l, Value tensor, int64_t axis = 1);
+
 } // namespace lowbit::onnx
 
 #endif // LOWBIT_LIB_CONVERSION_ONNXTOLINALG_WINDOW_H

@@ -8,6 +8,7 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -133,6 +134,37 @@ static bool isQuantized(Type type, unsigned width) {
   return integer && integer.getWidth() > 1 && integer.getWidth() <= width;
 }
 
+/// What quantize makes of a constant (weights of a model that was trained quantized); null where it
+/// is none.
+static Value quantizedConstant(OpBuilder &b, Value input, RankedTensorType type,
+                               const Parameters &p) {
+  std::optional<ConstantData> x = ConstantData::get(input), scale = ConstantData::get(p.scale),
+                              zero = ConstantData::get(p.zero);
+  auto element = cast<IntegerType>(type.getElementType());
+  std::optional<IntType> to =
+      parseIntType((element.isUnsigned() ? "u" : "i") + std::to_string(element.getWidth()));
+  if (!x || !scale || !zero || !to || !type.hasStaticShape())
+    return {};
+  std::vector<float> values = x->toFloats(), scales = scale->toFloats();
+  std::vector<int64_t> zeros = zero->toInts();
+  int64_t axis = p.axis ? p.axis.getInt() : 0, extent = p.axis ? type.getDimSize(axis) : 1,
+          inner = 1, size = bytesPerElement(element);
+  for (int64_t d = axis + 1; d < type.getRank(); ++d)
+    inner *= type.getDimSize(d);
+  int64_t groups = p.group ? (extent + p.group - 1) / p.group : 1;
+  std::vector<char> bytes(values.size() * size);
+  for (int64_t i = 0; i < (int64_t)values.size(); ++i) {
+    int64_t at = 0, index = i / inner % extent;
+    if (p.group)
+      at = (i / (inner * extent) * groups + index / p.group) * inner + i % inner;
+    else if (p.axis)
+      at = index;
+    int32_t q = quantize(values[i], scales[at], int32_t(zeros[at]), *to);
+    std::copy_n(reinterpret_cast<const char *>(&q), size, bytes.data() + i * size);
+  }
+  return constantLike(b, input, type, bytes);
+}
+
 static bool convertQuantize(Operation *op) {
   RankedTensorType input = tensorOf(op->getOperand(0)), output = tensorOf(op->getResult(0));
   // `precision` other than f32 (1) divides in another type.
@@ -144,9 +176,11 @@ static bool convertQuantize(Operation *op) {
   if (!p)
     return false;
   OpBuilder b(op);
-  op->getResult(0).replaceAllUsesWith(QuantizeOp::create(b, op->getLoc(), output, op->getOperand(0),
-                                                         p->scale, p->zero, p->axis, p->group)
-                                          .getResult());
+  Value q = quantizedConstant(b, op->getOperand(0), output, *p);
+  if (!q)
+    q = QuantizeOp::create(b, op->getLoc(), output, op->getOperand(0), p->scale, p->zero, p->axis,
+                           p->group);
+  op->getResult(0).replaceAllUsesWith(q);
   op->erase();
   return true;
 }
@@ -228,15 +262,16 @@ static bool moveBeforeDequantize(Operation *op) {
 // Integer products
 //===----------------------------------------------------------------------===//
 
-/// Whether constant 8-bit weights less their zero points, one or one per index of `axis`, are i8.
-static bool fitsSigned(Value weights, Value zero, int64_t axis) {
+/// Whether constant 8-bit weights less their zero points, one or one per index of `axis`, are what
+/// lowbit-fuse-qdq can bring into integer layers: i8 or, with `sums`, sums of two.
+static bool fitsSigned(Value weights, Value zero, int64_t axis, bool sums) {
   std::optional<ConstantData> q = ConstantData::get(weights),
                               z = zero ? ConstantData::get(zero) : std::nullopt;
   if (!q || (zero && !z) || !q->getType().getElementType().isInteger(8))
     return false;
   bool isUnsigned = q->getType().getElementType().isUnsignedInteger();
   std::vector<int64_t> zeros = z ? z->toInts() : std::vector<int64_t>{0};
-  int64_t inner = 1, channels = zeros.size();
+  int64_t inner = 1, channels = zeros.size(), low = sums ? -256 : -128, high = sums ? 254 : 127;
   for (int64_t extent : q->getType().getShape().drop_front(axis + 1))
     inner *= extent;
   if (channels != 1 && channels != q->getType().getDimSize(axis))
@@ -245,7 +280,7 @@ static bool fitsSigned(Value weights, Value zero, int64_t axis) {
   for (size_t i = 0; i < bytes.size(); ++i) {
     int value = isUnsigned ? int(uint8_t(bytes[i])) : int(int8_t(bytes[i]));
     int64_t difference = value - zeros[channels == 1 ? 0 : i / inner % channels];
-    if (difference < -128 || difference > 127)
+    if (difference < low || difference > high)
       return false;
   }
   return true;
@@ -291,7 +326,7 @@ static bool convertIntegerProduct(Operation *op) {
                 tensorOf(xZero).getNumElements() != 1))
     return false;
   int64_t axis = isConv ? 0 : 1;
-  if (!fitsSigned(w, wZero, axis))
+  if (!fitsSigned(w, wZero, axis, /*sums=*/!isConv || onnx::getInt(op, "group", 1) == 1))
     return false;
   OpBuilder b(op);
   OperationState state(op->getLoc(), isConv ? "onnx.Conv" : "onnx.MatMul");

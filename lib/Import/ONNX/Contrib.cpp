@@ -39,7 +39,9 @@ std::optional<double> Contrib::takeFloat(StringRef name) {
   return value ? std::optional<double>(value.getValueAsDouble()) : std::nullopt;
 }
 
-double Contrib::takeFloat(StringRef name, double otherwise) { return takeFloat(name).value_or(otherwise); }
+double Contrib::takeFloat(StringRef name, double otherwise) {
+  return takeFloat(name).value_or(otherwise);
+}
 
 std::string Contrib::takeString(StringRef name, StringRef otherwise) {
   auto value = dyn_cast_or_null<StringAttr>(attrs.erase(name));
@@ -83,7 +85,7 @@ SmallVector<Value> Contrib::makeSome(StringRef op, ArrayRef<Value> operands, Str
   if (failed)
     return none;
   std::string name = node.name + (suffix.empty() ? "" : "/") + suffix.str();
-  PendingNode made{op.str(), "", newestOpset(), name, node.loc, {}, {}, {}, {}, {}};
+  PendingNode made{op.str(), "", newestOpset(), name, node.loc, {}, {}, {}, {}, {}, {}};
   made.operands.append(operands.begin(), operands.end());
   made.attrs.append(list);
   made.used.append(used.begin(), used.end());
@@ -93,7 +95,8 @@ SmallVector<Value> Contrib::makeSome(StringRef op, ArrayRef<Value> operands, Str
   return failed ? none : *built;
 }
 
-Value Contrib::make(StringRef op, ArrayRef<Value> operands, StringRef suffix, ArrayRef<NamedAttribute> list) {
+Value Contrib::make(StringRef op, ArrayRef<Value> operands, StringRef suffix,
+                    ArrayRef<NamedAttribute> list) {
   return makeSome(op, operands, suffix, list, {true})[0];
 }
 
@@ -163,16 +166,43 @@ std::optional<int64_t> lowbit::onnx::knownRank(Value value) {
       return i < op->getNumOperands() ? self(self, op->getOperand(i), depth + 1) : std::nullopt;
     };
     std::optional<int64_t> found;
-    static const llvm::StringSet<> same = {
-        "Cast", "Clip", "Concat", "CumSum", "Dropout", "Erf", "Exp", "Gelu", "Identity", "LayerNormalization", "Neg",
-        "Not", "QuantizeLinear", "DequantizeLinear", "RMSNormalization", "Relu", "RotaryEmbedding", "Sigmoid", "Slice",
-        "Softmax", "Split", "Sqrt", "Swish", "Tanh", "Transpose", "Attention", "TensorScatter", "Pad"};
-    static const llvm::StringSet<> broadcast = {"Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less",
-                                                "LessOrEqual", "Max", "Min", "Mul", "Or", "Pow", "Sub", "Where"};
-    auto count = [&](unsigned i) -> std::optional<int64_t> { // How many entries a constant list has.
-      std::optional<ConstantData> data = i < op->getNumOperands() && !isa<NoneType>(op->getOperand(i).getType())
-                                             ? ConstantData::get(op->getOperand(i))
-                                             : std::nullopt;
+    static const llvm::StringSet<> same = {"Cast",
+                                           "Clip",
+                                           "Concat",
+                                           "CumSum",
+                                           "Dropout",
+                                           "Erf",
+                                           "Exp",
+                                           "Gelu",
+                                           "Identity",
+                                           "LayerNormalization",
+                                           "Neg",
+                                           "Not",
+                                           "QuantizeLinear",
+                                           "DequantizeLinear",
+                                           "RMSNormalization",
+                                           "Relu",
+                                           "RotaryEmbedding",
+                                           "Sigmoid",
+                                           "Slice",
+                                           "Softmax",
+                                           "Split",
+                                           "Sqrt",
+                                           "Swish",
+                                           "Tanh",
+                                           "Transpose",
+                                           "Attention",
+                                           "TensorScatter",
+                                           "Pad"};
+    static const llvm::StringSet<> broadcast = {
+        "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max",
+        "Min", "Mul", "Or",  "Pow",   "Sub",     "Where"};
+    auto count =
+        [&](unsigned i) -> std::optional<int64_t> { // How many entries a constant list has.
+      std::optional<ConstantData> data =
+          i < op->getNumOperands() && !isa<NoneType>(op->getOperand(i).getType())
+              ? ConstantData::get(op->getOperand(i))
+              : std::nullopt;
       return data ? std::optional<int64_t>(data->getType().getNumElements()) : std::nullopt;
     };
     if (same.contains(name)) {
@@ -180,7 +210,8 @@ std::optional<int64_t> lowbit::onnx::knownRank(Value value) {
     } else if (broadcast.contains(name)) {
       for (unsigned i = 0; i < op->getNumOperands(); ++i) {
         std::optional<int64_t> one = operand(i);
-        found = one && (i == 0 || found) ? std::optional<int64_t>(std::max(*one, found.value_or(0))) : std::nullopt;
+        found = one && (i == 0 || found) ? std::optional<int64_t>(std::max(*one, found.value_or(0)))
+                                         : std::nullopt;
         if (!found)
           break;
       }
@@ -225,7 +256,8 @@ static const ContribTable &contribTable() {
   return table;
 }
 
-LogicalResult lowbit::onnx::expandContrib(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results) {
+LogicalResult lowbit::onnx::expandContrib(PendingNode &node, OpBuilder &builder,
+                                          SmallVectorImpl<Value> &results) {
   ContribFunction expand = contribTable().lookup(node.domain + "/" + node.opType);
   if (!expand || !node.unsupported.empty())
     return success();
@@ -234,7 +266,8 @@ LogicalResult lowbit::onnx::expandContrib(PendingNode &node, OpBuilder &builder,
     return failure();
   if (!contrib.rest().empty() && node.unsupported.empty()) {
     results.clear();
-    node.unsupported = "attribute '" + contrib.rest().begin()->getName().str() + "' is not supported";
+    node.unsupported =
+        "attribute '" + contrib.rest().begin()->getName().str() + "' is not supported";
     if (node.domain.empty())
       node.domain = "com.microsoft";
   }

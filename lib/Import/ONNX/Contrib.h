@@ -21,11 +21,13 @@
 
 namespace lowbit::onnx {
 
-/// Builds what `node` means into `results`, or renames it to the operator of ONNX that it is, or says in
-/// `node.unsupported` why not. Nodes of other domains are left alone. Failure after one diagnostic.
+/// Builds what `node` means into `results`, or renames it to the operator of ONNX that it is, or
+/// says in `node.unsupported` why not. Nodes of other domains are left alone. Failure after one
+/// diagnostic.
 LogicalResult expandContrib(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results);
 
-/// The rank of a value during import, as far as the few operators between it and something of known rank tell.
+/// The rank of a value during import, as far as the few operators between it and something of known
+/// rank tell.
 std::optional<int64_t> knownRank(Value value);
 
 /// One node while it is expanded.
@@ -55,8 +57,10 @@ public:
   /// Failure after a diagnostic that the node is wrong.
   LogicalResult invalid(const Twine &what);
 
-  /// A node of ONNX's newest opset, called like this node and, behind a slash, `suffix`. Null once anything failed.
-  Value make(StringRef op, ArrayRef<Value> operands, StringRef suffix, ArrayRef<NamedAttribute> attrs = {});
+  /// A node of ONNX's newest opset, called like this node and, behind a slash, `suffix`. Null once
+  /// anything failed.
+  Value make(StringRef op, ArrayRef<Value> operands, StringRef suffix,
+             ArrayRef<NamedAttribute> attrs = {});
   /// The same with several results; those not in `used` are null.
   SmallVector<Value> makeSome(StringRef op, ArrayRef<Value> operands, StringRef suffix,
                               ArrayRef<NamedAttribute> attrs, ArrayRef<bool> used);

@@ -10,7 +10,9 @@
 using namespace lowbit;
 using namespace lowbit::onnx;
 
-static LogicalResult gelu(Contrib &c) { return c.rename("Gelu", c.attr("approximate", StringRef("none"))); }
+static LogicalResult gelu(Contrib &c) {
+  return c.rename("Gelu", c.attr("approximate", StringRef("none")));
+}
 
 static LogicalResult biasGelu(Contrib &c) {
   Value sum = c.make("Add", {c.in(0), c.in(1)}, "bias");
@@ -62,16 +64,19 @@ static LogicalResult embedLayerNorm(Contrib &c) {
   if (given)
     position = c.make("Gather", {positions, given}, "position", first);
   else
-    position = c.make("Slice", {positions, c.ints({0}), c.dim(ids, 1, "length"), c.ints({0})}, "position");
+    position =
+        c.make("Slice", {positions, c.ints({0}), c.dim(ids, 1, "length"), c.ints({0})}, "position");
   sum = c.make("Add", {sum, position}, "add_position");
   if (segments)
-    sum = c.make("Add", {sum, c.make("Gather", {table, segments}, "segment", first)}, "add_segment");
+    sum =
+        c.make("Add", {sum, c.make("Gather", {table, segments}, "segment", first)}, "add_segment");
   NamedAttribute attrs[] = {c.attr("axis", int64_t(-1)), c.attr("epsilon", epsilon)};
   Value y = c.make("LayerNormalization", {sum, c.in(5), c.in(6)}, "", attrs), index;
   if (c.uses(1)) {
     Type i32 = c.builder.getI32Type();
     if (mask)
-      index = c.make("ReduceSum", {c.cast(mask, i32, "mask"), c.ints({1})}, "mask_index", c.attr("keepdims", int64_t(0)));
+      index = c.make("ReduceSum", {c.cast(mask, i32, "mask"), c.ints({1})}, "mask_index",
+                     c.attr("keepdims", int64_t(0)));
     else
       index = c.make("Expand", {c.scalar(i32, 0), c.dim(ids, 0, "batch")}, "mask_index");
   }
@@ -83,7 +88,8 @@ static LogicalResult fusedMatMul(Contrib &c) {
   SmallVector<Value> operands = {c.in(0), c.in(1)};
   for (unsigned i : {0u, 1u}) {
     StringRef side = i ? "B" : "A";
-    bool swap = c.takeInt(("trans" + side).str(), 0), batch = c.takeInt(("transBatch" + side).str(), 0);
+    bool swap = c.takeInt(("trans" + side).str(), 0),
+         batch = c.takeInt(("transBatch" + side).str(), 0);
     if (!swap && !batch)
       continue;
     std::optional<int64_t> rank = knownRank(operands[i]);

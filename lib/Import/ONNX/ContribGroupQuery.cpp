@@ -23,10 +23,10 @@ namespace {
 struct GroupQuery {
   Contrib &c;
   int64_t heads, kvHeads;
-  Value q, k, v;        ///< [B, heads, S, D]
-  Value sequence;       ///< S, one element.
-  Value start, length;  ///< [B]
-  Value total;          ///< One element.
+  Value q, k, v;       ///< [B, heads, S, D]
+  Value sequence;      ///< S, one element.
+  Value start, length; ///< [B]
+  Value total;         ///< One element.
 
   void splitHeads();
   void normalize();
@@ -42,8 +42,8 @@ void GroupQuery::splitHeads() {
   };
   if (!c.in(1)) { // Query, key and value side by side.
     Value all = c.reshape(c.in(0), {0, 0, heads + 2 * kvHeads, -1}, "qkv");
-    SmallVector<Value> parts = c.makeSome("Split", {all, c.ints({heads, kvHeads, kvHeads})}, "split",
-                                          c.attr("axis", int64_t(2)), {true, true, true});
+    SmallVector<Value> parts = c.makeSome("Split", {all, c.ints({heads, kvHeads, kvHeads})},
+                                          "split", c.attr("axis", int64_t(2)), {true, true, true});
     q = parts[0], k = parts[1], v = parts[2];
   } else {
     q = c.reshape(c.in(0), {0, 0, heads, -1}, "q");
@@ -59,7 +59,8 @@ void GroupQuery::normalize() {
   if (!c.in(14))
     return;
   auto norm = [&](Value x, Value weight, double epsilon, StringRef what) {
-    return c.make("RMSNormalization", {x, weight}, what, {c.attr("axis", int64_t(-1)), c.attr("epsilon", epsilon)});
+    return c.make("RMSNormalization", {x, weight}, what,
+                  {c.attr("axis", int64_t(-1)), c.attr("epsilon", epsilon)});
   };
   q = norm(q, c.in(14), ofQ, "q_norm");
   k = norm(k, c.in(15), ofK, "k_norm");
@@ -75,7 +76,8 @@ Value GroupQuery::positions() {
   if (!given)
     return c.make("Add", {c.unsqueeze(start, {1}, "start_column"), line}, "positions");
   // Of a prompt only the first position counts.
-  Value first = c.make("Slice", {c.reshape(given, {-1}, "position_line"), c.ints({0}), c.ints({1})}, "first_position");
+  Value first = c.make("Slice", {c.reshape(given, {-1}, "position_line"), c.ints({0}), c.ints({1})},
+                       "first_position");
   Value prompt = c.make("Add", {first, line}, "prompt_positions");
   Value isPrompt = c.make("Equal", {total, sequence}, "is_prompt");
   return c.make("Where", {isPrompt, prompt, c.cast(given, i64, "position_ids")}, "positions");
@@ -120,7 +122,8 @@ static LogicalResult groupQueryAttention(Contrib &c) {
   std::optional<double> scale = c.takeFloat("scale");
   if (heads < 1 || kvHeads < 1 || heads % kvHeads || heads > INT32_MAX)
     return c.invalid("has num_heads = " + Twine(heads) + " and kv_num_heads = " + Twine(kvHeads));
-  if (!c.in(0) || !c.in(5) || !c.in(6) || !c.in(1) != !c.in(2) || !c.in(3) != !c.in(4) || !c.in(14) != !c.in(15))
+  if (!c.in(0) || !c.in(5) || !c.in(6) || !c.in(1) != !c.in(2) || !c.in(3) != !c.in(4) ||
+      !c.in(14) != !c.in(15))
     return c.invalid("lacks an input");
   if (rotary && (!c.in(7) || !c.in(8)))
     return c.invalid("has do_rotary = 1 and no cos_cache and sin_cache");
@@ -159,7 +162,8 @@ static LogicalResult groupQueryAttention(Contrib &c) {
     attrs.push_back(c.attr("scale", *scale));
   if (window > 0)
     attrs.push_back(c.attr("left_window_size", window - 1));
-  Value y = c.make("Attention", {g.q, keys, values, c.in(10), Value(), Value(), g.length}, "", attrs);
+  Value y =
+      c.make("Attention", {g.q, keys, values, c.in(10), Value(), Value(), g.length}, "", attrs);
   y = c.reshape(c.transpose(y, {0, 2, 1, 3}, "y_transpose"), {0, 0, -1}, "y");
   return c.give({y, keys, values});
 }

@@ -18,7 +18,8 @@ using namespace lowbit;
 using namespace lowbit::onnx;
 
 namespace {
-/// Rows of `length` numbers of 2, 4 or 8 bits; each row starts at a byte, its first number in the lowest bits.
+/// Rows of `length` numbers of 2, 4 or 8 bits; each row starts at a byte, its first number in the
+/// lowest bits.
 struct PackedRows {
   ArrayRef<char> bytes;
   int64_t bits, length;
@@ -33,9 +34,9 @@ struct PackedRows {
 /// A matrix of weights with one scale (and zero point) for each block of a row.
 struct BlockedWeights {
   int64_t rows, columns, block, bits;
-  std::vector<uint8_t> q;         ///< [rows, columns], unsigned.
-  std::vector<float> zero;        ///< [rows, blocks]; may lie between the integers.
-  bool middle = false;            ///< Every zero point is the middle of the range.
+  std::vector<uint8_t> q;  ///< [rows, columns], unsigned.
+  std::vector<float> zero; ///< [rows, blocks]; may lie between the integers.
+  bool middle = false;     ///< Every zero point is the middle of the range.
   int64_t blocks() const { return (columns + block - 1) / block; }
 };
 } // namespace
@@ -54,7 +55,8 @@ static std::vector<char> transposedBytes(ArrayRef<char> bytes, int64_t rows, int
   std::vector<char> result(bytes.size());
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < columns; ++j)
-      std::copy_n(bytes.data() + (i * columns + j) * width, width, result.data() + (j * rows + i) * width);
+      std::copy_n(bytes.data() + (i * columns + j) * width, width,
+                  result.data() + (j * rows + i) * width);
   return result;
 }
 
@@ -62,9 +64,10 @@ static ArrayRef<char> asBytes(const std::vector<uint8_t> &values) {
   return {reinterpret_cast<const char *>(values.data()), values.size()};
 }
 
-/// The weights dequantized, [columns, rows] where `transpose` is set: by DequantizeLinear where its zero points can be
-/// said, as float constants where they lie between the integers.
-static Value dequantized(Contrib &c, BlockedWeights &w, const ConstantData &scale, bool transpose, StringRef name) {
+/// The weights dequantized, [columns, rows] where `transpose` is set: by DequantizeLinear where its
+/// zero points can be said, as float constants where they lie between the integers.
+static Value dequantized(Contrib &c, BlockedWeights &w, const ConstantData &scale, bool transpose,
+                         StringRef name) {
   Builder &b = c.builder;
   Type scaleType = scale.getType().getElementType();
   int64_t rows = w.rows, columns = w.columns, blocks = w.blocks();
@@ -84,7 +87,8 @@ static Value dequantized(Contrib &c, BlockedWeights &w, const ConstantData &scal
     if (transpose)
       values = transposed(ArrayRef<float>(values), rows, columns);
     auto type = RankedTensorType::get(shape(columns), b.getF32Type());
-    ArrayRef<char> bytes(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float));
+    ArrayRef<char> bytes(reinterpret_cast<const char *>(values.data()),
+                         values.size() * sizeof(float));
     return c.cast(c.tensor(type, bytes, name), scaleType, "weight");
   }
   // 2 bits have no type of their own; 4 hold them.
@@ -97,22 +101,26 @@ static Value dequantized(Contrib &c, BlockedWeights &w, const ConstantData &scal
       value = (uint8_t)(value - middle);
   if (transpose)
     q = transposed(ArrayRef<uint8_t>(q), rows, columns);
-  SmallVector<Value> operands = {c.tensor(RankedTensorType::get(shape(columns), element), asBytes(q), name)};
+  SmallVector<Value> operands = {
+      c.tensor(RankedTensorType::get(shape(columns), element), asBytes(q), name)};
   std::vector<char> scales(scale.bytes().begin(), scale.bytes().end());
   if (transpose)
     scales = transposedBytes(scales, rows, blocks);
-  operands.push_back(c.tensor(RankedTensorType::get(shape(blocks), scaleType), scales, (name + ".scale").str()));
+  operands.push_back(
+      c.tensor(RankedTensorType::get(shape(blocks), scaleType), scales, (name + ".scale").str()));
   if (!w.middle) {
     std::vector<uint8_t> zero(w.zero.begin(), w.zero.end());
     if (transpose)
       zero = transposed(ArrayRef<uint8_t>(zero), rows, blocks);
-    operands.push_back(c.tensor(RankedTensorType::get(shape(blocks), element), asBytes(zero), (name + ".zero").str()));
+    operands.push_back(c.tensor(RankedTensorType::get(shape(blocks), element), asBytes(zero),
+                                (name + ".zero").str()));
   }
   return c.make("DequantizeLinear", operands, "dequantize",
                 {c.attr("axis", int64_t(transpose ? 0 : 1)), c.attr("block_size", w.block)});
 }
 
-/// The zero points of `w` from an operand: packed like the weights, or one number of the scales' type each.
+/// The zero points of `w` from an operand: packed like the weights, or one number of the scales'
+/// type each.
 static LogicalResult readZeros(Contrib &c, BlockedWeights &w, Value operand) {
   int64_t blocks = w.blocks();
   float middle = 1 << (w.bits - 1);
@@ -123,8 +131,9 @@ static LogicalResult readZeros(Contrib &c, BlockedWeights &w, Value operand) {
       return failure();
     if (isa<FloatType>(data->getType().getElementType())) {
       if (data->getType().getNumElements() != w.rows * blocks)
-        return c.invalid("has zero points of the wrong size: " + Twine(data->getType().getNumElements()) +
-                         ", not " + Twine(w.rows * blocks));
+        return c.invalid(
+            "has zero points of the wrong size: " + Twine(data->getType().getNumElements()) +
+            ", not " + Twine(w.rows * blocks));
       w.zero = data->toFloats();
     } else {
       PackedRows packed{data->bytes(), w.bits, blocks};
@@ -147,12 +156,14 @@ static std::string weightName(Contrib &c, Value weight) {
   return name ? name.str() : c.node.name + ".weight";
 }
 
-/// (A, B, scales, zero_points, g_idx, bias): A times the transposed weights B [N, blocks, bytes of a block].
+/// (A, B, scales, zero_points, g_idx, bias): A times the transposed weights B [N, blocks, bytes of
+/// a block].
 static LogicalResult matMulNBits(Contrib &c) {
   int64_t n = c.takeInt("N", 0), k = c.takeInt("K", 0), bits = c.takeInt("bits", 4);
   int64_t block = c.takeInt("block_size", 0), accuracy = c.takeInt("accuracy_level", 0);
   if (c.takeInt("weight_prepacked", 0))
-    return c.refuse("weights packed for one kernel of onnxruntime (weight_prepacked) are not supported");
+    return c.refuse(
+        "weights packed for one kernel of onnxruntime (weight_prepacked) are not supported");
   if (c.in(4))
     return c.refuse("the deprecated input g_idx is not supported");
   if (bits != 2 && bits != 4 && bits != 8)
@@ -161,20 +172,25 @@ static LogicalResult matMulNBits(Contrib &c) {
     return c.invalid("lacks an input");
   if (!isConstant(c.in(1)) || !isConstant(c.in(2)) || !isConstant(c.in(3)))
     return c.refuse("weights that are not constant are not supported");
-  if (n < 1 || k < 1 || block < 16 || (block & (block - 1)) || n > INT32_MAX || k > INT32_MAX || block > INT32_MAX)
-    return c.invalid("has N = " + Twine(n) + ", K = " + Twine(k) + " and block_size = " + Twine(block));
+  if (n < 1 || k < 1 || block < 16 || (block & (block - 1)) || n > INT32_MAX || k > INT32_MAX ||
+      block > INT32_MAX)
+    return c.invalid("has N = " + Twine(n) + ", K = " + Twine(k) +
+                     " and block_size = " + Twine(block));
   BlockedWeights w{n, k, block, bits, {}, {}};
   int64_t blocks = w.blocks(), blob = block * bits / 8;
-  std::optional<ConstantData> packed = ConstantData::get(c.in(1)), scale = ConstantData::get(c.in(2));
+  std::optional<ConstantData> packed = ConstantData::get(c.in(1)),
+                              scale = ConstantData::get(c.in(2));
   RankedTensorType type = packed->getType();
   if (type.getNumElements() == 0)
     return c.refuse("weights that are left out (B of no elements) are not supported");
   if (!type.getElementType().isUnsignedInteger(8) || type.getNumElements() != n * blocks * blob ||
       type.getDimSize(0) != n)
-    return c.invalid("has weights that are not u8 [" + Twine(n) + ", " + Twine(blocks) + ", " + Twine(blob) + "]");
-  if (!isa<FloatType>(scale->getType().getElementType()) || scale->getType().getNumElements() != n * blocks)
-    return c.invalid("has " + Twine(scale->getType().getNumElements()) + " scales, not " + Twine(n) + " times " +
-                     Twine(blocks));
+    return c.invalid("has weights that are not u8 [" + Twine(n) + ", " + Twine(blocks) + ", " +
+                     Twine(blob) + "]");
+  if (!isa<FloatType>(scale->getType().getElementType()) ||
+      scale->getType().getNumElements() != n * blocks)
+    return c.invalid("has " + Twine(scale->getType().getNumElements()) + " scales, not " +
+                     Twine(n) + " times " + Twine(blocks));
   PackedRows rows{packed->bytes(), bits, blocks * block};
   w.q.resize(n * k);
   for (int64_t i = 0; i < n; ++i)
@@ -183,8 +199,9 @@ static LogicalResult matMulNBits(Contrib &c) {
   if (failed(readZeros(c, w, c.in(3))))
     return failure();
   if (accuracy == 4)
-    emitRemark(c.node.loc) << "MatMulNBits asks for 8-bit activations (accuracy_level = 4); its activations stay in "
-                              "float, which is more accurate";
+    emitRemark(c.node.loc)
+        << "MatMulNBits asks for 8-bit activations (accuracy_level = 4); its activations stay in "
+           "float, which is more accurate";
   Value weights = dequantized(c, w, *scale, /*transpose=*/true, weightName(c, c.in(1)));
   Value y = c.make("MatMul", {c.in(0), weights}, "");
   if (Value bias = c.in(5))
@@ -192,7 +209,8 @@ static LogicalResult matMulNBits(Contrib &c) {
   return c.give(y);
 }
 
-/// (data, indices, scales, zero_points): rows of a table in blocks; an index outside of the table gives zeros.
+/// (data, indices, scales, zero_points): rows of a table in blocks; an index outside of the table
+/// gives zeros.
 static LogicalResult gatherBlockQuantized(Contrib &c) {
   int64_t bits = c.takeInt("bits", 4), block = c.takeInt("block_size", 128);
   int64_t gatherAxis = c.takeInt("gather_axis", 0), axis = c.takeInt("quantize_axis", 1);
@@ -217,11 +235,12 @@ static LogicalResult gatherBlockQuantized(Contrib &c) {
     if (bits != 2 && bits != 4 && bits != 8)
       return c.refuse(Twine(bits) + "-bit tables are not supported");
     if (rank != 2 || axis != 1)
-      return c.refuse("packed tables other than matrices with blocks along their rows are not supported");
+      return c.refuse(
+          "packed tables other than matrices with blocks along their rows are not supported");
     BlockedWeights w{type.getDimSize(0), type.getDimSize(1) * 8 / bits, block, bits, {}, {}};
     if (scale->getType().getNumElements() != w.rows * w.blocks())
-      return c.invalid("has " + Twine(scale->getType().getNumElements()) + " scales, not " + Twine(w.rows) +
-                       " times " + Twine(w.blocks()));
+      return c.invalid("has " + Twine(scale->getType().getNumElements()) + " scales, not " +
+                       Twine(w.rows) + " times " + Twine(w.blocks()));
     PackedRows rows{table->bytes(), bits, w.columns};
     w.q.resize(w.rows * w.columns);
     for (int64_t i = 0; i < w.rows; ++i)
@@ -234,7 +253,8 @@ static LogicalResult gatherBlockQuantized(Contrib &c) {
     SmallVector<Value> operands = {data, c.in(2)};
     if (c.in(3))
       operands.push_back(c.in(3));
-    values = c.make("DequantizeLinear", operands, "dequantize", {c.attr("axis", axis), c.attr("block_size", block)});
+    values = c.make("DequantizeLinear", operands, "dequantize",
+                    {c.attr("axis", axis), c.attr("block_size", block)});
   } else {
     return c.refuse("tables of this type are not supported");
   }

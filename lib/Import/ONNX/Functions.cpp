@@ -15,8 +15,8 @@ using ::onnx::AttributeProto;
 using ::onnx::FunctionProto;
 using ::onnx::NodeProto;
 
-/// A damaged or hostile file may nest calls without end or multiply them.
-static constexpr int maxDepth = 32;
+/// A damaged or hostile file may nest calls and graphs without end or multiply them.
+static constexpr int maxDepth = 32, maxNesting = 12;
 static constexpr size_t maxNodes = 1'000'000;
 
 std::string lowbit::onnx::normalizedDomain(const std::string &domain) {
@@ -38,18 +38,21 @@ LogicalResult lowbit::onnx::readOpsets(
 }
 
 namespace {
+/// Names by which a function's values are known in the graph that calls it.
+using Renaming = llvm::StringMap<std::string>;
+using AttributeMap = llvm::StringMap<const AttributeProto *>;
+
 class Lister {
 public:
-  Lister(const ::onnx::ModelProto &model, Location loc, NodeList &list) : loc(loc), list(list) {
+  Lister(const ::onnx::ModelProto &model, Location loc) : loc(loc) {
     for (const FunctionProto &function : model.functions())
       functions[key(function.domain(), function.name(), function.overload())] = &function;
   }
 
-  LogicalResult run(const ::onnx::GraphProto &graph, const OpsetMap &opsets) {
-    for (int i = 0; i < graph.node_size(); ++i)
-      if (failed(add(graph.node(i), "", i, opsets, 0)))
-        return failure();
-    makeUnique();
+  LogicalResult run(const ::onnx::GraphProto &graph, const OpsetMap &opsets, NodeList &list) {
+    if (failed(listGraph(graph, "", "", opsets, 0, 0, list)))
+      return failure();
+    makeUnique(list);
     return success();
   }
 
@@ -58,19 +61,24 @@ private:
                          const std::string &overload) {
     return normalizedDomain(domain) + '\n' + name + '\n' + overload;
   }
-  LogicalResult add(const NodeProto &node, const std::string &prefix, int index,
-                    const OpsetMap &opsets, int depth);
+  /// `prefix` is that of all names, `place` that of nodes without a name.
+  LogicalResult listGraph(const ::onnx::GraphProto &graph, const std::string &prefix,
+                          const std::string &place, const OpsetMap &opsets, int calls, int nesting,
+                          NodeList &list);
+  LogicalResult add(const NodeProto &node, const std::string &prefix, const std::string &place,
+                    int index, const OpsetMap &opsets, int calls, int nesting, NodeList &list);
   LogicalResult inlineCall(const NodeProto &call, const FunctionProto &function,
-                           const std::string &name, int depth);
+                           const std::string &name, int calls, int nesting, NodeList &list);
   /// Layer names are keys of recipes and calibration files: the second of two equal ones gets its
   /// position.
-  void makeUnique() {
-    llvm::StringSet<> taken;
+  void makeUnique(NodeList &list) {
     for (auto [index, node] : llvm::enumerate(list.nodes)) {
       std::string name = node.name;
       for (size_t suffix = index; !taken.insert(name).second; ++suffix)
         name = node.name + "#" + std::to_string(suffix);
       node.name = name;
+      for (NestedGraph &nested : node.graphs)
+        makeUnique(*nested.nodes);
     }
   }
 
@@ -78,10 +86,10 @@ private:
   const FunctionProto *schemaFunction(const NodeProto &node);
 
   Location loc;
-  NodeList &list;
   llvm::StringMap<const FunctionProto *> functions;
+  llvm::StringSet<> taken;
   std::deque<FunctionProto> bodies; ///< Owns those that come from schemas.
-  size_t calls = 0;
+  size_t inlinedCalls = 0, listed = 0;
 };
 } // namespace
 
@@ -97,25 +105,93 @@ const FunctionProto *Lister::schemaFunction(const NodeProto &node) {
   return functions[key("", node.op_type(), node.overload())] = &body;
 }
 
-LogicalResult Lister::add(const NodeProto &node, const std::string &prefix, int index,
-                          const OpsetMap &opsets, int depth) {
-  if (list.nodes.size() >= maxNodes)
+LogicalResult Lister::listGraph(const ::onnx::GraphProto &graph, const std::string &prefix,
+                                const std::string &place, const OpsetMap &opsets, int calls,
+                                int nesting, NodeList &list) {
+  for (int i = 0; i < graph.node_size(); ++i)
+    if (failed(add(graph.node(i), prefix, place, i, opsets, calls, nesting, list)))
+      return failure();
+  return success();
+}
+
+LogicalResult Lister::add(const NodeProto &node, const std::string &prefix,
+                          const std::string &place, int index, const OpsetMap &opsets, int calls,
+                          int nesting, NodeList &list) {
+  if (++listed > maxNodes)
     return emitError(loc) << "the model has more than " << maxNodes << " nodes";
-  std::string name =
-      prefix + (node.name().empty() ? node.op_type() + "#" + std::to_string(index) : node.name());
+  std::string name = node.name().empty()
+                         ? prefix + place + node.op_type() + "#" + std::to_string(index)
+                         : prefix + node.name();
   const FunctionProto *function =
       functions.lookup(key(node.domain(), node.op_type(), node.overload()));
   if (!function)
     function = schemaFunction(node);
   if (function)
-    return inlineCall(node, *function, name, depth);
-  list.nodes.push_back({&node, name, &opsets});
+    return inlineCall(node, *function, name, calls, nesting, list);
+  NamedNode named{&node, name, &opsets, {}};
+  for (const AttributeProto &attr : node.attribute()) {
+    if (!attr.has_g())
+      continue;
+    if (nesting >= maxNesting)
+      return emitError(loc) << "graphs nest more than " << maxNesting << " deep around node '"
+                            << name << "'";
+    auto inner = std::make_unique<NodeList>();
+    std::string inside = name.substr(prefix.size()) + "/" + attr.name() + "/";
+    if (failed(listGraph(attr.g(), prefix, inside, opsets, calls, nesting + 1, *inner)))
+      return failure();
+    named.graphs.push_back({attr.name(), &attr.g(), std::move(inner)});
+  }
+  list.nodes.push_back(std::move(named));
   return success();
 }
 
+/// Puts the call's attributes and names into a node of the function, and into the graphs inside it.
+static void instantiate(NodeProto &node, const Renaming &names, const AttributeMap &given) {
+  auto rename = [&](std::string *value) {
+    if (auto found = names.find(*value); found != names.end())
+      *value = found->second;
+  };
+  for (std::string &input : *node.mutable_input())
+    rename(&input);
+  for (std::string &output : *node.mutable_output())
+    rename(&output);
+  auto *attributes = node.mutable_attribute();
+  for (int a = attributes->size() - 1; a >= 0; --a) {
+    AttributeProto *attr = attributes->Mutable(a);
+    if (!attr->ref_attr_name().empty()) {
+      const AttributeProto *value = given.lookup(attr->ref_attr_name());
+      if (!value) {
+        attributes->DeleteSubrange(a, 1);
+        continue;
+      }
+      std::string own = attr->name();
+      *attr = *value;
+      attr->set_name(own);
+      continue; // The caller's graph: its names are those of the caller.
+    }
+    if (!attr->has_g())
+      continue;
+    // What the graph defines itself hides the function's names.
+    ::onnx::GraphProto &graph = *attr->mutable_g();
+    Renaming inner = names;
+    for (const auto &input : graph.input())
+      inner.erase(input.name());
+    for (const auto &initializer : graph.initializer())
+      inner.erase(initializer.name());
+    for (const NodeProto &child : graph.node())
+      for (const std::string &output : child.output())
+        inner.erase(output);
+    for (NodeProto &child : *graph.mutable_node())
+      instantiate(child, inner, given);
+    for (auto &output : *graph.mutable_output())
+      if (auto found = inner.find(output.name()); found != inner.end())
+        output.set_name(found->second);
+  }
+}
+
 LogicalResult Lister::inlineCall(const NodeProto &call, const FunctionProto &function,
-                                 const std::string &name, int depth) {
-  if (depth >= maxDepth || ++calls > maxNodes)
+                                 const std::string &name, int calls, int nesting, NodeList &list) {
+  if (calls >= maxDepth || ++inlinedCalls > maxNodes)
     return emitError(loc) << "calls of function '" << function.name()
                           << "' nest too deeply (is it recursive?)";
   if (call.input_size() > function.input_size() || call.output_size() > function.output_size())
@@ -125,49 +201,58 @@ LogicalResult Lister::inlineCall(const NodeProto &call, const FunctionProto &fun
   if (failed(readOpsets(function.opset_import(), loc, opsets)))
     return failure();
 
-  llvm::StringMap<std::string> names;
-  std::string scope = name + "@" + std::to_string(calls) + "/";
+  Renaming names;
+  std::string scope = name + "@" + std::to_string(inlinedCalls) + "/";
   for (int i = 0; i < function.input_size(); ++i)
     names[function.input(i)] = i < call.input_size() ? call.input(i) : std::string();
   for (int i = 0; i < function.output_size(); ++i)
     if (i < call.output_size() && !call.output(i).empty())
       names[function.output(i)] = call.output(i);
-  auto rename = [&](std::string *value) {
-    if (value->empty())
-      return;
-    auto [entry, inserted] = names.try_emplace(*value, scope + *value);
-    *value = entry->second;
-  };
-  llvm::StringMap<const AttributeProto *> given;
+  // Every other value of the function, used before it is defined or not at all.
+  for (const NodeProto &node : function.node()) {
+    for (const std::string &output : node.output())
+      if (!output.empty())
+        names.try_emplace(output, scope + output);
+    for (const std::string &input : node.input())
+      if (!input.empty())
+        names.try_emplace(input, scope + input);
+  }
+  AttributeMap given;
   for (const AttributeProto &attr : function.attribute_proto())
     given[attr.name()] = &attr;
   for (const AttributeProto &attr : call.attribute())
     given[attr.name()] = &attr;
-
   for (int i = 0; i < function.node_size(); ++i) {
     NodeProto &node = list.inlined.emplace_back(function.node(i));
-    for (std::string &input : *node.mutable_input())
-      rename(&input);
-    for (std::string &output : *node.mutable_output())
-      rename(&output);
-    auto *attributes = node.mutable_attribute();
-    for (int a = attributes->size() - 1; a >= 0; --a) {
-      AttributeProto *attr = attributes->Mutable(a);
-      if (attr->ref_attr_name().empty())
-        continue;
-      const AttributeProto *value = given.lookup(attr->ref_attr_name());
-      if (!value) {
-        attributes->DeleteSubrange(a, 1);
-        continue;
-      }
-      std::string own = attr->name();
-      *attr = *value;
-      attr->set_name(own);
-    }
-    if (failed(add(node, name + "/", i, opsets, depth + 1)))
+    instantiate(node, names, given);
+    if (failed(add(node, name + "/", "", i, opsets, calls + 1, nesting, list)))
       return failure();
   }
   return success();
+}
+
+void lowbit::onnx::forEachCapture(const NestedGraph &nested,
+                                  llvm::function_ref<void(const std::string &)> visit) {
+  llvm::StringSet<> own;
+  for (const auto &input : nested.graph->input())
+    own.insert(input.name());
+  for (const auto &initializer : nested.graph->initializer())
+    own.insert(initializer.name());
+  for (const NamedNode &node : nested.nodes->nodes)
+    for (const std::string &output : node.proto->output())
+      own.insert(output);
+  auto use = [&](const std::string &name) {
+    if (!name.empty() && !own.contains(name))
+      visit(name);
+  };
+  for (const NamedNode &node : nested.nodes->nodes) {
+    for (const std::string &input : node.proto->input())
+      use(input);
+    for (const NestedGraph &inner : node.graphs)
+      forEachCapture(inner, use);
+  }
+  for (const auto &output : nested.graph->output())
+    use(output.name());
 }
 
 LogicalResult lowbit::onnx::listNodes(const ::onnx::ModelProto &model, Location loc,
@@ -179,5 +264,5 @@ LogicalResult lowbit::onnx::listNodes(const ::onnx::ModelProto &model, Location 
     return emitError(loc)
            << "the model does not import domain ai.onnx: it is not an ONNX model or is "
               "damaged";
-  return Lister(model, loc, list).run(model.graph(), opsets);
+  return Lister(model, loc).run(model.graph(), opsets, list);
 }

@@ -20,11 +20,21 @@ namespace lowbit::onnx {
 /// Opset version by domain; "" is ai.onnx.
 using OpsetMap = llvm::StringMap<int64_t>;
 
+struct NodeList;
+
+/// A graph that is an attribute of a node.
+struct NestedGraph {
+  std::string attribute;
+  const ::onnx::GraphProto *graph;
+  std::unique_ptr<NodeList> nodes;
+};
+
 /// A node with its layer name and the opsets that it was written against.
 struct NamedNode {
   const ::onnx::NodeProto *proto;
   std::string name;
   const OpsetMap *opsets;
+  std::vector<NestedGraph> graphs;
 };
 
 /// The nodes of one graph in file order.
@@ -34,6 +44,10 @@ struct NodeList {
   std::deque<OpsetMap> opsets;
 };
 
+/// Calls `visit` for every name that `nested` takes from the graphs around it; a name may come more than once.
+void forEachCapture(const NestedGraph &nested,
+                    llvm::function_ref<void(const std::string &)> visit);
+
 /// "ai.onnx" and "" are one domain.
 std::string normalizedDomain(const std::string &domain);
 
@@ -42,7 +56,8 @@ LogicalResult
 readOpsets(const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
            Location loc, OpsetMap &opsets);
 
-/// Names every node of `model`'s graph and replaces calls of model-local functions by their bodies.
+/// Names every node of `model`'s graph and of the graphs inside it, and replaces calls of model-local functions by
+/// their bodies.
 LogicalResult listNodes(const ::onnx::ModelProto &model, Location loc, NodeList &list);
 
 } // namespace lowbit::onnx

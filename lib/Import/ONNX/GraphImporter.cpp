@@ -77,13 +77,18 @@ LogicalResult GraphImporter::sortNodes(SmallVectorImpl<const NamedNode *> &order
   size_t count = nodes.nodes.size();
   std::vector<SmallVector<size_t, 2>> users(count);
   std::vector<size_t> waiting(count, 0);
-  for (size_t i = 0; i < count; ++i)
-    for (const std::string &input : nodes.nodes[i].proto->input()) {
+  for (size_t i = 0; i < count; ++i) {
+    auto wait = [&](const std::string &input) {
       if (auto found = producer.find(input); !input.empty() && found != producer.end()) {
         users[found->second].push_back(i);
         ++waiting[i];
       }
-    }
+    };
+    for (const std::string &input : nodes.nodes[i].proto->input())
+      wait(input);
+    for (const NestedGraph &nested : nodes.nodes[i].graphs)
+      forEachCapture(nested, wait);
+  }
   std::priority_queue<size_t, std::vector<size_t>, std::greater<size_t>> ready;
   for (size_t i = 0; i < count; ++i)
     if (!waiting[i])
@@ -111,19 +116,32 @@ Value GraphImporter::makeConstant(ElementsAttr value, StringRef name, Location a
   return builder.create(state)->getResult(0);
 }
 
-Value GraphImporter::lookup(const std::string &name, Location at, const std::string &user) {
+bool GraphImporter::find(const std::string &name, Location at, Value &value) {
   auto found = values.find(name);
-  if (found != values.end())
-    return found->second;
+  if (found != values.end()) {
+    value = found->second;
+    return true;
+  }
   auto initializer = initializers.find(name);
   if (initializer == initializers.end()) {
-    emitError(at) << user << " uses value '" << name << "', which nothing defines";
-    return {};
+    if (!outer)
+      return false;
+    // A constant of the outer graph belongs there: other graphs may use it too.
+    OpBuilder::InsertionGuard guard(builder);
+    builder.restoreInsertionPoint(outer->resume);
+    return outer->find(name, at, value);
   }
-  ElementsAttr value = tensors.read(*initializer->second, at, "initializer '" + name + "'");
-  if (!value)
-    return {};
-  return values[name] = makeConstant(value, name, NameLoc::get(builder.getStringAttr(name)));
+  if (ElementsAttr data = tensors.read(*initializer->second, at, "initializer '" + name + "'"))
+    value = values[name] =
+        makeConstant(data, name, NameLoc::get(builder.getStringAttr(name)));
+  return true;
+}
+
+Value GraphImporter::lookup(const std::string &name, Location at, const std::string &user) {
+  Value value;
+  if (!find(name, at, value))
+    emitError(at) << user << " uses value '" << name << "', which nothing defines";
+  return value;
 }
 
 LogicalResult GraphImporter::importConstant(const NamedNode &node, Location at) {
@@ -172,7 +190,7 @@ LogicalResult GraphImporter::importNode(const NamedNode &node) {
     return emitError(at) << "function around node '" << node.name
                          << "' does not import domain ai.onnx";
   PendingNode pending{proto.op_type(), domain, node.opsets->lookup(domain), node.name, at, {},
-                      {},              {},     {},                          {}};
+                      {},              {},     {},                          {},        {}};
   std::string user = proto.op_type() + " node '" + node.name + "'";
   if (proto.op_type().empty())
     return emitError(at) << "node '" << node.name << "' has no operator";
@@ -200,6 +218,8 @@ LogicalResult GraphImporter::importNode(const NamedNode &node) {
     pending.declared.push_back(declared);
     pending.used.push_back(!output.empty());
   }
+  if (hasBodies(domain, proto.op_type()) && failed(importBodies(node, pending)))
+    return failure();
   FailureOr<SmallVector<Value>> results = buildNode(pending, builder);
   if (failed(results))
     return failure();

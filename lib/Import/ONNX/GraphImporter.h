@@ -13,16 +13,21 @@
 #include "mlir/IR/BuiltinTypes.h"
 
 namespace lowbit::onnx {
+struct PendingNode;
 
 /// Imports one graph into a func.func at the builder's insertion point.
 class GraphImporter {
 public:
+  /// `outer` is the graph around this one, or null.
   GraphImporter(const ::onnx::GraphProto &graph, const NodeList &nodes, TensorReader &tensors,
-                OpBuilder &builder, Location loc)
-      : graph(graph), nodes(nodes), tensors(tensors), builder(builder), loc(loc) {}
+                OpBuilder &builder, Location loc, GraphImporter *outer = nullptr)
+      : graph(graph), nodes(nodes), tensors(tensors), builder(builder), loc(loc), outer(outer) {}
 
   /// Failure after one diagnostic; what was built so far is then of no use.
   LogicalResult run(StringRef functionName);
+
+  /// Imports a graph inside node `user` as the one block of a region. `arguments` are the types of its inputs.
+  FailureOr<std::unique_ptr<Region>> runBody(ArrayRef<Type> arguments, const std::string &user);
 
 private:
   FailureOr<Type> importType(const ::onnx::ValueInfoProto &info, bool isInput,
@@ -31,6 +36,9 @@ private:
   LogicalResult sortNodes(SmallVectorImpl<const NamedNode *> &order);
   LogicalResult importConstant(const NamedNode &node, Location at);
   LogicalResult importNode(const NamedNode &node);
+  LogicalResult importBodies(const NamedNode &node, PendingNode &pending);
+  /// True where `name` is known here or further out; `value` is null where reading its initializer failed.
+  bool find(const std::string &name, Location at, Value &value);
   /// The value called `name`, its initializer built where this is its first use; null after one diagnostic.
   Value lookup(const std::string &name, Location at, const std::string &user);
   Value makeConstant(ElementsAttr value, StringRef name, Location at);
@@ -40,6 +48,9 @@ private:
   TensorReader &tensors;
   OpBuilder &builder;
   Location loc;
+  GraphImporter *outer;
+  /// Where this graph goes on, while a graph inside one of its nodes is imported.
+  OpBuilder::InsertPoint resume;
   llvm::StringMap<Value> values;
   llvm::StringMap<const ::onnx::TensorProto *> initializers;
   llvm::StringMap<const ::onnx::ValueInfoProto *> valueInfo;

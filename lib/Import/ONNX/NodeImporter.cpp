@@ -89,7 +89,8 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
       break;
     case AttributeProto::GRAPH:
     case AttributeProto::GRAPHS:
-      unsupported = "control flow is not supported";
+      if (!hasBodies(node.domain() == "ai.onnx" ? "" : node.domain(), node.op_type()))
+        unsupported = "graphs inside this operator are not supported";
       continue;
     default:
       return emitError(loc) << where() << " has kind "
@@ -188,6 +189,8 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
   upgradeNode(node, builder, results);
   if (!results.empty())
     return results;
+  if (!node.bodies.empty() && node.unsupported.empty())
+    return buildControlFlow(node, builder);
   const OperatorSchema *schema =
       node.domain.empty() && node.unsupported.empty() ? findOperator(node.opType) : nullptr;
   if (!schema)
@@ -235,7 +238,10 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
           "not supported");
     state.types.push_back(UnrankedTensorType::get(element));
   }
-  if (outputs && isa<NoneType>(state.types[0]))
+  // Every output of a recurrent net is optional.
+  bool recurrent = node.opType == "RNN" || node.opType == "GRU" || node.opType == "LSTM";
+  auto missing = [](Type type) { return isa<NoneType>(type); };
+  if (outputs && (recurrent ? llvm::all_of(state.types, missing) : missing(state.types[0])))
     return fail("does not name its first output");
   Operation *created = builder.create(state);
   // An attribute that is not of the kind the op wants does not arrive.

@@ -11,6 +11,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinTypes.h"
 #include "mlir/IR/OperationSupport.h"
+#include "mlir/IR/Region.h"
+#include <memory>
 #include <string>
 
 namespace onnx {
@@ -31,6 +33,8 @@ struct PendingNode {
   NamedAttrList attrs;
   SmallVector<Type> declared; ///< One per output: the value_info type, null where there is none.
   SmallVector<bool> used;     ///< One per output: has it a name?
+  /// The graphs inside an If, Loop or Scan, imported already.
+  SmallVector<std::unique_ptr<Region>> bodies;
   /// Why the node cannot be expressed with the newest opset's op; it then becomes onnx.Custom.
   std::string unsupported;
 
@@ -42,13 +46,20 @@ struct PendingNode {
 /// May replace the node altogether: then its results are in `results`.
 void upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results);
 
-/// The attributes of `node`; failure after one diagnostic. Subgraphs are left out; they make the node unsupported.
+/// True for the operators whose graphs are imported as regions.
+bool hasBodies(StringRef domain, StringRef opType);
+
+/// The attributes of `node`; failure after one diagnostic. Graphs are left out; they make nodes of operators that have
+/// no bodies unsupported.
 FailureOr<NamedAttrList> importAttributes(const ::onnx::NodeProto &node, Location loc,
                                           TensorReader &tensors, MLIRContext *context,
                                           std::string &unsupported);
 
 /// Upgrades and builds the node. One value per output, or failure after one diagnostic.
 FailureOr<SmallVector<Value>> buildNode(PendingNode &node, OpBuilder &builder);
+
+/// Builds an If, Loop or Scan from its bodies. One value per output, or failure after one diagnostic.
+FailureOr<SmallVector<Value>> buildControlFlow(PendingNode &node, OpBuilder &builder);
 
 /// A rank-1 i64 or a rank-0 float constant at the insertion point.
 Value makeInts(OpBuilder &builder, Location loc, ArrayRef<int64_t> values);

@@ -4,11 +4,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "IntegerParameters.h"
 #include "KernelBuilder.h"
 #include "PackWeights.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
-#include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -23,6 +23,9 @@ namespace lowbit {
 } // namespace lowbit
 
 using namespace lowbit;
+using lowbit::cpu::castElement;
+using lowbit::cpu::IntegerParameters;
+using lowbit::cpu::vectorConstant;
 
 namespace {
 
@@ -52,24 +55,6 @@ private:
   llvm::DenseMap<std::pair<Attribute, Attribute>, StringAttr> names;
 };
 
-/// What the int8 kernels need beside the activations, read off a lowbit.linear or lowbit.conv in
-/// integer mode.
-struct IntegerParameters {
-  std::vector<int8_t> weights; // Row-major, as in the op.
-  std::vector<int32_t> bias;   // Per channel, the input's zero point folded in.
-  std::vector<float> multiplier;
-  int32_t inputZero = 0; // Of the unsigned input.
-  // Zero point and scale of the input where the run gives them: bias and multiplier are then
-  // computed from what follows.
-  Value runZero, runScale;
-  std::vector<int32_t> columnSums;
-  std::vector<float> weightScales; // One per channel.
-  std::optional<float> outputScale;
-  bool flipInput = false; // The input is signed: the kernel reads it + 128.
-  Type outputElement;     // i8 or f32.
-  int64_t outputZero = 0, outputMin = 0, outputMax = 0;
-};
-
 struct ScheduleCPU : public lowbit::impl::ScheduleCPUBase<ScheduleCPU> {
   void runOnOperation() override;
 
@@ -78,23 +63,6 @@ private:
   LogicalResult schedule(ConvOp op);
   LogicalResult scheduleInteger(LinearOp op);
   LogicalResult scheduleWeightOnly(LinearOp op);
-  template <typename OpTy>
-  FailureOr<IntegerParameters> readInteger(OpTy op, std::string &why);
-  Value constant(OpBuilder &b, Location loc, ElementsAttr value) {
-    return arith::ConstantOp::create(b, loc, value);
-  }
-  template <typename T>
-  Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &values, Type element,
-                       StringRef name) {
-    auto type = RankedTensorType::get({static_cast<int64_t>(values.size())}, element);
-    return constant(b, loc, makeConstant(type, values, name));
-  }
-  /// The kernel's operands of one bias and one multiplier per channel, for `n` channels in blocks
-  /// of `vectors` vectors: constants, or computed where the input's parameters come from the run.
-  Value biasOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
-                    int64_t vectors);
-  Value multiplierOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
-                          int64_t vectors);
   LogicalResult leave(Operation *op, const Twine &why) {
     op->emitRemark() << "no CPU kernel: " << why << "; runs as its decomposition";
     op->setAttr("lowbit.fallback", StringAttr::get(&getContext(), why));
@@ -112,14 +80,6 @@ private:
 
 static RankedTensorType withElement(RankedTensorType type, Type element) {
   return RankedTensorType::get(type.getShape(), element);
-}
-
-/// ui8 to the signless i8 of kernels and linalg, and back; cancels once everything is signless.
-static Value castElement(OpBuilder &b, Location loc, Value value, Type element) {
-  auto type = cast<RankedTensorType>(value.getType());
-  if (type.getElementType() == element)
-    return value;
-  return UnrealizedConversionCastOp::create(b, loc, withElement(type, element), value).getResult(0);
 }
 
 static Value emptyLike(OpBuilder &b, Location loc, ArrayRef<OpFoldResult> sizes, Type element) {
@@ -166,146 +126,6 @@ static Value pad(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> low,
 //===----------------------------------------------------------------------===//
 // Integer mode
 //===----------------------------------------------------------------------===//
-
-template <typename OpTy>
-FailureOr<IntegerParameters> ScheduleCPU::readInteger(OpTy op, std::string &why) {
-  IntegerParameters result;
-  auto read = [&](Value value, const char *what) {
-    auto data = ConstantData::get(value);
-    if (!data)
-      why = std::string(what) + " is not a constant";
-    return data;
-  };
-  auto weights = read(op.getWeight(), "the weight"), scale = read(op.getWeightScale(), "its scale");
-  if (!weights || !scale)
-    return failure();
-  auto inputScale = ConstantData::get(op.getInputScale()),
-       inputZero = ConstantData::get(op.getInputZero());
-  if (!inputScale)
-    result.runScale = op.getInputScale();
-  if (!inputZero)
-    result.runZero = op.getInputZero();
-  if (!weights->getType().getElementType().isSignlessInteger(8)) {
-    why = "weights are not i8";
-    return failure();
-  }
-  Type input = cast<RankedTensorType>(op.getInput().getType()).getElementType();
-  if (input.getIntOrFloatBitWidth() != 8) {
-    why = "activations are not 8 bits wide";
-    return failure();
-  }
-  result.flipInput = !input.isUnsignedInteger();
-  if (inputZero)
-    result.inputZero = inputZero->toInts()[0] + (result.flipInput ? 128 : 0);
-  result.weights.assign(weights->template as<int8_t>().begin(),
-                        weights->template as<int8_t>().end());
-
-  int64_t channels = weights->getType().getDimSize(0), k = result.weights.size() / channels;
-  std::vector<float> scales = scale->toFloats();
-  float xs = inputScale ? inputScale->toFloats()[0] : 1.0f;
-  std::optional<float> &outputScale = result.outputScale;
-  result.outputElement = Float32Type::get(&getContext());
-  if (op.getOutputScale()) {
-    auto os = read(op.getOutputScale(), "the output scale");
-    auto oz = read(op.getOutputZero(), "the output zero point");
-    if (!os || !oz)
-      return failure();
-    Type output = cast<RankedTensorType>(op.getOutput().getType()).getElementType();
-    if (output.getIntOrFloatBitWidth() != 8) {
-      why = "results are not 8 bits wide";
-      return failure();
-    }
-    bool isUnsigned = output.isUnsignedInteger();
-    result.outputElement = IntegerType::get(&getContext(), 8);
-    result.outputMin = isUnsigned ? 0 : -128;
-    result.outputMax = isUnsigned ? 255 : 127;
-    result.outputZero = oz->toInts()[0];
-    outputScale = os->toFloats()[0];
-  }
-  std::vector<int64_t> bias(channels, 0);
-  if (op.getBias()) {
-    auto values = read(op.getBias(), "the bias");
-    if (!values)
-      return failure();
-    bias = values->toInts();
-  }
-  for (int64_t c = 0; c < channels; ++c) {
-    int64_t sum = 0;
-    for (int64_t i = 0; i < k; ++i)
-      sum += result.weights[c * k + i];
-    // Σ (x − z) w = Σ x w − z Σ w, modulo 2³² as the accumulator.
-    result.bias.push_back(static_cast<int32_t>(static_cast<uint32_t>(bias[c]) -
-                                               static_cast<uint32_t>(result.inputZero * sum)));
-    result.columnSums.push_back(static_cast<int32_t>(sum));
-    float ws = scales[scales.size() == 1 ? 0 : c];
-    result.weightScales.push_back(ws);
-    result.multiplier.push_back(outputScale ? requantMultiplier(xs, ws, *outputScale)
-                                            : static_cast<float>(double(xs) * ws));
-  }
-  return result;
-}
-
-/// The zero point of the unsigned input, given by the run, as i32.
-static Value runZeroPoint(OpBuilder &b, Location loc, const IntegerParameters &p) {
-  Type i32 = b.getI32Type();
-  Value zero = tensor::ExtractOp::create(b, loc, castElement(b, loc, p.runZero, b.getI8Type()),
-                                         ValueRange());
-  if (!p.flipInput)
-    return arith::ExtUIOp::create(b, loc, i32, zero);
-  zero = arith::ExtSIOp::create(b, loc, i32, zero);
-  return arith::AddIOp::create(b, loc, zero, arith::ConstantIntOp::create(b, loc, 128, 32));
-}
-
-/// A vector computed element by element from vectors of its size.
-static Value mapVectors(OpBuilder &b, Location loc, ValueRange inputs, Type element,
-                        llvm::function_ref<Value(OpBuilder &, ValueRange)> body) {
-  auto type = cast<RankedTensorType>(inputs[0].getType());
-  Value init = tensor::EmptyOp::create(b, loc, type.getShape(), element);
-  SmallVector<AffineMap> maps(inputs.size() + 1, b.getMultiDimIdentityMap(1));
-  return linalg::GenericOp::create(b, loc, init.getType(), inputs, init, maps,
-                                   utils::IteratorType::parallel,
-                                   [&](OpBuilder &nested, Location l, ValueRange args) {
-                                     linalg::YieldOp::create(nested, l, body(nested, args));
-                                   })
-      .getResult(0);
-}
-
-Value ScheduleCPU::biasOperand(OpBuilder &b, Location loc, const IntegerParameters &p, int64_t n,
-                               int64_t vectors) {
-  Type i32 = b.getI32Type();
-  Value bias =
-      vectorConstant(b, loc, cpu::packParameters<int32_t>(p.bias, n, 1, vectors, 0), i32, "b");
-  if (!p.runZero)
-    return bias;
-  Value sums = vectorConstant(b, loc, cpu::packParameters<int32_t>(p.columnSums, n, 1, vectors, 0),
-                              i32, "sums");
-  Value zero = runZeroPoint(b, loc, p);
-  return mapVectors(b, loc, {bias, sums}, i32, [&](OpBuilder &nested, ValueRange v) -> Value {
-    Value product = arith::MulIOp::create(nested, loc, v[1], zero);
-    return arith::SubIOp::create(nested, loc, v[0], product);
-  });
-}
-
-Value ScheduleCPU::multiplierOperand(OpBuilder &b, Location loc, const IntegerParameters &p,
-                                     int64_t n, int64_t vectors) {
-  Type f32 = b.getF32Type(), f64 = b.getF64Type();
-  if (!p.runScale)
-    return vectorConstant(b, loc, cpu::packParameters<float>(p.multiplier, n, 1, vectors, 0), f32,
-                          "m");
-  Value scales = vectorConstant(
-      b, loc, cpu::packParameters<float>(p.weightScales, n, 1, vectors, 0), f32, "s");
-  Value scale = tensor::ExtractOp::create(b, loc, p.runScale, ValueRange());
-  Value wide = arith::ExtFOp::create(b, loc, f64, scale);
-  return mapVectors(b, loc, scales, f32, [&](OpBuilder &nested, ValueRange v) -> Value {
-    Value m = arith::ExtFOp::create(nested, loc, f64, v[0]);
-    m = arith::MulFOp::create(nested, loc, wide, m);
-    if (p.outputScale)
-      m = arith::DivFOp::create(
-          nested, loc, m,
-          arith::ConstantOp::create(nested, loc, nested.getF64FloatAttr(*p.outputScale)));
-    return arith::TruncFOp::create(nested, loc, f32, m);
-  });
-}
 
 /// Vectors of 16 columns per block: wide enough for all columns, at most four.
 static int64_t pickVectors(int64_t n, bool even) {
@@ -375,7 +195,7 @@ static Value expandRows(OpBuilder &b, Location loc, Value value, Value like) {
 
 LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
   std::string why;
-  FailureOr<IntegerParameters> parameters = readInteger(op, why);
+  FailureOr<IntegerParameters> parameters = IntegerParameters::get(op, why);
   if (failed(parameters))
     return leave(op, why);
   OpBuilder b(op);
@@ -413,8 +233,8 @@ LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
                                vectorConstant(b, loc,
                                               cpu::packQGemm(parameters->weights, n, 1, k, vectors),
                                               b.getI8Type(), "w"),
-                               biasOperand(b, loc, *parameters, n, vectors),
-                               multiplierOperand(b, loc, *parameters, n, vectors)};
+                               parameters->biasOperand(b, loc, n, vectors),
+                               parameters->multiplierOperand(b, loc, n, vectors)};
   auto launch =
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = expandRows(b, loc, launch.getResult(0), op.getInput());
@@ -436,7 +256,7 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
   if (inputType.isDynamicDim(1))
     return leave(op, "the number of channels is dynamic");
   std::string why;
-  FailureOr<IntegerParameters> parameters = readInteger(op, why);
+  FailureOr<IntegerParameters> parameters = IntegerParameters::get(op, why);
   if (failed(parameters))
     return leave(op, why);
 
@@ -464,11 +284,7 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
   input = transpose(b, loc, input, {0, 2, 3, 1});
   // Padding stands for the real value 0. One row more where reads by four bytes pass the end of a
   // run.
-  Value filler =
-      parameters->runZero
-          ? arith::TruncIOp::create(b, loc, b.getI8Type(), runZeroPoint(b, loc, *parameters))
-                .getResult()
-          : arith::ConstantIntOp::create(b, loc, static_cast<int8_t>(parameters->inputZero), 8);
+  Value filler = parameters->filler(b, loc);
   input = pad(b, loc, input, {0, pads[0], pads[1], 0},
               {0, pads[2] + (length % 4 ? 1 : 0), pads[3], 0}, filler);
 
@@ -515,8 +331,8 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
       input,
       vectorConstant(b, loc, cpu::packQGemm(ordered, n, kh * runsW, length, vectors), b.getI8Type(),
                      "w"),
-      biasOperand(b, loc, *parameters, n, vectors),
-      multiplierOperand(b, loc, *parameters, n, vectors)};
+      parameters->biasOperand(b, loc, n, vectors),
+      parameters->multiplierOperand(b, loc, n, vectors)};
   auto launch =
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = transpose(b, loc, launch.getResult(0), {0, 3, 1, 2});

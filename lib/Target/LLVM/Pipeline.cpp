@@ -52,6 +52,8 @@ void lowbit::buildBufferizePipeline(OpPassManager &manager) {
   // Row-major at the borders: the runtime and the kernels know no other layout.
   options.functionBoundaryTypeConversion = bufferization::LayoutMapOption::IdentityLayoutMap;
   options.bufferAlignment = 64;
+  // What a loop carries may be a new buffer, of another size, in every iteration.
+  options.allowReturnAllocsFromLoops = true;
   manager.addPass(bufferization::createOneShotBufferizePass(options));
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());

@@ -76,3 +76,52 @@ func.func @unsigned_weights(%x: tensor<?x2xui8>) -> tensor<?x2xf32> {
   %2 = "onnx.Gemm"(%0, %1, %b) {onnx_node_name = "fc", transB = 1 : si64} : (tensor<?x2xf32>, tensor<2x2xf32>, tensor<2xf32>) -> tensor<?x2xf32>
   return %2 : tensor<?x2xf32>
 }
+
+// -----
+
+// Integer products whose sums become f32 are layers of scale 1; the zero point of the input may come from the run.
+
+// CHECK-LABEL: func.func @integer_product
+// CHECK: lowbit.dequantize %arg0 scale(%{{.*}}) zero(%arg1)
+// CHECK: "onnx.MatMul"(%{{.*}}, %{{.*}}) {onnx_node_name = "fc"}
+// CHECK-NOT: onnx.Cast
+// FUSED-LABEL: func.func @integer_product
+// FUSED: lowbit.linear %arg0, %{{.*}} input_zero(%arg1) {layer = "fc"}
+func.func @integer_product(%x: tensor<?x2xui8>, %z: tensor<ui8>) -> tensor<?x2xf32> {
+  %w = "onnx.Constant"() {value = dense<[[0, 255], [128, 130]]> : tensor<2x2xui8>} : () -> tensor<2x2xui8>
+  %wz = "onnx.Constant"() {value = dense<128> : tensor<ui8>} : () -> tensor<ui8>
+  %0 = "onnx.MatMulInteger"(%x, %w, %z, %wz) {onnx_node_name = "fc"} : (tensor<?x2xui8>, tensor<2x2xui8>, tensor<ui8>, tensor<ui8>) -> tensor<?x2xi32>
+  %1 = "onnx.Cast"(%0) {to = 1 : si64} : (tensor<?x2xi32>) -> tensor<?x2xf32>
+  return %1 : tensor<?x2xf32>
+}
+
+// -----
+
+// A sum that leaves as i32 stays one.
+
+// CHECK-LABEL: func.func @integer_result
+// CHECK: onnx.MatMulInteger
+func.func @integer_result(%x: tensor<?x2xui8>) -> tensor<?x2xi32> {
+  %w = "onnx.Constant"() {value = dense<1> : tensor<2x2xi8>} : () -> tensor<2x2xi8>
+  %none = "onnx.NoValue"() {value} : () -> none
+  %0 = "onnx.MatMulInteger"(%x, %w, %none, %none) {onnx_node_name = "fc"} : (tensor<?x2xui8>, tensor<2x2xi8>, none, none) -> tensor<?x2xi32>
+  return %0 : tensor<?x2xi32>
+}
+
+// -----
+
+// Weights of a model that was trained quantized are float constants behind both ops.
+
+// FUSED-LABEL: func.func @trained_quantized
+// FUSED: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[}}[2, 127], [-4, 0]]> : tensor<2x2xi8>}>
+// FUSED: lowbit.linear %{{.*}}, %[[W]] scale(%{{.*}}) {layer = "fc"}
+func.func @trained_quantized(%x: tensor<?x2xf32>) -> tensor<?x2xf32> {
+  %w = "onnx.Constant"() {onnx_name = "w", value = dense<[[1.25, -1.0], [99.0, 0.1]]> : tensor<2x2xf32>} : () -> tensor<2x2xf32>
+  %s = "onnx.Constant"() {value = dense<[0.5, 0.25]> : tensor<2xf32>} : () -> tensor<2xf32>
+  %z = "onnx.Constant"() {value = dense<0> : tensor<2xi8>} : () -> tensor<2xi8>
+  %none = "onnx.NoValue"() {value} : () -> none
+  %0 = "onnx.QuantizeLinear"(%w, %s, %z) {axis = 1 : si64} : (tensor<2x2xf32>, tensor<2xf32>, tensor<2xi8>) -> tensor<2x2xi8>
+  %1 = "onnx.DequantizeLinear"(%0, %s, %z) {axis = 1 : si64} : (tensor<2x2xi8>, tensor<2xf32>, tensor<2xi8>) -> tensor<2x2xf32>
+  %2 = "onnx.Gemm"(%x, %1, %none) {onnx_node_name = "fc", transB = 0 : si64} : (tensor<?x2xf32>, tensor<2x2xf32>, none) -> tensor<?x2xf32>
+  return %2 : tensor<?x2xf32>
+}

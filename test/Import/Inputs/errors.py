@@ -7,7 +7,7 @@ import sys
 import models
 
 shutil.rmtree(sys.argv[1], ignore_errors=True)
-for name in ("undefined cycle twice subgraph sequence string opset future size huge negative attribute inputs missing "
+for name in ("undefined cycle twice subgraph branches capture condition nested sequence string opset future size huge negative attribute inputs missing "
              "recursion random empty truncated").split():
     models.main(name, sys.argv[1])
     path, bundle = (os.path.join(sys.argv[1], name + end) for end in (".onnx", ".lowbit"))

@@ -50,6 +50,20 @@ def types():
     return model(nodes, [], outputs, initializers)
 
 
+def control_flow():
+    """A branch that takes values from two levels further out and whose nodes are in the wrong order; a call inside it."""
+    scale = h.make_function("local", "Scale", ["a"], ["b"], [h.make_node("Neg", ["a"], ["b"])], [h.make_opsetid("", 21)])
+    deep = h.make_graph([h.make_node("Add", ["t", "w"], ["d"]), h.make_node("Mul", ["x", "k"], ["t"])], "deep", [],
+                        [info("d", T.FLOAT, None)], [tensor("k", np.float32(3))])
+    flat = h.make_graph([h.make_node("Scale", ["v"], ["f"], domain="local")], "flat", [], [info("f", T.FLOAT, None)])
+    body = h.make_graph([h.make_node("If", ["go"], ["v_next"], then_branch=deep, else_branch=flat), h.make_node("Identity", ["go"], ["more"])],
+                        "body", [info("i", T.INT64, []), info("go", T.BOOL, []), info("v", T.FLOAT, None)],
+                        [info("more", T.BOOL, []), info("v_next", T.FLOAT, None)])
+    nodes = [h.make_node("Loop", ["m", "", "x"], ["y"], name="repeat", body=body)]
+    imports = [h.make_opsetid("local", 1)]
+    return model(nodes, [x, info("m", T.INT64, [])], [y], [tensor("w", np.float32([1, 2, 3]))], imports=imports, functions=[scale])
+
+
 def functions():
     """A model-local function that calls another one, with an attribute handed on and a default."""
     scale = h.make_function("local", "Scale", ["a"], ["b"], [
@@ -68,8 +82,8 @@ def custom():
     """Operators without an op class; two of one kind."""
     nodes = [h.make_node("Frobnicate", ["x"], ["a"], name="q0", domain="com.example", K=3),
              h.make_node("Frobnicate", ["a"], ["b"], name="q1", domain="com.example", K=3),
-             h.make_node("MaxRoiPool", ["b", "b"], ["y"], name="pool", pooled_shape=[1, 1])]
-    return model(nodes, [x], [info("y", T.FLOAT, None)], imports=[h.make_opsetid("com.example", 1)])
+             h.make_node("ImageDecoder", ["b"], ["y"], name="photo")]
+    return model(nodes, [x], [info("y", T.INT64, None)], imports=[h.make_opsetid("com.example", 1)])
 
 
 def bodies():
@@ -101,9 +115,16 @@ def wrong(key):
         return model([h.make_node("Add", ["x", "b"], ["a"], name="p"), h.make_node("Relu", ["a"], ["b"], name="q")], [x], [info("a", T.FLOAT, None)])
     if key == "twice":
         return model(ok + [h.make_node("Neg", ["x"], ["y"], name="neg")], [x], [y])
-    if key == "subgraph":
-        inner = h.make_graph([h.make_node("Relu", ["x"], ["t"])], "then", [], [info("t", T.FLOAT, None)])
-        return model([h.make_node("If", ["x"], ["y"], name="if", then_branch=inner, else_branch=inner)], [x], [y])
+    if key in ("subgraph", "branches", "capture", "condition", "nested"):
+        sequence = h.make_value_info("z", h.make_sequence_type_proto(h.make_tensor_type_proto(T.FLOAT, None)))
+        z = sequence if key == "subgraph" else info("z", T.FLOAT, None)
+        inner = h.make_graph([h.make_node("Relu", ["q" if key == "capture" else "x"], ["z"])], "inner", [], [z])
+        other = h.make_graph([h.make_node("Relu", ["x"], ["z"])], "other", [], [z] * (2 if key == "branches" else 1))
+        for level in range(13 if key == "nested" else 0):
+            inner = h.make_graph([h.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=other)], "inner", [], [z])
+        condition = "x" if key == "condition" else "c"
+        return model([h.make_node("If", [condition], ["y"], name="if", then_branch=inner, else_branch=other)],
+                     [x, info("c", T.BOOL, [])], [y])
     if key == "sequence":
         return model(ok, [h.make_tensor_sequence_value_info("x", T.FLOAT, None)], [y])
     if key == "string":

@@ -27,6 +27,31 @@ func.func @linear(%x: tensor<?x7xui8>) -> tensor<?x2xui8> {
 
 // -----
 
+// Scale and zero point of the run: bias and multipliers are computed before the launch, b - z * sum(w) and
+// f32(f64(s) * f64(w)).
+// CHECK-LABEL: func.func @parameters_of_the_run
+// CHECK: %[[B:.*]] = arith.constant dense<[10, 20, 0,
+// CHECK: %[[SUMS:.*]] = arith.constant dense<[6, -3, 0,
+// CHECK: %[[Z:.*]] = arith.extui %{{.*}} : i8 to i32
+// CHECK: %[[BIAS:.*]] = linalg.generic {{.*}} ins(%[[B]], %[[SUMS]] :
+// CHECK: arith.muli %{{.*}}, %[[Z]]
+// CHECK-NEXT: arith.subi
+// CHECK: %[[WS:.*]] = arith.constant dense<[1.000000e+00, 2.000000e+00, 0.000000e+00,
+// CHECK: %[[M:.*]] = linalg.generic {{.*}} ins(%[[WS]] :
+// CHECK: arith.mulf {{.*}} : f64
+// CHECK-NEXT: arith.truncf
+// CHECK: lowbit_rt.launch @qgemm_0 ins({{.*}}, %[[BIAS]], %[[M]] :
+func.func @parameters_of_the_run(%x: tensor<?x4xui8>, %xs: tensor<f32>, %xz: tensor<ui8>) -> tensor<?x2xf32> {
+  %w = arith.constant dense<[[1, 2, 3, 0], [-1, -2, 0, 0]]> : tensor<2x4xi8>
+  %ws = arith.constant dense<[1.0, 2.0]> : tensor<2xf32>
+  %b = arith.constant dense<[10, 20]> : tensor<2xi32>
+  %y = lowbit.linear %x, %w scale(%ws) bias(%b) input_scale(%xs) input_zero(%xz) {layer = "fc"}
+    : (tensor<?x4xui8>, tensor<2x4xi8>, tensor<2xf32>, tensor<2xi32>, tensor<f32>, tensor<ui8>) -> tensor<?x2xf32>
+  return %y : tensor<?x2xf32>
+}
+
+// -----
+
 // A signed input is read + 128: its zero point goes from -5 to 123, and 0 - 123 * 3 = -369.
 // CHECK-LABEL: func.func @signed_input
 func.func @signed_input(%x: tensor<4x4xi8>) -> tensor<4x1xf32> {

@@ -7,8 +7,9 @@
 // CHECK-NEXT:   linalg.generic
 // CHECK-NOT:    lowbit.layer
 // CHECK:        return
-// In place: nothing is said of the argument.
-// CHECK:      func.func private @loops_0(%{{.*}}: memref<?x4xf32>) attributes {passthrough
+// In place it is one argument. A view of the same memory beside it: nothing is said.
+// CHECK:      func.func private @loops_0(%{{.*}}: memref<?x4xf32>) attributes {lowbit_rt.noalias = array<i64: 1>
+// CHECK:      func.func private @loops_1(%{{.*}}: memref<?x4xf32>, %{{.*}}: memref<?x4xf32>) attributes {passthrough
 // CHECK-LABEL: func.func @main_graph
 func.func @main_graph(%x: memref<?x4xf32>) -> memref<?x4xf32> {
   %c0 = arith.constant 0 : index
@@ -35,6 +36,14 @@ func.func @main_graph(%x: memref<?x4xf32>) -> memref<?x4xf32> {
     ins(%b : memref<?x4xf32>) outs(%b : memref<?x4xf32>) {
   ^bb0(%in: f32, %out: f32):
     %0 = arith.addf %in, %two : f32
+    linalg.yield %0 : f32
+  }
+  %view = memref.cast %b : memref<?x4xf32> to memref<?x4xf32, strided<[4, 1], offset: ?>>
+  %same = memref.reinterpret_cast %view to offset: [0], sizes: [%n, 4], strides: [4, 1] : memref<?x4xf32, strided<[4, 1], offset: ?>> to memref<?x4xf32>
+  linalg.generic {indexing_maps = [affine_map<(i, j) -> (i, j)>, affine_map<(i, j) -> (i, j)>], iterator_types = ["parallel", "parallel"]}
+    ins(%same : memref<?x4xf32>) outs(%b : memref<?x4xf32>) {
+  ^bb0(%in: f32, %out: f32):
+    %0 = arith.subf %in, %two : f32
     linalg.yield %0 : f32
   }
   return %b : memref<?x4xf32>

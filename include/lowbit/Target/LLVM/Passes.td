@@ -66,7 +66,7 @@ def ExpandSmallFloats : Pass<"lowbit-expand-small-floats", "::mlir::ModuleOp"> {
   let description = [{
     x86-64-v3 converts between f32 and f16, and nothing else of 16 bits: LLVM would call `__truncsfbf2` and
     `__truncdfhf2`, which a bundle does not have. bf16 arithmetic happens in f32 with a rounding after each op; f32 to bf16
-    is integer arithmetic; a bf16 chosen by `scf.if` is chosen as an i16; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
+    is integer arithmetic; f64 to either goes through an f32 rounded to odd, so that the result is rounded once.
 
     ```mlir
     %0 = arith.addf %a, %b : bf16      // extf, extf, addf : f32, rounding by integer arithmetic

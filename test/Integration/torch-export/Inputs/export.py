@@ -65,6 +65,15 @@ def feeds(model: models.Model, dtype: str, names: list[str]) -> list[dict[str, n
     return result
 
 
+def torch_run(model: models.Model, dtype: str, index: int) -> list[np.ndarray]:
+    """What torch itself computes in this dtype, at the length of this index."""
+    torch.manual_seed(5)
+    with torch.no_grad():
+        result = model.build().to(DTYPES[dtype])(**examples(model, DTYPES[dtype])[index])
+    tensors = [result] if isinstance(result, torch.Tensor) else result
+    return [to_numpy(tensor) for tensor in tensors]
+
+
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
         import ml_dtypes

@@ -30,14 +30,14 @@ class Model:
 
 
 def randomize(module: nn.Module) -> nn.Module:
-    """Non-trivial statistics and biases, so that nothing cancels: every parameter and buffer that starts at 0 or 1."""
+    """Non-trivial statistics, biases, scales and heads: what starts at one value everywhere would hide mistakes."""
     generator = torch.Generator().manual_seed(7)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.copy_(torch.randn(part.running_mean.shape, generator=generator) * 0.1)
             part.running_var.copy_(torch.rand(part.running_var.shape, generator=generator) * 0.5 + 0.75)
     for parameter in module.parameters():
-        if parameter.ndim == 1:
+        if parameter.ndim == 1 or torch.all(parameter == parameter.flatten()[0]):
             parameter.data += torch.randn(parameter.shape, generator=generator) * 0.05
     return module.eval()
 

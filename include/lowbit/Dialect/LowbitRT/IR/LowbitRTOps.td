@@ -98,7 +98,7 @@ def LowbitRT_ObserveOp : LowbitRT_Op<"observe", [MemoryEffects<[MemRead, MemWrit
 // Writes the run's status: never removed, and no buffer depends on it.
 def LowbitRT_AssertOp : LowbitRT_Op<"assert", [MemoryEffects<[MemWrite]>]> {
   let summary = "Makes the run fail with `message` where `condition` is false";
-  let description = [{ The run goes on, so whatever follows must be harmless; the caller gets the first message. }];
+  let description = [{ The runtime unwinds the run there, and the caller gets the message. }];
   let arguments = (ins I1:$condition, StrAttr:$message);
   let assemblyFormat = "$condition `,` $message attr-dict";
 }

@@ -10,6 +10,7 @@
 
 include "mlir/IR/OpBase.td"
 include "mlir/IR/CommonAttrConstraints.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 def ONNX_Dialect : Dialect {
@@ -56,6 +57,55 @@ def ONNXCustomOp : ONNX_Op<"Custom", []> {
   }];
   let arguments = (ins Variadic<AnyType>:$inputs, StrAttr:$function_name, StrAttr:$domain_name);
   let results = (outs Variadic<AnyType>:$outputs);
+}
+
+// Control flow: bodies use values of the graphs around them as they are. One block each, which ends in onnx.Yield; what
+// a graph calls its inputs are the block's arguments.
+
+def ONNXYieldOp : ONNX_Op<"Yield", [Pure, Terminator, ReturnLike]> {
+  let summary = "The outputs of a graph inside a node";
+  let arguments = (ins Variadic<AnyType>:$outputs);
+}
+
+class ONNX_BodyOp<string mnemonic> : ONNX_Op<mnemonic, [RecursiveMemoryEffects, SingleBlock]> {
+  let hasVerifier = 1;
+}
+
+def ONNXIfOp : ONNX_BodyOp<"If"> {
+  let summary = "One of two graphs, chosen by a condition";
+  let description = [{
+    ```mlir
+    %y = "onnx.If"(%condition) ({ "onnx.Yield"(%a) : (tensor<2xf32>) -> () }, { "onnx.Yield"(%b) : (tensor<3xf32>) -> () })
+        {onnx_node_name = "choose"} : (tensor<i1>) -> tensor<?xf32>
+    ```
+  }];
+  let arguments = (ins AnyType:$cond);
+  let results = (outs Variadic<AnyType>:$outputs);
+  let regions = (region SizedRegion<1>:$then_branch, SizedRegion<1>:$else_branch);
+}
+
+def ONNXLoopOp : ONNX_BodyOp<"Loop"> {
+  let summary = "Repeats a graph up to M times while a condition holds";
+  let description = [{
+    The body takes the iteration's number, the condition and the carried values; it yields the next condition, the next
+    carried values and the elements of the scan outputs. The results are the last carried values and the scan outputs.
+  }];
+  let arguments = (ins AnyType:$M, AnyType:$cond, Variadic<AnyType>:$v_initial);
+  let results = (outs Variadic<AnyType>:$v_final_and_scan_outputs);
+  let regions = (region SizedRegion<1>:$body);
+}
+
+def ONNXScanOp : ONNX_BodyOp<"Scan"> {
+  let summary = "Repeats a graph over the slices of its last num_scan_inputs operands";
+  let description = [{
+    The body takes the states and one slice of every scan input; it yields the next states and the elements of the scan
+    outputs. The results are the last states and the scan outputs.
+  }];
+  let arguments = (ins Variadic<AnyType>:$initial_state_and_scan_inputs, SI64Attr:$num_scan_inputs,
+                       OptionalAttr<I64ArrayAttr>:$scan_input_axes, OptionalAttr<I64ArrayAttr>:$scan_input_directions,
+                       OptionalAttr<I64ArrayAttr>:$scan_output_axes, OptionalAttr<I64ArrayAttr>:$scan_output_directions);
+  let results = (outs Variadic<AnyType>:$final_state_and_scan_outputs);
+  let regions = (region SizedRegion<1>:$body);
 }
 
 include "lowbit/Dialect/ONNX/IR/ONNXGeneratedOps.td"
