@@ -44,8 +44,7 @@ Value Lowering::lowered(Value operand) {
   // Beside its definition: ops outside of the current body may need it too.
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointAfterValue(operand);
-  return values[operand] =
-             UnrealizedConversionCastOp::create(b, type, operand).getResult(0);
+  return values[operand] = UnrealizedConversionCastOp::create(b, type, operand).getResult(0);
 }
 
 LogicalResult Lowering::inlineBody(unsigned index, Block &into, ValueRange arguments,
@@ -196,8 +195,29 @@ OpFoldResult Lowering::entry(unsigned operand, int64_t i) {
   SmallVector<Value> at;
   if (!shape.dims.empty())
     at.push_back(value(index(i)));
-  Value number = tensor::ExtractOp::create(b, in(operand), at);
-  return arith::IndexCastOp::create(b, b.getIndexType(), number).getResult();
+  auto read = [&](OpBuilder &nested, Location loc) -> Value {
+    Value number = tensor::ExtractOp::create(nested, loc, in(operand), at);
+    return arith::IndexCastOp::create(nested, loc, nested.getIndexType(), number);
+  };
+  if (shape.dims.empty() || shape.dims[0].constant())
+    return read(b, b.getLoc());
+  Value there =
+      arith::CmpIOp::create(b, arith::CmpIPredicate::slt, at[0], value(dim(in(operand), 0)));
+  Value none = value(index(0));
+  auto guarded = scf::IfOp::create(
+      b, there,
+      [&](OpBuilder &then, Location loc) { scf::YieldOp::create(then, loc, read(then, loc)); },
+      [&](OpBuilder &otherwise, Location loc) { scf::YieldOp::create(otherwise, loc, none); });
+  return guarded.getResult(0);
+}
+
+void Lowering::expectEntries(unsigned operand, int64_t count) {
+  const Dims &length = dims(operand);
+  if (length.empty() || length[0].constant())
+    return;
+  Value found = value(dim(in(operand), 0)), wanted = value(index(count));
+  check(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, found, wanted),
+        "operand " + Twine(operand) + " does not have " + Twine(count) + " entries");
 }
 
 //===----------------------------------------------------------------------===//
@@ -274,8 +294,8 @@ Sizes Lowering::broadcastSizes(ArrayRef<unsigned> operands, unsigned result) {
       Value fits = arith::OrIOp::create(b, same, arith::OrIOp::create(b, left, right));
       check(fits, "operands do not broadcast");
       Value smaller = arith::MinSIOp::create(b, size, mine);
-      size = arith::SelectOp::create(b, left, mine,
-                                     arith::SelectOp::create(b, right, size, smaller));
+      size =
+          arith::SelectOp::create(b, left, mine, arith::SelectOp::create(b, right, size, smaller));
     }
     all.push_back(size);
   }
@@ -307,9 +327,9 @@ AffineMap Lowering::broadcastMap(Value &value, const Dims &from, const Dims &to,
       continue;
     Value mine = this->value(own[i]), wanted = this->value(toSizes[offset + i]);
     Value one = this->value(index(1));
-    Value fits = arith::OrIOp::create(
-        b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, mine, one),
-        arith::CmpIOp::create(b, arith::CmpIPredicate::eq, mine, wanted));
+    Value fits =
+        arith::OrIOp::create(b, arith::CmpIOp::create(b, arith::CmpIPredicate::eq, mine, one),
+                             arith::CmpIOp::create(b, arith::CmpIPredicate::eq, mine, wanted));
     check(fits, "operands do not broadcast");
     any = arith::MinSIOp::create(b, any, mine);
   }
@@ -378,7 +398,8 @@ Value Lowering::slice(Value tensor, ArrayRef<OpFoldResult> offsets, ArrayRef<OpF
       llvm::any_of(sizes, [](OpFoldResult size) { return getConstantIntValue(size) == 0; }))
     return empty(sizes, type.getElementType());
   Sizes ones(sizes.size(), index(1));
-  return tensor::ExtractSliceOp::create(b, tensor, offsets, sizes, strides.empty() ? ones : strides);
+  return tensor::ExtractSliceOp::create(b, tensor, offsets, sizes,
+                                        strides.empty() ? ones : strides);
 }
 
 Value Lowering::insert(Value part, Value whole, ArrayRef<OpFoldResult> offsets) {

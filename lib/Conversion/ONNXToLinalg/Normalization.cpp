@@ -43,13 +43,15 @@ Value lowbit::onnx::softmaxOver(Lowering &l, Value x, int64_t axis, bool logarit
                               v = math::ExpOp::create(b, loc, v);
                             return arith::AddFOp::create(b, loc, acc, v);
                           });
-  return l.parallel({shifted, sums}, {identity, outer}, sizes, element,
-                    [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-    Value y = logarithm
-                  ? arith::SubFOp::create(b, loc, v[0], math::LogOp::create(b, loc, v[1])).getResult()
-                  : arith::DivFOp::create(b, loc, v[0], v[1]).getResult();
-    return castScalar(b, loc, y, wide, element);
-  });
+  return l.parallel(
+      {shifted, sums}, {identity, outer}, sizes, element,
+      [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+        Value y =
+            logarithm
+                ? arith::SubFOp::create(b, loc, v[0], math::LogOp::create(b, loc, v[1])).getResult()
+                : arith::DivFOp::create(b, loc, v[0], v[1]).getResult();
+        return castScalar(b, loc, y, wide, element);
+      });
 }
 
 static LogicalResult softmax(Lowering &l) {
@@ -70,7 +72,8 @@ static Value squareStep(OpBuilder &b, Location loc, Value acc, Value v) {
 }
 
 namespace {
-/// A tensor minus its mean over some axes, with the mean and the sum of squares that go with it (both without the axes).
+/// A tensor minus its mean over some axes, with the mean and the sum of squares that go with it
+/// (both without the axes).
 struct Centered {
   Value x, total, squares, count;
 };
@@ -83,8 +86,8 @@ static Centered center(Lowering &l, Value x, ArrayRef<int64_t> axes) {
   int64_t rank = sizes.size();
   Value count = reducedCount(l, x, axes, wide);
   Value total = reduceOver(l, x, axes, l.scalar(wide, 0), addStep);
-  x = l.parallel({x, total}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)}, sizes, wide,
-                 [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+  x = l.parallel({x, total}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)}, sizes,
+                 wide, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
                    Value mean = arith::DivFOp::create(b, loc, v[1], count);
                    return arith::SubFOp::create(b, loc, v[0], mean);
                  });
@@ -114,12 +117,13 @@ static LogicalResult layerNorm(Lowering &l) {
   for (int64_t i = 0; i < rank - (int64_t)axes.size(); ++i)
     outerSizes.push_back(sizes[i]);
   // One square root and one division per row.
-  Value inverse = l.parallel(squares, l.b.getMultiDimIdentityMap(outerSizes.size()), outerSizes, wide,
-                             [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                               Value mean = arith::DivFOp::create(b, loc, v[0], count);
-                               mean = arith::AddFOp::create(b, loc, mean, epsilon);
-                               return arith::DivFOp::create(b, loc, one, math::SqrtOp::create(b, loc, mean));
-                             });
+  Value inverse =
+      l.parallel(squares, l.b.getMultiDimIdentityMap(outerSizes.size()), outerSizes, wide,
+                 [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                   Value mean = arith::DivFOp::create(b, loc, v[0], count);
+                   mean = arith::AddFOp::create(b, loc, mean, epsilon);
+                   return arith::DivFOp::create(b, loc, one, math::SqrtOp::create(b, loc, mean));
+                 });
   // The statistics as outputs keep the normalized dims with size 1.
   auto statistic = [&](unsigned result, Value value, bool mean) -> LogicalResult {
     if (result >= l.op->getNumResults() || isa<NoneType>(l.op->getResult(result).getType()))
@@ -130,12 +134,13 @@ static LogicalResult layerNorm(Lowering &l) {
     SmallVector<AffineExpr> exprs;
     for (unsigned i = 0; i < outerSizes.size(); ++i)
       exprs.push_back(l.d(i));
-    return l.replace(result, l.parallel(value, l.mapOf(rank, exprs), kept, to,
-                                        [&](OpBuilder &b, Location loc, ValueRange v) {
-                                          Value y = mean ? arith::DivFOp::create(b, loc, v[0], count).getResult()
-                                                         : v[0];
-                                          return castScalar(b, loc, y, wide, to);
-                                        }));
+    return l.replace(
+        result, l.parallel(value, l.mapOf(rank, exprs), kept, to,
+                           [&](OpBuilder &b, Location loc, ValueRange v) {
+                             Value y = mean ? arith::DivFOp::create(b, loc, v[0], count).getResult()
+                                            : v[0];
+                             return castScalar(b, loc, y, wide, to);
+                           }));
   };
   if (failed(statistic(1, total, true)) || failed(statistic(2, inverse, false)))
     return failure();
@@ -150,22 +155,22 @@ static LogicalResult layerNorm(Lowering &l) {
     inputs.push_back(parameter);
     from.push_back(l.element(i));
   }
-  return l.replace(l.parallel(inputs, maps, sizes, element,
-                              [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value y = arith::MulFOp::create(b, loc, v[0], v[1]);
-    unsigned next = 2;
-    if (l.has(1)) {
-      y = arith::MulFOp::create(b, loc, y, castScalar(b, loc, v[next], from[next - 2], wide));
-      ++next;
-    }
-    if (l.has(2))
-      y = arith::AddFOp::create(b, loc, y, castScalar(b, loc, v[next], from[next - 2], wide));
-    return castScalar(b, loc, y, wide, element);
-  }));
+  return l.replace(
+      l.parallel(inputs, maps, sizes, element, [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value y = arith::MulFOp::create(b, loc, v[0], v[1]);
+        unsigned next = 2;
+        if (l.has(1)) {
+          y = arith::MulFOp::create(b, loc, y, castScalar(b, loc, v[next], from[next - 2], wide));
+          ++next;
+        }
+        if (l.has(2))
+          y = arith::AddFOp::create(b, loc, y, castScalar(b, loc, v[next], from[next - 2], wide));
+        return castScalar(b, loc, y, wide, element);
+      }));
 }
 
-/// y = (x - mean) * (scale / sqrt(variance + epsilon)) + bias, one factor per channel. In training mode mean and variance
-/// are those of the batch, and move the running ones.
+/// y = (x - mean) * (scale / sqrt(variance + epsilon)) + bias, one factor per channel. In training
+/// mode mean and variance are those of the batch, and move the running ones.
 static LogicalResult batchNorm(Lowering &l) {
   Type element = l.resultType().getElementType();
   int64_t rank = l.rank(0);
@@ -186,14 +191,16 @@ static LogicalResult batchNorm(Lowering &l) {
         axes.push_back(i);
     Centered c = center(l, x, axes);
     auto average = [&](Value sum) {
-      return l.parallel(sum, line, channels, wide, [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-        return arith::DivFOp::create(b, loc, v[0], c.count);
-      });
+      return l.parallel(sum, line, channels, wide,
+                        [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
+                          return arith::DivFOp::create(b, loc, v[0], c.count);
+                        });
     };
     Value momentum = l.scalar(wide, onnx::getFloat(l.op, "momentum", 0.9));
     Value rest = arith::SubFOp::create(l.b, l.scalar(wide, 1), momentum);
     Value batchMean = average(c.total), batchVariance = average(c.squares);
-    for (auto [result, running, own] : {std::tuple(1u, mean, batchMean), {2u, variance, batchVariance}}) {
+    for (auto [result, running, own] :
+         {std::tuple(1u, mean, batchMean), {2u, variance, batchVariance}}) {
       if (result >= l.op->getNumResults() || isa<NoneType>(l.op->getResult(result).getType()))
         continue;
       Type to = l.resultType(result).getElementType();
@@ -201,7 +208,8 @@ static LogicalResult batchNorm(Lowering &l) {
                                [&](OpBuilder &b, Location loc, ValueRange v) {
                                  Value old = arith::MulFOp::create(b, loc, v[0], momentum);
                                  Value fresh = arith::MulFOp::create(b, loc, v[1], rest);
-                                 return castScalar(b, loc, arith::AddFOp::create(b, loc, old, fresh), wide, to);
+                                 return castScalar(
+                                     b, loc, arith::AddFOp::create(b, loc, old, fresh), wide, to);
                                });
       if (failed(l.replace(result, moved)))
         return failure();
@@ -210,12 +218,13 @@ static LogicalResult batchNorm(Lowering &l) {
   }
   Value factor = l.parallel({parameter(1), variance}, {line, line}, channels, wide,
                             [&](OpBuilder &b, Location loc, ValueRange v) -> Value {
-                              Value root = math::SqrtOp::create(b, loc, arith::AddFOp::create(b, loc, v[1], epsilon));
+                              Value root = math::SqrtOp::create(
+                                  b, loc, arith::AddFOp::create(b, loc, v[1], epsilon));
                               return arith::DivFOp::create(b, loc, v[0], root);
                             });
   return l.replace(l.parallel({x, mean, factor, parameter(2)},
-                              {l.b.getMultiDimIdentityMap(rank), channel, channel, channel}, sizes, element,
-                              [&](OpBuilder &b, Location loc, ValueRange v) {
+                              {l.b.getMultiDimIdentityMap(rank), channel, channel, channel}, sizes,
+                              element, [&](OpBuilder &b, Location loc, ValueRange v) {
                                 Value y = arith::SubFOp::create(b, loc, v[0], v[1]);
                                 y = arith::MulFOp::create(b, loc, y, v[2]);
                                 y = arith::AddFOp::create(b, loc, y, v[3]);
@@ -223,24 +232,26 @@ static LogicalResult batchNorm(Lowering &l) {
                               }));
 }
 
-/// (x - mean) / sqrt(variance + epsilon) * scale + bias with the statistics over `axes` of `x`, whose elements are wide.
-/// `parameters` reads scale and bias from the loops over x.
-static Value normalize(Lowering &l, Value x, ArrayRef<int64_t> axes, AffineMap parameters, Type element) {
+/// (x - mean) / sqrt(variance + epsilon) * scale + bias with the statistics over `axes` of `x`,
+/// whose elements are wide. `parameters` reads scale and bias from the loops over x.
+static Value normalize(Lowering &l, Value x, ArrayRef<int64_t> axes, AffineMap parameters,
+                       Type element) {
   Type wide = cast<RankedTensorType>(x.getType()).getElementType();
   int64_t rank = cast<RankedTensorType>(x.getType()).getRank();
   Centered c = center(l, x, axes);
   Value epsilon = l.scalar(wide, onnx::getFloat(l.op, "epsilon", 1e-5));
   AffineMap outer = withoutAxes(l, rank, axes);
-  return l.parallel({c.x, c.squares, l.in(1), l.in(2)},
-                    {l.b.getMultiDimIdentityMap(rank), outer, parameters, parameters}, l.sizes(x), element,
-                    [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value variance = arith::DivFOp::create(b, loc, v[1], c.count);
-    Value root = math::SqrtOp::create(b, loc, arith::AddFOp::create(b, loc, variance, epsilon));
-    Value y = arith::DivFOp::create(b, loc, v[0], root);
-    y = arith::MulFOp::create(b, loc, y, castScalar(b, loc, v[2], l.element(1), wide));
-    y = arith::AddFOp::create(b, loc, y, castScalar(b, loc, v[3], l.element(2), wide));
-    return castScalar(b, loc, y, wide, element);
-  });
+  return l.parallel(
+      {c.x, c.squares, l.in(1), l.in(2)},
+      {l.b.getMultiDimIdentityMap(rank), outer, parameters, parameters}, l.sizes(x), element,
+      [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value variance = arith::DivFOp::create(b, loc, v[1], c.count);
+        Value root = math::SqrtOp::create(b, loc, arith::AddFOp::create(b, loc, variance, epsilon));
+        Value y = arith::DivFOp::create(b, loc, v[0], root);
+        y = arith::MulFOp::create(b, loc, y, castScalar(b, loc, v[2], l.element(1), wide));
+        y = arith::AddFOp::create(b, loc, y, castScalar(b, loc, v[3], l.element(2), wide));
+        return castScalar(b, loc, y, wide, element);
+      });
 }
 
 /// Mean and variance of each sample's channel over its spatial dims.
@@ -248,10 +259,12 @@ static LogicalResult instanceNorm(Lowering &l) {
   Type element = l.resultType().getElementType();
   int64_t rank = l.rank(0);
   Value x = widened(l, l.in(0), realType(element));
-  return l.replace(normalize(l, x, llvm::to_vector(llvm::seq<int64_t>(2, rank)), l.mapOf(rank, {l.d(1)}), element));
+  return l.replace(normalize(l, x, llvm::to_vector(llvm::seq<int64_t>(2, rank)),
+                             l.mapOf(rank, {l.d(1)}), element));
 }
 
-/// Mean and variance of each group of channels. Scale and bias have a number per channel, or (before opset 21) per group.
+/// Mean and variance of each group of channels. Scale and bias have a number per channel, or
+/// (before opset 21) per group.
 static LogicalResult groupNorm(Lowering &l) {
   Type element = l.resultType().getElementType();
   int64_t rank = l.rank(0), groups = l.attr("num_groups", 1);
@@ -263,7 +276,8 @@ static LogicalResult groupNorm(Lowering &l) {
   Sizes own = l.sizes(l.in(0)), sizes = {own[0], l.index(groups), l.div(own[1], l.index(groups))};
   sizes.append(own.begin() + 2, own.end());
   Value x = l.reshape(widened(l, l.in(0), realType(element)), dims, split, sizes);
-  AffineExpr channel = perGroup ? l.d(1) : l.d(1) * *l.shapes.floorDiv(dims[1], groups).constant() + l.d(2);
+  AffineExpr channel =
+      perGroup ? l.d(1) : l.d(1) * *l.shapes.floorDiv(dims[1], groups).constant() + l.d(2);
   AffineMap parameters = l.mapOf(rank + 1, {channel});
   Value y = normalize(l, x, llvm::to_vector(llvm::seq<int64_t>(2, rank + 1)), parameters, element);
   return l.replace(l.reshape(y, split, dims, own));
@@ -280,12 +294,15 @@ static LogicalResult meanVariance(Lowering &l) {
     axis += axis < 0 ? rank : 0;
   Centered c = center(l, widened(l, l.in(0), wide), axes);
   Value epsilon = l.scalar(wide, 1e-9);
-  return l.replace(l.parallel({c.x, c.squares}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)},
-                              l.sizes(c.x), element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value deviation = math::SqrtOp::create(b, loc, arith::DivFOp::create(b, loc, v[1], c.count));
-    Value y = arith::DivFOp::create(b, loc, v[0], arith::AddFOp::create(b, loc, deviation, epsilon));
-    return castScalar(b, loc, y, wide, element);
-  }));
+  return l.replace(l.parallel(
+      {c.x, c.squares}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)},
+      l.sizes(c.x), element, [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value deviation =
+            math::SqrtOp::create(b, loc, arith::DivFOp::create(b, loc, v[1], c.count));
+        Value y =
+            arith::DivFOp::create(b, loc, v[0], arith::AddFOp::create(b, loc, deviation, epsilon));
+        return castScalar(b, loc, y, wide, element);
+      }));
 }
 
 /// x / |x| over one axis, 0 where the norm is 0.
@@ -297,15 +314,17 @@ static LogicalResult lpNorm(Lowering &l) {
   SmallVector<int64_t> axes = {l.axis("axis", -1, rank)};
   Value x = widened(l, l.in(0), wide), zero = l.scalar(wide, 0);
   Value sums = reduceOver(l, x, axes, zero, [&](OpBuilder &b, Location loc, Value acc, Value v) {
-    return p == 2 ? squareStep(b, loc, acc, v) : addStep(b, loc, acc, math::AbsFOp::create(b, loc, v));
+    return p == 2 ? squareStep(b, loc, acc, v)
+                  : addStep(b, loc, acc, math::AbsFOp::create(b, loc, v));
   });
-  return l.replace(l.parallel({x, sums}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)}, l.sizes(x),
-                              element, [&](OpBuilder &b, Location loc, ValueRange v) {
-    Value norm = p == 2 ? math::SqrtOp::create(b, loc, v[1]).getResult() : v[1];
-    Value none = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, norm, zero);
-    Value y = arith::DivFOp::create(b, loc, v[0], norm);
-    return castScalar(b, loc, arith::SelectOp::create(b, loc, none, zero, y), wide, element);
-  }));
+  return l.replace(l.parallel(
+      {x, sums}, {l.b.getMultiDimIdentityMap(rank), withoutAxes(l, rank, axes)}, l.sizes(x),
+      element, [&](OpBuilder &b, Location loc, ValueRange v) {
+        Value norm = p == 2 ? math::SqrtOp::create(b, loc, v[1]).getResult() : v[1];
+        Value none = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ, norm, zero);
+        Value y = arith::DivFOp::create(b, loc, v[0], norm);
+        return castScalar(b, loc, arith::SelectOp::create(b, loc, none, zero, y), wide, element);
+      }));
 }
 
 void lowbit::onnx::addNormalizationLowerings(LoweringTable &table) {

@@ -23,9 +23,9 @@ std::string lowbit::onnx::normalizedDomain(const std::string &domain) {
   return domain == "ai.onnx" ? std::string() : domain;
 }
 
-LogicalResult
-lowbit::onnx::readOpsets(const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports,
-                 Location loc, OpsetMap &opsets) {
+LogicalResult lowbit::onnx::readOpsets(
+    const google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto> &imports, Location loc,
+    OpsetMap &opsets) {
   for (const auto &import : imports) {
     std::string domain = normalizedDomain(import.domain());
     if (domain.empty() && (import.version() < oldestOpset() || import.version() > newestOpset()))
@@ -69,7 +69,8 @@ private:
                     int index, const OpsetMap &opsets, int calls, int nesting, NodeList &list);
   LogicalResult inlineCall(const NodeProto &call, const FunctionProto &function,
                            const std::string &name, int calls, int nesting, NodeList &list);
-  /// Layer names are keys of recipes and calibration files: the second of two equal ones gets its position.
+  /// Layer names are keys of recipes and calibration files: the second of two equal ones gets its
+  /// position.
   void makeUnique(NodeList &list) {
     for (auto [index, node] : llvm::enumerate(list.nodes)) {
       std::string name = node.name;
@@ -254,12 +255,14 @@ void lowbit::onnx::forEachCapture(const NestedGraph &nested,
     use(output.name());
 }
 
-LogicalResult lowbit::onnx::listNodes(const ::onnx::ModelProto &model, Location loc, NodeList &list) {
+LogicalResult lowbit::onnx::listNodes(const ::onnx::ModelProto &model, Location loc,
+                                      NodeList &list) {
   OpsetMap &opsets = list.opsets.emplace_back();
   if (failed(readOpsets(model.opset_import(), loc, opsets)))
     return failure();
   if (!opsets.count(""))
-    return emitError(loc) << "the model does not import domain ai.onnx: it is not an ONNX model or is "
-                             "damaged";
+    return emitError(loc)
+           << "the model does not import domain ai.onnx: it is not an ONNX model or is "
+              "damaged";
   return Lister(model, loc).run(model.graph(), opsets, list);
 }
