@@ -54,7 +54,7 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
   llvm::StringSet<> seen;
   for (const AttributeProto &attr : node.attribute()) {
     StringRef name = attr.name();
-    auto where = [&] { return "attribute '" + name + "' of " + node.op_type() + " node"; };
+    auto where = [&] { return ("attribute '" + name + "' of " + node.op_type() + " node").str(); };
     if (name.empty() || !seen.insert(name).second)
       return emitError(loc) << where() << (name.empty() ? " has no name" : " is given twice"),
              failure();
@@ -83,7 +83,7 @@ FailureOr<NamedAttrList> lowbit::onnx::importAttributes(const NodeProto &node, L
           b.getStrArrayAttr(SmallVector<StringRef>(attr.strings().begin(), attr.strings().end()));
       break;
     case AttributeProto::TENSOR:
-      value = tensors.read(attr.t(), loc, where().str());
+      value = tensors.read(attr.t(), loc, where());
       if (!value)
         return failure();
       break;
