@@ -13,6 +13,11 @@ import onnx
 from cases import Case, variant
 
 
+#: Cases whose published numbers are wrong in the last place, with the absolute tolerance that this needs: computed in
+#: f64, the inverse DFTs are off by 1.5e-6 (numpy's FFT of f32) and the attention by 4.9e-4, a unit of f16.
+INEXACT = {"test_dft_inverse": 2e-6, "test_dft_inverse_opset19": 2e-6, "test_attention_4d_causal_fp16_expanded": 2**-11}
+
+
 def differs(found: Any, expected: Any, rtol: float, atol: float) -> str | None:
     """What differs, or None. Whole numbers must be equal; floats within |expected| × rtol + atol, NaN equal to NaN."""
     if not isinstance(expected, (np.ndarray, np.generic)):
@@ -26,10 +31,6 @@ def differs(found: Any, expected: Any, rtol: float, atol: float) -> str | None:
     if found.dtype.name == "bfloat16":
         rtol = max(rtol, 2**-6)  # two units in the last place, as the onnx package's own runner
     mine, theirs = found.astype(np.float64), expected.astype(np.float64)
-    # Where a sum cancels, what is expected is itself only right to a unit in the last place of the greatest number.
-    unit = {"float16": 2**-10, "bfloat16": 2**-7, "float32": 2**-23}.get(found.dtype.name, 2**-52)
-    finite = np.abs(theirs[np.isfinite(theirs)])
-    atol = max(atol, unit * finite.max()) if finite.size else atol
     if np.allclose(mine, theirs, rtol, atol, equal_nan=True):
         return None
     with np.errstate(invalid="ignore"):
@@ -61,7 +62,7 @@ def run(case: Case, kind: str) -> tuple[str, str]:
                 for inputs, expected in data:
                     results = bundle.run(inputs)
                     for info, wanted in zip(model.graph.output, expected):
-                        problem = differs(results[info.name], wanted, case.rtol, case.atol)
+                        problem = differs(results[info.name], wanted, case.rtol, INEXACT.get(case.name, case.atol))
                         if problem:
                             return "wrong", f"output {info.name}: {problem}"
         except errors.Error as error:
