@@ -8,6 +8,7 @@
 #include "lowbit/Analysis/DimExpression.h"
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Conversion/Passes.h"
+#include "lowbit/Dialect/ONNX/IR/DimParams.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Import/ONNX/ImportONNX.h"
@@ -129,26 +130,13 @@ static llvm::Expected<std::string> dtypeName(Type type) {
   return driverError(3, "inputs and outputs of type " + text + " are not supported");
 }
 
-/// "0:N,2:seq" to names by dimension.
+/// The names in `onnx.dim_params`, by dimension.
 static std::vector<std::string> readSymbols(Attribute attr, int64_t rank) {
   std::vector<std::string> symbols(rank);
-  if (auto text = dyn_cast_or_null<StringAttr>(attr)) {
-    llvm::SmallVector<StringRef> parts;
-    text.getValue().split(parts, ',');
-    // A symbol may hold commas itself ("Min(256, s53)"): a part without "digits:" continues the one
-    // before.
-    std::string *last = nullptr;
-    for (StringRef part : parts) {
-      auto [number, name] = part.split(':');
-      int64_t dim;
-      if (!number.getAsInteger(10, dim) && dim >= 0 && dim < rank && part.contains(':')) {
-        symbols[dim] = name.str();
-        last = &symbols[dim];
-      } else if (last) {
-        *last += "," + part.str();
-      }
-    }
-  }
+  auto text = dyn_cast_or_null<StringAttr>(attr);
+  for (auto &[dim, name] : onnx::parseDimParams(text ? text.getValue() : ""))
+    if (dim < rank)
+      symbols[dim] = name;
   return symbols;
 }
 

@@ -43,8 +43,8 @@ struct Upgrade {
   }
   Value ints(ArrayRef<int64_t> values) { return makeInts(builder, node.loc, values); }
   Type element() {
-    auto type = node.operand(0) ? dyn_cast<ShapedType>(node.operand(0).getType()) : ShapedType();
-    return type ? type.getElementType() : builder.getF32Type();
+    Type type = elementOf(node.operand(0));
+    return type ? type : builder.getF32Type();
   }
   /// A helper op before the node; it carries the node's name and a suffix.
   Value helper(StringRef op, ValueRange operands, Type element, StringRef suffix,
@@ -70,10 +70,8 @@ static void axesToInput(Upgrade &u) {
 
 /// DFT's axis, by default the one behind the batch.
 static void axisToInput(Upgrade &u) {
-  auto type = RankedTensorType::get({}, u.builder.getI64Type());
-  OperationState state(u.node.loc, "onnx.Constant", {}, type, {});
-  state.addAttribute("value", DenseElementsAttr::get(type, u.takeInt("axis", 1)));
-  u.setInput(2, u.builder.create(state)->getResult(0));
+  int64_t axis = u.takeInt("axis", 1);
+  u.setInput(2, makeScalar(u.builder, u.node.loc, u.builder.getI64Type(), axis));
 }
 
 static void splitToInput(Upgrade &u) {
@@ -226,10 +224,8 @@ static void optionalElement(Upgrade &u) {
 }
 
 static void optionalPresence(Upgrade &u) {
-  auto type = RankedTensorType::get({}, u.builder.getI1Type());
-  OperationState state(u.node.loc, "onnx.Constant", {}, type, {});
-  state.addAttribute("value", DenseElementsAttr::get(type, (bool)u.node.operand(0)));
-  u.results.push_back(u.builder.create(state)->getResult(0));
+  bool present = (bool)u.node.operand(0);
+  u.results.push_back(makeScalar(u.builder, u.node.loc, u.builder.getI1Type(), present));
 }
 
 /// Before 16 the corners of a region were not shifted by half a pixel, and there was no choice.

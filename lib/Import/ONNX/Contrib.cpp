@@ -24,10 +24,7 @@ static int64_t dataTypeNumber(Type type) {
   return 0;
 }
 
-Type Contrib::element(size_t i) const {
-  auto shaped = in(i) ? dyn_cast<ShapedType>(in(i).getType()) : ShapedType();
-  return shaped ? shaped.getElementType() : Type();
-}
+Type Contrib::element(size_t i) const { return elementOf(in(i)); }
 
 int64_t Contrib::takeInt(StringRef name, int64_t otherwise) {
   auto value = dyn_cast_or_null<IntegerAttr>(attrs.erase(name));

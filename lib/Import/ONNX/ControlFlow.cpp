@@ -31,8 +31,8 @@ static std::string otherThanTensors(const GraphProto &graph) {
 
 /// What a body's argument is before shapes are inferred: only its element type.
 static Type elementOnly(Value value, OpBuilder &builder) {
-  auto shaped = value ? dyn_cast<ShapedType>(value.getType()) : ShapedType();
-  return UnrankedTensorType::get(shaped ? shaped.getElementType() : builder.getF32Type());
+  Type element = elementOf(value);
+  return UnrankedTensorType::get(element ? element : builder.getF32Type());
 }
 
 LogicalResult GraphImporter::importBodies(const NamedNode &node, PendingNode &pending) {
@@ -146,19 +146,12 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildControlFlow(PendingNode &node,
                 " outputs, which does not fit the node");
   OperationState state(node.loc, "onnx." + node.opType);
   for (Value operand : node.operands) {
-    if (!operand) {
-      OperationState none(node.loc, "onnx.NoValue", {}, builder.getNoneType(), {});
-      none.addAttribute("value", builder.getUnitAttr());
-      operand = builder.create(none)->getResult(0);
-    }
+    if (!operand)
+      operand = makeNoValue(builder, node.loc);
     state.operands.push_back(operand);
   }
-  auto element = [](Value value) {
-    auto shaped = dyn_cast<ShapedType>(value.getType());
-    return shaped ? shaped.getElementType() : Type();
-  };
   for (auto [i, output] : llvm::enumerate(outputs.drop_front(skipped))) {
-    Type type = element(output);
+    Type type = elementOf(output);
     Value other;
     if (node.opType == "If") {
       OperandRange others = node.bodies[1]->front().getTerminator()->getOperands();
@@ -174,9 +167,9 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildControlFlow(PendingNode &node,
       Operation *source = value.getDefiningOp();
       return source && source->getName().getStringRef() == "onnx.Custom";
     };
-    if (other && element(other) != type && !unknown(other) && !unknown(output)) {
+    if (other && elementOf(other) != type && !unknown(other) && !unknown(output)) {
       emitError(node.loc) << node.opType << " node '" << node.name << "' output " << i
-                          << " would have element type " << element(other) << " or " << type;
+                          << " would have element type " << elementOf(other) << " or " << type;
       return failure();
     }
     state.types.push_back(UnrankedTensorType::get(type));

@@ -124,7 +124,13 @@ Value lowbit::onnx::makeScalar(OpBuilder &builder, Location loc, Type elementTyp
   return builder.create(state)->getResult(0);
 }
 
-static Type elementOf(Value value) {
+Value lowbit::onnx::makeNoValue(OpBuilder &builder, Location loc) {
+  OperationState state(loc, "onnx.NoValue", {}, builder.getNoneType(), {});
+  state.addAttribute("value", builder.getUnitAttr());
+  return builder.create(state)->getResult(0);
+}
+
+Type lowbit::onnx::elementOf(Value value) {
   auto shaped = value ? dyn_cast<ShapedType>(value.getType()) : ShapedType();
   return shaped ? shaped.getElementType() : Type();
 }
@@ -160,11 +166,8 @@ static Type resultElement(const PendingNode &node, const OperatorSchema &schema,
 static FailureOr<SmallVector<Value>> buildCustom(PendingNode &node, OpBuilder &builder) {
   OperationState state(node.loc, "onnx.Custom");
   for (Value operand : node.operands) {
-    if (!operand) {
-      OperationState none(node.loc, "onnx.NoValue", {}, builder.getNoneType(), {});
-      none.addAttribute("value", builder.getUnitAttr());
-      operand = builder.create(none)->getResult(0);
-    }
+    if (!operand)
+      operand = makeNoValue(builder, node.loc);
     state.operands.push_back(operand);
   }
   state.attributes = node.attrs;
@@ -216,11 +219,8 @@ FailureOr<SmallVector<Value>> lowbit::onnx::buildNode(PendingNode &node, OpBuild
     Value operand = node.operand(i);
     if (!operand && (i >= 64 || (schema->requiredInputs >> i & 1) || schema->variadicInput))
       return fail("lacks input " + Twine(i));
-    if (!operand) {
-      OperationState none(node.loc, "onnx.NoValue", {}, builder.getNoneType(), {});
-      none.addAttribute("value", builder.getUnitAttr());
-      operand = builder.create(none)->getResult(0);
-    }
+    if (!operand)
+      operand = makeNoValue(builder, node.loc);
     state.operands.push_back(operand);
   }
   state.attributes = node.attrs;

@@ -42,15 +42,15 @@ struct PendingNode {
   bool usesOutput(size_t i) const { return i < used.size() && used[i]; }
 };
 
-/// Makes `node` one of the newest opset, building constants and helper ops with `builder` where needed.
-/// May replace the node altogether: then its results are in `results`.
+/// Makes `node` one of the newest opset, building constants and helper ops with `builder` where
+/// needed. May replace the node altogether: then its results are in `results`.
 void upgradeNode(PendingNode &node, OpBuilder &builder, SmallVectorImpl<Value> &results);
 
 /// True for the operators whose graphs are imported as regions.
 bool hasBodies(StringRef domain, StringRef opType);
 
-/// The attributes of `node`; failure after one diagnostic. Graphs are left out; they make nodes of operators that have
-/// no bodies unsupported.
+/// The attributes of `node`; failure after one diagnostic. Graphs are left out; they make nodes of
+/// operators that have no bodies unsupported.
 FailureOr<NamedAttrList> importAttributes(const ::onnx::NodeProto &node, Location loc,
                                           TensorReader &tensors, MLIRContext *context,
                                           std::string &unsupported);
@@ -58,10 +58,17 @@ FailureOr<NamedAttrList> importAttributes(const ::onnx::NodeProto &node, Locatio
 /// Upgrades and builds the node. One value per output, or failure after one diagnostic.
 FailureOr<SmallVector<Value>> buildNode(PendingNode &node, OpBuilder &builder);
 
-/// Builds an If, Loop or Scan from its bodies. One value per output, or failure after one diagnostic.
+/// Builds an If, Loop or Scan from its bodies. One value per output, or failure after one
+/// diagnostic.
 FailureOr<SmallVector<Value>> buildControlFlow(PendingNode &node, OpBuilder &builder);
 
-/// A rank-1 i64 or a rank-0 float constant at the insertion point.
+/// The element type of a tensor; null where `value` is null or onnx.NoValue's.
+Type elementOf(Value value);
+
+/// What stands for an input that is left out.
+Value makeNoValue(OpBuilder &builder, Location loc);
+
+/// A rank-1 i64 or a rank-0 constant of any number at the insertion point.
 Value makeInts(OpBuilder &builder, Location loc, ArrayRef<int64_t> values);
 Value makeScalar(OpBuilder &builder, Location loc, Type elementType, double value);
 
