@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "python"))
 
 MODELS = ROOT / "python" / "lowbit" / "models"
+SHARED = ROOT.parent / "shared"
+needs_shared = pytest.mark.skipif(not (SHARED / "models").is_dir(), reason="../shared is absent")
+
+
+def shared_model(model: str, data: str, *more: object, name: str):
+    """A parameter set: a shared model, its calibration and its evaluation data, and `more`."""
+    return pytest.param(SHARED / "models" / f"{model}.onnx", SHARED / "data" / f"{data}_calib.npz", SHARED / "data" / f"{data}_eval.npz",
+                        *more, id=name, marks=needs_shared)
+
+
+def require_compiler() -> ModuleType:
+    """lowbit._compiler; skips the module that calls it where that is not built."""
+    from lowbit import _native
+    try:
+        return _native.compiler()
+    except Exception as error:
+        pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
 
 
 @pytest.fixture

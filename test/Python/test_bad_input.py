@@ -12,14 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import MODELS
+from conftest import MODELS, require_compiler
 
-from lowbit import _native
-
-try:
-    _native.compiler()
-except Exception as error:
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+require_compiler()
 
 MODEL = MODELS / "digits_cnn.onnx"
 CALIBRATION = MODELS / "digits_calib.npz"

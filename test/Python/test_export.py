@@ -9,22 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import MODELS, ROOT
+from conftest import MODELS, SHARED, require_compiler, shared_model
 
 ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 
-from lowbit import _native  # noqa: E402
-
-try:
-    _native.compiler()
-except Exception as error:
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+require_compiler()
 
 import lowbit as lb  # noqa: E402
 
-SHARED = ROOT.parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "models").is_dir(), reason="../shared is absent")
 SYMMETRIC = """lowbit: 1
 base: int8
 rules:
@@ -35,8 +28,7 @@ rules:
 
 
 def shared(model: str, data: str, *more):
-    return pytest.param(SHARED / "models" / f"{model}.onnx", SHARED / "data" / f"{data}_calib.npz", SHARED / "data" / f"{data}_eval.npz", *more,
-                        id="-".join((model, *(m.split(":")[0] for m in more))), marks=needs_shared)
+    return shared_model(model, data, *more, name="-".join((model, *(m.split(":")[0] for m in more))))
 
 
 DIGITS = (MODELS / "digits_cnn.onnx", MODELS / "digits_calib.npz", MODELS / "digits_eval.npz")

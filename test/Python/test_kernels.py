@@ -7,13 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
-compiler = pytest.importorskip("lowbit.compiler", reason="the lowbit package is not importable")
-from lowbit import _native  # noqa: E402
+from conftest import require_compiler
 
-try:
-    _compiler = _native.compiler()
-except Exception as error:  # not built
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+compiler = pytest.importorskip("lowbit.compiler", reason="the lowbit package is not importable")
+_compiler = require_compiler()
 
 from lowbit.runtime import Bundle  # noqa: E402
 

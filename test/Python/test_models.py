@@ -11,26 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import MODELS, ROOT
+from conftest import MODELS, SHARED, needs_shared, require_compiler, shared_model
 
 ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 
-from lowbit import _native  # noqa: E402
-
-try:
-    _native.compiler()
-except Exception as error:
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+require_compiler()
 
 from lowbit.runtime import Bundle  # noqa: E402
 
-SHARED = ROOT.parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "models").is_dir(), reason="../shared is absent")
 
 # model, calibration data, evaluation data
 BUNDLED = [(MODELS / "digits_cnn.onnx", MODELS / "digits_calib.npz", MODELS / "digits_eval.npz")]
-SHARED_CNNS = [pytest.param(SHARED / "models" / f"{model}.onnx", SHARED / "data" / f"{data}_calib.npz", SHARED / "data" / f"{data}_eval.npz",
-                            marks=needs_shared, id=model)
+SHARED_CNNS = [shared_model(model, data, name=model)
                for model, data in (("mnist", "mnist"), ("kws_dscnn", "kws"), ("resnet8_cifar10", "cifar10raw"), ("resnet20_cifar10", "cifar10"))]
 CNNS = [pytest.param(*BUNDLED[0], id="digits_cnn"), *SHARED_CNNS]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import MODELS, ROOT
+from conftest import MODELS, require_compiler, shared_model
 
 ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 onnx = pytest.importorskip("onnx", reason="needs onnx")
@@ -20,24 +20,16 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static  # noqa: E402
 from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: E402
 
-from lowbit import _native  # noqa: E402
-
-try:
-    _native.compiler()
-except Exception as error:
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+require_compiler()
 
 import lowbit as lb  # noqa: E402
 from quantized import cut, integer_values, session  # noqa: E402
 
-SHARED = ROOT.parent / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "models").is_dir(), reason="../shared is absent")
 SCHEMES = [(activations, per_channel) for activations in ("u8", "s8") for per_channel in (False, True)]
 
 
 def shared(model: str, data: str, *more):
-    return pytest.param(SHARED / "models" / f"{model}.onnx", SHARED / "data" / f"{data}_calib.npz", SHARED / "data" / f"{data}_eval.npz", *more,
-                        id=f"{model}-{'-'.join(('pc' if m else 'pt') if isinstance(m, bool) else m for m in more)}", marks=needs_shared)
+    return shared_model(model, data, *more, name=f"{model}-{'-'.join(('pc' if m else 'pt') if isinstance(m, bool) else m for m in more)}")
 
 
 DIGITS = (MODELS / "digits_cnn.onnx", MODELS / "digits_calib.npz", MODELS / "digits_eval.npz")

@@ -8,17 +8,14 @@ import json
 import numpy as np
 import pytest
 
+from conftest import require_compiler
+
 pytest.importorskip("onnxruntime", reason="needs onnxruntime")
 onnx = pytest.importorskip("onnx", reason="needs onnx")
 
 from onnx import helper, numpy_helper  # noqa: E402
 
-from lowbit import _native  # noqa: E402
-
-try:
-    _native.compiler()
-except Exception as error:
-    pytest.skip(f"lowbit._compiler is not built: {error}", allow_module_level=True)
+require_compiler()
 
 import lowbit as lb  # noqa: E402
 from quantized import session  # noqa: E402
