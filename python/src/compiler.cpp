@@ -21,6 +21,9 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace lowbit;
 
+/// numerics.cpp: the algorithms on weights, for tests and for looking at one layer.
+void registerNumerics(nb::module_ &m);
+
 /// Python's `lowbit._compiler.Error`, with the exit code in `code`.
 static PyObject *errorType = nullptr;
 
@@ -245,6 +248,8 @@ NB_MODULE(_compiler, m) {
   m.def("recipe_explain", [](const std::string &model, const std::string &recipe) {
     return unwrap(explainRecipe(model, recipe));
   });
+
+  registerNumerics(m);
 
   nb::class_<Calibrator>(m, "Calibrator")
       .def(nb::new_([](const std::string &model, const std::string &recipe) {
