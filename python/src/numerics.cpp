@@ -88,8 +88,8 @@ static nb::dict toDict(const QuantizedWeights &result) {
 static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int64_t> group,
                             const std::string &per, bool symmetric, const std::string &algorithm,
                             std::optional<Array> inputs, std::optional<Array> heldOut,
-                            const std::string &range, double norm, bool weighted, double damping,
-                            bool actOrder, bool fallBack, unsigned threads) {
+                            const std::string &range, double norm, double damping, bool actOrder,
+                            int sweeps, bool refit, bool fallBack, unsigned threads) {
   Scheme scheme;
   std::optional<IntType> parsed = parseIntType(type);
   if (!parsed)
@@ -106,13 +106,19 @@ static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int
   options.algorithm = oneOf<RoundingAlgorithm>("algorithm", algorithm,
                                                {{"rtn", RoundingAlgorithm::RTN},
                                                 {"mse", RoundingAlgorithm::MSE},
+                                                {"awq", RoundingAlgorithm::AWQ},
+                                                {"hqq", RoundingAlgorithm::HQQ},
                                                 {"gptq", RoundingAlgorithm::GPTQ}});
   options.range = oneOf<RangeMethod>("range", range,
-                                     {{"minmax", RangeMethod::MinMax}, {"mse", RangeMethod::MSE}});
+                                     {{"minmax", RangeMethod::MinMax},
+                                      {"mse", RangeMethod::MSE},
+                                      {"weighted-mse", RangeMethod::WeightedMSE},
+                                      {"output-mse", RangeMethod::OutputMSE}});
   options.norm = norm;
-  options.weighted = weighted;
   options.damping = damping;
   options.actOrder = actOrder;
+  options.sweeps = sweeps;
+  options.refit = refit;
   options.fallBack = fallBack;
   options.threads = threads;
   std::string error;
@@ -132,8 +138,9 @@ static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int
 void registerNumerics(nb::module_ &m) {
   m.def("round_weights", roundMatrix, "w"_a, nb::kw_only(), "type"_a = "i4", "group"_a = nb::none(),
         "per"_a = "channel", "symmetric"_a = true, "algorithm"_a = "rtn", "inputs"_a = nb::none(),
-        "held_out"_a = nb::none(), "range"_a = "mse", "norm"_a = 2.0, "weighted"_a = true,
-        "damping"_a = 0.01, "act_order"_a = false, "fall_back"_a = true, "threads"_a = 0,
+        "held_out"_a = nb::none(), "range"_a = "mse", "norm"_a = 2.0, "damping"_a = 0.01,
+        "act_order"_a = false, "sweeps"_a = 8, "refit"_a = false, "fall_back"_a = true,
+        "threads"_a = 0,
         "Rounds a weight matrix [rows, K] with an algorithm; inputs [n, K] are rows that multiply "
         "it. Returns the integers, their parameters, the values they stand for, and the errors.");
 }
