@@ -9,7 +9,9 @@
 // that is paid for by |e|^p and a quadratic distance β/2 |w - ŵ - e|², it is solved
 // by turns: e is a shrinkage of w - ŵ, then scale and zero point are those of least
 // squares for w - e. Errors are in steps of the scale, so that β means the same for
-// every layer.
+// every layer. The paper keeps the real zero point; ours are integers, and rounding
+// it undoes most of what was gained. So the solution is sought from several ranges,
+// its scale too, and what is best after rounding, by the squared error, is taken.
 //
 //===----------------------------------------------------------------------===//
 #include "HQQ.h"
@@ -39,7 +41,7 @@ struct Splitting {
   ArrayXf round(float scale, float zero) const { return (w / scale + zero).rint().max(lo).min(hi); }
   double cost(QuantParams p) const {
     // A range may be a whole tensor: sums of floats stay short.
-    ArrayXf e = (w - (round(p.scale, float(p.zero)) - float(p.zero)) * p.scale).abs().pow(norm);
+    ArrayXf e = (w - (round(p.scale, float(p.zero)) - float(p.zero)) * p.scale).square();
     double sum = 0;
     for (int64_t i = 0; i < e.size(); i += 512)
       sum += double(e.segment(i, std::min<int64_t>(512, e.size() - i)).sum());
@@ -51,13 +53,16 @@ struct Splitting {
 
 QuantParams Splitting::solve(QuantParams start) const {
   float scale = start.scale, zero = float(start.zero), beta = 10.0f;
-  for (int step = 0; step < 20; ++step, beta *= 1.01f) {
+  // Twenty steps for both, then, with the zero point rounded, ten for the scale that goes with it.
+  for (int step = 0; step < 30; ++step, beta *= 1.01f) {
+    if (step == 20)
+      zero = std::nearbyint(zero);
     ArrayXf q = round(scale, zero);
     ArrayXf e = w / scale - (q - zero);
     ArrayXf size = e.abs().max(FLT_MIN);
     e = e.sign() * (size - size.pow(norm - 1.0f) / beta).max(0.0f);
     ArrayXf fitted = w / scale - e;
-    if (!symmetric)
+    if (!symmetric && step < 20)
       zero = std::min(std::max((q - fitted).mean(), lo), hi);
     float square = (q - zero).square().sum();
     if (square > 0) {
@@ -79,7 +84,7 @@ static QuantParams fit(const float *values, int64_t count, IntType type, bool sy
   QuantParams best = plain;
   double bestCost = problem.cost(plain);
   // The problem is not convex: from several ranges.
-  for (float keep : {1.0f, 0.9f, 0.8f, 0.7f}) {
+  for (float keep : {1.0f, 0.95f, 0.9f, 0.85f, 0.8f, 0.75f, 0.7f}) {
     QuantParams found = problem.solve(*chooseParams(min * keep, max * keep, type, symmetric));
     double own = problem.cost(found);
     if (own < bestCost) {

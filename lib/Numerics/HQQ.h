@@ -12,7 +12,7 @@
 namespace lowbit {
 
 /// Fits the parameters of `result`, which hold RTN's, to `w` by HQQ and rounds again. Ranges whose
-/// Σ |w - ŵ|^0.7 does not fall keep RTN's.
+/// Σ |w - ŵ|² does not fall keep RTN's.
 void hqq(const float *w, unsigned threads, QuantizedWeights &result);
 
 } // namespace lowbit

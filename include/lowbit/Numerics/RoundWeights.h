@@ -33,8 +33,9 @@ enum class RoundingAlgorithm : uint8_t {
   /// Lin et al., arXiv:2306.00978, its second part: to the nearest value, each range clipped where
   /// its output error is smallest. The first part, scales of the inputs, is AWQ.h's. Needs moments.
   AWQ,
-  /// Badri & Shaji, "Half-Quadratic Quantization": to the nearest value, with real zero points
-  /// fitted to the |w - ŵ|^0.7 error and then rounded, scales as found for them. Needs no data.
+  /// After Badri & Shaji, "Half-Quadratic Quantization of Large Machine Learning Models": to the
+  /// nearest value, zero points and scales fitted to the |w - ŵ|^0.7 error by half-quadratic
+  /// splitting, then rounded. Needs no data.
   HQQ,
 };
 
