@@ -92,12 +92,18 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
-bool Recipe::comparesWithFloat() const {
+bool Recipe::correctsBiases() const {
   return llvm::any_of(transforms, [](const GraphTransform &transform) {
     auto method = transform.options.find("method");
     return transform.name == "bias-correction" && method != transform.options.end() &&
            method->second == "empirical";
   });
+}
+
+bool Recipe::comparesWithFloat() const {
+  return correctsBiases() || llvm::any_of(rules, [](const Rule &rule) {
+           return rule.weights && rule.weights->algorithm == WeightAlgorithm::GPTQ;
+         });
 }
 
 bool Recipe::isSequential() const {
