@@ -206,6 +206,10 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
     manifest["calibration"] = std::move(calibration);
   }
 
+  if (const SequentialResult *rounded = compilation.options.rounded.get())
+    manifest["quantized_on"] =
+        json::Object{{"data_sha256", rounded->dataSha256}, {"samples", rounded->samples}};
+
   json::Object report{{"schema", "lowbit.report/1"},
                       {"recipe", compilation.recipeName},
                       {"layers", json::Array(compilation.layers)},

@@ -124,7 +124,6 @@ std::vector<std::string> Recipe::unsupported() const {
       add("the transform " + transform.name);
   if (calibrationMethod != "minmax")
     add("calibration by " + calibrationMethod);
-  static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
   for (const Rule &rule : rules) {
     std::string at = rule.origin + ": ";
     if (rule.keep == Rule::Keep::Half)
@@ -134,8 +133,6 @@ std::vector<std::string> Recipe::unsupported() const {
     const Scheme &scheme = rule.weights->scheme;
     if (bitWidth(scheme.type) == 3)
       add(at + "weights of type " + lowbit::name(scheme.type));
-    if (rule.weights->algorithm > WeightAlgorithm::GPTQ)
-      add(at + "rounding weights by " + algorithms[size_t(rule.weights->algorithm)]);
     if (!rule.activations)
       continue;
     if (!rule.activations->dynamic.empty())

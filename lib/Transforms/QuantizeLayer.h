@@ -33,6 +33,7 @@ struct QuantizedWeightOps {
   std::vector<float> scales;
   double relativeError = 0, maxError = 0;
   RoundingReport report;
+  std::string scalesHash; ///< SHA-256 of scales and zero points, in the order of the matrix's rows.
   int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
 };
 
@@ -80,6 +81,11 @@ private:
 std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
                                   ArrayRef<float> weightScales, float inputScale, int64_t channels,
                                   std::string &whyNot);
+
+/// Adds `shift` [channels] to the layer's result, in its bias: an existing constant one, or a new
+/// one. Call it before the weights are replaced. False, and IR unchanged, where the layer cannot
+/// have one.
+bool shiftBias(const PlannedLayer &planned, ArrayRef<float> shift);
 
 } // namespace lowbit
 
