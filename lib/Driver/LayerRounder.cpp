@@ -186,7 +186,7 @@ void LayerRounder::addRows(Layer &layer, ExchangedTensor x, std::vector<Moments>
     int64_t rows = x.count() / layer.cols;
     moments[0].add(x.data, rows, layer.cols);
     if (paired)
-      layer.cross[0].add(x.data, reference, rows);
+      layer.cross[0].add(x.data, reference, rows, layer.cols);
     return;
   }
   PatchGeometry geometry;
@@ -209,7 +209,7 @@ void LayerRounder::addRows(Layer &layer, ExchangedTensor x, std::vector<Moments>
         if (!paired)
           continue;
         gatherPatches(reference + n * image, geometry, g, begin, count, others.data());
-        layer.cross[g].add(patches.data(), others.data(), count);
+        layer.cross[g].add(patches.data(), others.data(), count, layer.cols);
       }
 }
 
@@ -248,6 +248,8 @@ bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
   for (std::vector<Moments> *moments : {&first.moments, &first.heldOut})
     for (Moments &group : *moments)
       group.finish();
+  for (CrossMoments &group : first.cross)
+    group.finish();
   for (const Moments &group : first.moments)
     if (!group.finite()) {
       error = "NaN or infinity reaches the input of layer '" + first.name +
@@ -273,21 +275,17 @@ bool LayerRounder::round(Layer &layer, std::string &error) {
   RoundingOptions options = roundingOptions(layer.rule);
   if (!layer.heldOut.empty())
     options.heldOut = &layer.heldOut;
-  std::vector<float> matrix = layer.matrix(), target;
-  bool moved = false;
-  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !layer.cross.empty()) {
-    target = matrix;
-    moved = moveToFloatTargets(target.data(), layer.channels, layer.cols, layer.moments,
-                               layer.cross, {});
-  }
+  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !layer.cross.empty())
+    options.cross = &layer.cross;
+  std::vector<float> matrix = layer.matrix();
   std::optional<QuantizedWeights> weights =
-      roundWeights((moved ? target : matrix).data(), layer.channels, layer.cols, layer.rule.scheme, options,
+      roundWeights(matrix.data(), layer.channels, layer.cols, layer.rule.scheme, options,
                    layer.moments, error);
   if (!weights) {
     error = "layer '" + layer.name + "' has weights that cannot be quantized: " + error;
     return false;
   }
-  if (moved)
+  if (options.cross)
     weights->measureErrors(matrix.data());
   layer.result.weights = std::move(*weights);
   layer.supplied.resize(layer.channels * layer.cols);

@@ -1,4 +1,4 @@
-//===- FloatTargets.cpp - weights that make up for their inputs -------------*- C++ -*-===//
+//===- FloatTargets.cpp - weights that answer for others --------------------*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
@@ -6,74 +6,127 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Numerics/FloatTargets.h"
 
+#include "Blocks.h"
 #include "EigenSetup.h"
 #include "lowbit/Numerics/Parallel.h"
 
-#include <algorithm>
+#include <cmath>
 
 namespace lowbit {
 
+using Eigen::MatrixXd;
+using Eigen::MatrixXf;
 using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using ConstTile = Eigen::Map<const MatrixXd>;
 
-/// Work is cut into blocks of this many columns, whatever the thread count: sums do not depend on
-/// it.
-static constexpr int64_t blockCols = 128;
+static constexpr int64_t blockRows = 256;
+static constexpr int64_t tileCols = 128;
 
-void CrossMoments::add(const float *x, const float *reference, int64_t count, unsigned threads) {
-  fixEigenBlocking();
-  Eigen::Map<Eigen::MatrixXd> sum(sums.data(), n, n);
-  Eigen::MatrixXd rows = Eigen::Map<const RowMajor>(x, count, n).cast<double>();
-  Eigen::MatrixXd differences =
-      Eigen::Map<const RowMajor>(reference, count, n).cast<double>() - rows;
-  parallelFor((n + blockCols - 1) / blockCols, n <= 2 * blockCols ? 1 : threads, [&](int64_t b) {
-    int64_t begin = b * blockCols, width = std::min(blockCols, n - begin);
-    sum.middleCols(begin, width).noalias() +=
-        rows.transpose() * differences.middleCols(begin, width);
-  });
-  rowCount += count;
+CrossMoments::CrossMoments(int64_t cols) : size(cols), sums(cols * cols), differences(cols) {}
+
+void CrossMoments::add(const float *x, const float *xFloat, int64_t count, int64_t stride,
+                       unsigned threads) {
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t c = 0; c < size; ++c) {
+      block.push_back(x[r * stride + c]);
+      differenceBlock.push_back(xFloat[r * stride + c] - x[r * stride + c]);
+    }
+    if (++waiting == blockRows)
+      addBlock(threads);
+  }
 }
 
-/// One group's rows of the matrix.
-static bool moveGroup(float *w, int64_t rows, const Moments &moments, const CrossMoments &cross,
-                      const FloatTargetOptions &options) {
-  int64_t n = moments.cols();
-  if (moments.count() == 0 || cross.count() != moments.count())
-    return false;
-  double count = double(moments.count()), mean = 0;
-  Eigen::MatrixXd h(n, n);
-  for (int64_t j = 0; j < n; ++j)
-    for (int64_t i = 0; i < n; ++i)
-      h(i, j) = moments.matrix().at(i, j) / count;
-  mean = h.diagonal().mean();
-  if (!(mean > 0) || !h.allFinite())
-    return false;
-  h.diagonal().array() += options.ridge * mean;
-  Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> factor(h); // In place.
-  if (factor.info() != Eigen::Success)
-    return false;
-  Eigen::Map<const Eigen::MatrixXd> c(cross.matrix().data(), n, n);
-  Eigen::Map<RowMajor> weights(w, rows, n);
-  parallelFor((rows + blockCols - 1) / blockCols, options.threads, [&](int64_t b) {
-    int64_t begin = b * blockCols, height = std::min(blockCols, rows - begin);
-    Eigen::MatrixXd part = weights.middleRows(begin, height).cast<double>();
-    Eigen::MatrixXd right = c * part.transpose() / count;
-    Eigen::MatrixXd moved = part + options.step * factor.solve(right).transpose();
-    if (moved.allFinite())
-      weights.middleRows(begin, height) = moved.cast<float>();
-  });
-  return true;
+void CrossMoments::finish(unsigned threads) {
+  if (waiting != 0)
+    addBlock(threads);
+  block = {};
+  differenceBlock = {};
 }
 
-bool moveToFloatTargets(float *w, int64_t rows, int64_t cols, const std::vector<Moments> &moments,
-                        const std::vector<CrossMoments> &cross, const FloatTargetOptions &options) {
+void CrossMoments::addBlock(unsigned threads) {
   fixEigenBlocking();
-  if (moments.empty() || moments.size() != cross.size())
-    return false;
-  int64_t groups = int64_t(moments.size()), perGroup = rows / groups;
-  bool moved = true;
-  for (int64_t g = 0; g < groups; ++g)
-    moved &= moveGroup(w + g * perGroup * cols, perGroup, moments[g], cross[g], options);
-  return moved;
+  MatrixXd x = Eigen::Map<const RowMajor>(block.data(), waiting, size).cast<double>();
+  MatrixXd d = Eigen::Map<const RowMajor>(differenceBlock.data(), waiting, size).cast<double>();
+  for (int64_t c = 0; c < size; ++c)
+    differences[c] += d.col(c).sum();
+  int64_t tiles = (size + tileCols - 1) / tileCols;
+  parallelFor(tiles, tiles <= 2 ? 1 : threads, [&](int64_t t) {
+    int64_t n = std::min(tileCols, size - t * tileCols);
+    MatrixXd product = x.transpose() * d.middleCols(t * tileCols, n);
+    Eigen::Map<MatrixXf>(sums.data() + t * tileCols * size, size, n) += product.cast<float>();
+  });
+  rowCount += waiting;
+  waiting = 0;
+  block.clear();
+  differenceBlock.clear();
+}
+
+bool CrossMoments::finite() const {
+  return Eigen::Map<const Eigen::ArrayXf>(sums.data(), int64_t(sums.size())).allFinite();
+}
+
+CrossMoments CrossMoments::centered(const Moments &moments) const {
+  CrossMoments result = *this;
+  for (int64_t j = 0; j < size; ++j)
+    for (int64_t i = 0; i < size; ++i)
+      result.sums[j * size + i] -= float(moments.mean(i) * differences[j]);
+  return result;
+}
+
+std::optional<std::vector<float>> floatTargets(const float *w, int64_t rows, int64_t cols,
+                                               const std::vector<Moments> &moments,
+                                               const std::vector<CrossMoments> &cross,
+                                               double strength, double ridge, unsigned threads,
+                                               std::string &error) {
+  fixEigenBlocking();
+  if (moments.empty() || moments.size() != cross.size() || rows % int64_t(moments.size()) != 0) {
+    error = "moments are given for " + std::to_string(moments.size()) + " and cross moments for " +
+            std::to_string(cross.size()) + " groups of " + std::to_string(rows) + " rows";
+    return std::nullopt;
+  }
+  std::vector<float> targets(w, w + rows * cols);
+  int64_t each = rows / int64_t(moments.size());
+  for (size_t g = 0; g < moments.size(); ++g) {
+    const Moments &own = moments[g];
+    if (own.cols() != cols || cross[g].cols() != cols || !own.finished() || !cross[g].finished()) {
+      error = "the moments or cross moments are not finished, or not of " + std::to_string(cols) +
+              " inputs";
+      return std::nullopt;
+    }
+    if (!own.finite() || !cross[g].finite()) {
+      error = "the moments or cross moments hold NaN or infinity";
+      return std::nullopt;
+    }
+    SymmetricTiles factor = own.matrix();
+    double trace = 0;
+    for (int64_t c = 0; c < cols; ++c)
+      trace += factor.at(c, c);
+    // No input was other than zero: there is nothing to answer for.
+    if (!(trace > 0))
+      continue;
+    for (int64_t c = 0; c < cols; ++c)
+      factor.upper(c, c) += ridge * trace / double(cols);
+    if (!factorizeUpper(factor, threads)) {
+      error = "the moments are not positive definite; a larger ridge would help";
+      return std::nullopt;
+    }
+    Eigen::Map<const MatrixXf> c(cross[g].matrix().data(), cols, cols);
+    int64_t panel = panelRows(each);
+    parallelFor((each + panel - 1) / panel, threads, [&](int64_t p) {
+      int64_t first = int64_t(g) * each + p * panel, count = std::min(panel, each - p * panel);
+      Eigen::Map<const RowMajor> part(w + first * cols, count, cols);
+      MatrixXd step(count, cols);
+      MatrixXd weights = part.cast<double>();
+      for (int64_t at = 0; at < cols; at += tileCols) {
+        int64_t n = std::min(tileCols, cols - at);
+        step.middleCols(at, n).noalias() = weights * c.middleRows(at, n).transpose().cast<double>();
+      }
+      solveRight(factor, step.data(), count);
+      Eigen::Map<RowMajor>(targets.data() + first * cols, count, cols) +=
+          (strength * step).cast<float>();
+    });
+  }
+  return targets;
 }
 
 } // namespace lowbit

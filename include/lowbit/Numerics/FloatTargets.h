@@ -1,18 +1,13 @@
-//===- lowbit/Numerics/FloatTargets.h - weights that make up for their inputs -*- C++ -*-===//
+//===- lowbit/Numerics/FloatTargets.h - weights that answer for others ------*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
-// A layer behind quantized layers gets inputs x that are not the inputs f of the float
-// model. What its quantized weights are to give is W f, not W x: as in Li et al., GPTAQ
-// (arXiv:2504.02692), the weights are moved towards the least squares answer before they
-// are rounded,
-//
-//   T = W + step · W Cᵀ (H + ridge · mean(diag H) · I)⁻¹,   H = E[x xᵀ],  C = E[x (f - x)ᵀ].
-//
-// step 1 would be that answer on the calibration data; half of it generalizes better.
+// A layer of a model that is quantized front to back sees inputs x that are not
+// the float model's x_f. Weights whose output on x comes near W x_f make up for
+// part of what the layers before did (cf. GPTAQ, Li et al., arXiv:2504.02692).
 //
 //===----------------------------------------------------------------------===//
 #ifndef LOWBIT_NUMERICS_FLOATTARGETS_H
@@ -21,39 +16,57 @@
 #include "lowbit/Numerics/Moments.h"
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 namespace lowbit {
 
-/// Σ x (f - x)ᵀ over rows: [cols, cols], 8 bytes an element.
+/// C = Σ xᵀ(x_f - x) [K, K] over pairs of rows: of the quantized and of the float model, on the
+/// same sample. Like Moments independent of how calls cut the rows and of `threads`. Memory:
+/// 4 K² bytes and 3 KiB per column of waiting rows.
 class CrossMoments {
 public:
-  explicit CrossMoments(int64_t cols = 0) : n(cols), sums(cols * cols) {}
+  explicit CrossMoments(int64_t cols = 0);
 
-  /// Adds `count` rows of the quantized model's inputs and of the float model's for the same
-  /// sample, both [count, cols].
-  void add(const float *x, const float *reference, int64_t count, unsigned threads = 0);
+  /// Adds `count` pairs of rows, each `stride` floats apart in both.
+  void add(const float *x, const float *xFloat, int64_t count, int64_t stride,
+           unsigned threads = 0);
+  void finish(unsigned threads = 0);
+  bool finished() const { return waiting == 0; }
 
-  int64_t cols() const { return n; }
+  int64_t cols() const { return size; }
   int64_t count() const { return rowCount; }
-  /// Column-major.
-  const std::vector<double> &matrix() const { return sums; }
+  bool finite() const;
+  /// Less what the means contribute: Σ (x - μ)ᵀ((x_f - x) - mean of it). For layers whose bias
+  /// takes up the means. The moments are those of x.
+  CrossMoments centered(const Moments &moments) const;
+  /// E[x_f,k - x_k].
+  double meanDifference(int64_t k) const {
+    return rowCount ? differences[k] / double(rowCount) : 0;
+  }
+  /// C [cols, cols], column-major.
+  const std::vector<float> &matrix() const { return sums; }
 
 private:
-  int64_t n, rowCount = 0;
-  std::vector<double> sums;
+  void addBlock(unsigned threads);
+
+  int64_t size = 0, rowCount = 0, waiting = 0;
+  std::vector<float> sums;
+  std::vector<double> differences;
+  std::vector<float> block, differenceBlock;
 };
 
-struct FloatTargetOptions {
-  double step = 0.5, ridge = 0.1;
-  unsigned threads = 0;
-};
-
-/// Replaces w [rows, cols], row-major, by T. `moments` (finished) and `cross`: one each, or one per
-/// group of a grouped convolution, whose rows are cut evenly. False, and w unchanged, where the
-/// system has no solution (no rows, or not finite).
-bool moveToFloatTargets(float *w, int64_t rows, int64_t cols, const std::vector<Moments> &moments,
-                        const std::vector<CrossMoments> &cross, const FloatTargetOptions &options);
+/// T = W + strength · W Cᵀ (H + ridge · mean H_kk)⁻¹ [rows, cols]: for strength 1 and no ridge the
+/// least squares answer to T x ≈ W x_f. The ridge and a strength below 1 keep it from fitting the
+/// calibration rows more than the model. Grouped convolutions as in roundWeights. Nothing, with the
+/// reason in `error`, where sizes do not match, something is not finite, or H + ridge is not
+/// positive definite. Memory: 4 K² bytes beside its arguments.
+std::optional<std::vector<float>> floatTargets(const float *w, int64_t rows, int64_t cols,
+                                               const std::vector<Moments> &moments,
+                                               const std::vector<CrossMoments> &cross,
+                                               double strength, double ridge, unsigned threads,
+                                               std::string &error);
 
 } // namespace lowbit
 
