@@ -7,19 +7,15 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _native
-from .data import open_data
+from .calibration import Calibrated, Progress, run_calibration, run_coverage
 from .errors import InvalidInput, from_code
-from .feeds import Feeder
-from .output import check_free, whole
+from .output import check_free
 from .runtime import Bundle
-from .signature import Value
-
-Progress = Callable[[int, "int | None"], None]
 
 
 @contextlib.contextmanager
@@ -82,27 +78,20 @@ def _options(recipe: str, calibration: str | None, target: str, arch: str | None
 
 
 def calibrate_to(model: str, recipe: str, data: Any, out: str | os.PathLike[str], *, force: bool = False,
-                 progress: Progress | None = None) -> int:
-    """Feeds the data, one sample at a time and in order, to what the recipe observes; returns how many samples.
+                 progress: Progress | None = None, **options: Any) -> Calibrated:
+    """Feeds the data in order to what the recipe observes; where it observes nothing, nothing is fed or written.
 
-    Where the recipe observes nothing, nothing is fed or written, and the result is 0.
+    Options: batch, resume, merge, threads, as for `run_calibration`.
     """
-    opened = open_data(data)
     with compiler_errors() as module:
-        calibrator = module.Calibrator(_existing(model), recipe)
-        if not calibrator.observers:
-            return 0
-        inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in calibrator.inputs]
-        feeder = Feeder(opened, inputs, [], batch=1)
-        samples = 0
-        with whole(out, force=force) as temporary:
-            for feed in feeder:
-                calibrator.feed(feed.inputs)
-                samples += feed.count
-                if progress:
-                    progress(samples, feeder.count)
-            calibrator.finish(str(temporary))
-    return samples
+        return run_calibration(module, _existing(model), recipe, data, out, force=force, progress=progress, **options)
+
+
+def coverage_of(model: str, recipe: str, data: Any, calibration: str | os.PathLike[str], *, progress: Progress | None = None,
+                **options: Any) -> dict[str, Any]:
+    """How much of what the data make of the model lies outside of a calibration file. Options: batch, threads."""
+    with compiler_errors() as module:
+        return run_coverage(module, _existing(model), recipe, data, calibration, progress=progress, **options)
 
 
 @contextlib.contextmanager
@@ -121,17 +110,21 @@ def model_file(model: Any) -> Iterator[str]:
         raise InvalidInput(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
 
 
-def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: str, force: bool = False) -> int:
+def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: str, force: bool = False, batch: int = 1,
+              resume: bool = False, merge: Sequence[str | os.PathLike[str]] = (), threads: int = 0) -> int:
     """Writes what `recipe` needs to know about activations to `output`; returns the number of samples.
 
     model: path, bytes or onnx.ModelProto. data: a path as for `--data`, a dict of stacked arrays, an
-    iterable of dicts, or onnxruntime's CalibrationDataReader.
+    iterable of dicts, or onnxruntime's CalibrationDataReader. batch: samples per run where the model
+    allows it; the result does not depend on it. resume: go on from `output` or what an interrupted
+    call left beside it; the data must begin with the samples that it has seen. merge: calibration
+    files of the same model and recipe whose statistics are added.
     """
     with model_file(model) as path:
-        samples = calibrate_to(path, recipe, data, output, force=force)
-    if not samples:
+        done = calibrate_to(path, recipe, data, output, force=force, batch=batch, resume=resume, merge=merge, threads=threads)
+    if not done.samples:
         raise InvalidInput(f"recipe {recipe} needs no calibration")
-    return samples
+    return done.samples
 
 
 def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, calibration: str | os.PathLike[str] | None = None,
@@ -155,7 +148,7 @@ def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, c
         if calibration_data is not None:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
             calibration = os.path.join(scratch, "calibration.lbcal")
-            if not calibrate_to(path, recipe, calibration_data, calibration):
+            if not calibrate_to(path, recipe, calibration_data, calibration).samples:
                 calibration = None  # weight-only recipes look at no activations
         compile_bundle(path, os.fspath(output), recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
                        target=target, arch=arch, dims=dims, force=force)
@@ -179,7 +172,7 @@ def export(model: Any, output: str | os.PathLike[str], *, recipe: str, runtime: 
         if calibration_data is not None:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
             calibration = os.path.join(scratch, "calibration.lbcal")
-            if not calibrate_to(path, recipe, calibration_data, calibration):
+            if not calibrate_to(path, recipe, calibration_data, calibration).samples:
                 calibration = None  # weight-only recipes look at no activations
         return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
                          dims=dims, external_data=external_data, force=force)
