@@ -122,8 +122,6 @@ std::vector<std::string> Recipe::unsupported() const {
   for (const GraphTransform &transform : transforms)
     if (transform.name != "fold-bn")
       add("the transform " + transform.name);
-  if (calibrationMethod != "minmax")
-    add("calibration by " + calibrationMethod);
   for (const Rule &rule : rules) {
     std::string at = rule.origin + ": ";
     if (rule.keep == Rule::Keep::Half)
@@ -185,10 +183,14 @@ static bool overrideExtraRule(std::vector<Rule> &rules, size_t main, StringRef v
   return true;
 }
 
+bool lowbit::readPercentile(StringRef text, double &percentile) {
+  return !text.getAsDouble(percentile) && percentile > 0 && percentile <= 100;
+}
+
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "calibration", "samples"};
+                                       "calibration", "percentile", "samples"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -200,10 +202,15 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     return false;
   };
   if (key == "calibration") {
-    if (!llvm::is_contained({"minmax", "percentile", "entropy", "mse"}, value))
-      return fail("minmax, percentile, entropy or mse");
-    calibrationMethod = value.str();
+    std::optional<RangeMethod> method = parseRangeMethod(value.str());
+    if (!method)
+      return fail("minmax, average, percentile, entropy or mse");
+    calibration.method = *method;
     return true;
+  }
+  if (key == "percentile") {
+    calibration.method = RangeMethod::Percentile;
+    return readPercentile(value, calibration.percentile) || fail("a number over 0 and at most 100");
   }
   int64_t number = 0;
   bool isPositive = !value.getAsInteger(10, number) && number > 0 && number <= INT32_MAX;

@@ -118,8 +118,10 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     activation.reset();
   std::optional<QuantParams> params;
   if (activation) {
-    FailureOr<QuantParams> chosen = activations->params(planned, *activation);
-    if (failed(chosen)) {
+    FailureOr<std::optional<QuantParams>> chosen = activations->params(planned, *activation);
+    if (failed(chosen))
+      return failure();
+    if (!*chosen) {
       withoutStatistics.push_back(planned);
       return success();
     }
@@ -218,7 +220,7 @@ void ApplyRecipe::runOnOperation() {
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
   if (!plan)
     return signalPassFailure();
-  activations.emplace(getOperation());
+  activations.emplace(getOperation(), plan->recipe.calibration);
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);

@@ -61,16 +61,19 @@ private:
 /// Quantizes activations once for all layers that read the same value alike.
 class ActivationQuantizer {
 public:
-  /// Collects the observers of the module.
-  explicit ActivationQuantizer(ModuleOp module);
+  /// Collects the observers of the module. `range`: how ranges are chosen from statistics.
+  ActivationQuantizer(ModuleOp module, RangeOptions range);
 
-  /// From the statistics of the layer's input; failure where there are none.
-  FailureOr<QuantParams> params(const PlannedLayer &planned, const ActivationRule &rule);
+  /// From the statistics of the layer's input; nothing where there are none. Failure, after an
+  /// error at the layer, where they are not those that the method needs.
+  FailureOr<std::optional<QuantParams>> params(const PlannedLayer &planned,
+                                               const ActivationRule &rule);
   /// The layer's input through lowbit.quantize and lowbit.dequantize.
   Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
   void eraseObservers();
 
 private:
+  RangeOptions range;
   llvm::StringMap<ObserveOp> observers;
   /// Dequantized values by (float value, scale, zero point, type).
   std::map<std::tuple<void *, float, int32_t, IntType>, Value> known;

@@ -17,7 +17,8 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watches the activations that a recipe wants quantized";
   let description = [{
     float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
-    activations. Its name, the layer's name and `:input`, is the key in the calibration file.
+    activations with a range from calibration, or whose channels a transform or algorithm of the recipe weighs. Its name,
+    the layer's name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
 
     ```mlir
     %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>
@@ -33,12 +34,13 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
 def LoadCalibration : Pass<"lowbit-load-calibration", "::mlir::ModuleOp"> {
   let summary = "Writes what calibration saw into the observers";
   let description = [{
-    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name. A file of
-    another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of another way of calibrating is an
-    error; so is a file that lacks an observer.
+    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name: range,
+    histogram, channels. A file of another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of a
+    recipe that changes the model in another way before it is measured is an error; so is a file that lacks an observer.
 
     ```mlir
-    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<1x4xf32>
+    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.5 : f32, max = 2.0 : f32, average_min = …,
+      average_max = …, histogram = dense<…> : tensor<3x3xf64>, channel_min = …, …>} : tensor<4xf32>
     ```
   }];
   let options = [
