@@ -174,6 +174,33 @@ def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
 }
 
 //===----------------------------------------------------------------------===//
+// Surgery: the same function with constants that quantize better
+//===----------------------------------------------------------------------===//
+
+def Equalize : Pass<"lowbit-equalize", "::mlir::ModuleOp"> {
+  let summary = "Gives the channels between layers like ranges, without data";
+  let description = [{
+    Cross-layer equalization (arXiv 1906.04721): channel i between two layers is multiplied by sqrt(r2_i / r1_i), where
+    r1_i is the largest weight that makes it and r2_i the largest that reads it, until nothing changes. The factors go
+    into the weights and biases on both sides. They pass Relu, LeakyRelu, PRelu, pooling, zero padding, Reshape,
+    Transpose, Concat, Slice, residual Adds and depthwise convolutions; all that makes or reads a value takes part.
+    Run it after `lowbit-fold-batch-norm`.
+
+    ```mlir
+    %1 = "onnx.Conv"(%x, %w1, %b1)        // rows of w1: 16, 1
+    %2 = "onnx.Relu"(%1)
+    %3 = "onnx.Conv"(%2, %w2, %b2)        // columns of w2: 1, 4
+    // becomes rows 4, 2 and columns 4, 2
+    ```
+  }];
+  let statistics = [
+    Statistic<"numChannels", "channels", "channels that got a factor">,
+    Statistic<"numConstants", "constants", "constants that changed">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+//===----------------------------------------------------------------------===//
 // linalg
 //===----------------------------------------------------------------------===//
 
