@@ -6,43 +6,11 @@
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
 #include "ChannelPatterns.h"
-#include "LayerConstants.h"
-#include "lowbit/Analysis/LayerName.h"
-#include "llvm/ADT/SetVector.h"
+#include "LayerRewriter.h"
+#include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
+#include "lowbit/Support/ConstantData.h"
 
 using namespace lowbit;
-
-namespace {
-/// Gives constants new values and erases those that nothing reads any more.
-class ConstantWriter {
-public:
-  /// Operand `index` of `op` becomes a constant of `shape` and `values`, with the old one's name.
-  void replace(Operation *op, unsigned index, ArrayRef<int64_t> shape, ArrayRef<float> values) {
-    Value old = op->getOperand(index);
-    std::string name = getLayerName(op) + "." + std::to_string(index);
-    StringAttr own;
-    if (Operation *source = old.getDefiningOp()) {
-      own = source->getAttrOfType<StringAttr>("onnx_name");
-      replaced.insert(source);
-    }
-    OpBuilder builder(op);
-    Value constant = createConstant(builder, op, builder.getF32Type(), shape, values, own ? own.str() : name);
-    if (own)
-      constant.getDefiningOp()->setAttr("onnx_name", own);
-    op->setOperand(index, constant);
-    ++count;
-  }
-  void eraseUnused() {
-    for (Operation *op : replaced)
-      if (op->use_empty())
-        op->erase();
-  }
-  int64_t count = 0;
-
-private:
-  llvm::SetVector<Operation *> replaced;
-};
-} // namespace
 
 int64_t lowbit::applyFactors(ChannelGraph &graph, ArrayRef<double> factors) {
   auto factor = [&](int32_t id) {
@@ -52,18 +20,31 @@ int64_t lowbit::applyFactors(ChannelGraph &graph, ArrayRef<double> factors) {
   auto changes = [&](ArrayRef<int32_t> ids) {
     return llvm::any_of(ids, [&](int32_t id) { return factor(id) != 1.0; });
   };
-  ConstantWriter writer;
+  auto scaleMoments = [&](Operation *op, ArrayRef<int32_t> ids) {
+    auto attr = op->getAttrOfType<ElementsAttr>("lowbit.trained_moments");
+    std::optional<ConstantData> data = attr ? ConstantData::get(attr) : std::nullopt;
+    if (!data || data->getType().getNumElements() != 2 * int64_t(ids.size()))
+      return;
+    std::vector<float> values = data->toFloats();
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = float(values[i] * factor(ids[i % ids.size()]));
+    op->setAttr("lowbit.trained_moments", makeConstant(data->getType(), values, "moments"));
+  };
+  LayerRewriter rewriter;
+  int64_t count = 0;
   for (const ScaledWeight &weight : graph.weights) {
     if (!changes(weight.in) && !changes(weight.out))
       continue;
     ConstantData data = *ConstantData::get(weight.op->getOperand(weight.operand));
     std::vector<float> values = data.toFloats();
-    weight.forEach([&](int64_t offset, int64_t in, int64_t out) {
-      double f = factor(weight.out[out]) / (in < 0 ? 1.0 : factor(weight.in[in]));
-      for (int64_t i = 0; i < weight.inner; ++i)
+    weight.layout.forEach([&](int64_t offset, int64_t in, int64_t out) {
+      double f = factor(weight.out[out]) / (weight.in.empty() ? 1.0 : factor(weight.in[in]));
+      for (int64_t i = 0; i < weight.layout.inner; ++i)
         values[offset + i] = float(values[offset + i] * f);
     });
-    writer.replace(weight.op, weight.operand, data.getType().getShape(), values);
+    rewriter.setConstant(weight.op, weight.operand, data.getType().getShape(), values, "weight");
+    ++count;
+    scaleMoments(weight.op, weight.out);
   }
   for (const ScaledVector &vector : graph.vectors) {
     if (!changes(vector.in.ids) && !changes(vector.out.ids))
@@ -93,9 +74,12 @@ int64_t lowbit::applyFactors(ChannelGraph &graph, ArrayRef<double> factors) {
     SmallVector<int64_t> shown(shape->begin(), shape->end());
     while (shown.size() > own.size() && shown.front() == 1)
       shown.erase(shown.begin());
-    writer.replace(vector.op, vector.operand, shown, values);
+    rewriter.setConstant(vector.op, vector.operand, shown, values, "vector");
+    ++count;
+    if (onnx::getOperator(vector.op) == "Add")
+      scaleMoments(vector.op, vector.out.ids);
   }
-  writer.eraseUnused();
+  rewriter.eraseUnused();
 
   for (ObservedChannels &observed : graph.observers) {
     StatsAttr stats = observed.op.getStatsAttr();
@@ -114,5 +98,5 @@ int64_t lowbit::applyFactors(ChannelGraph &graph, ArrayRef<double> factors) {
                                      builder.getF32FloatAttr(stats.getMin().getValueAsDouble() * f),
                                      builder.getF32FloatAttr(stats.getMax().getValueAsDouble() * f)));
   }
-  return writer.count;
+  return count;
 }

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
 #include "ChannelPatterns.h"
+#include "lowbit/Analysis/LayerName.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -14,26 +15,20 @@
 
 using namespace lowbit;
 
-void ScaledWeight::forEach(
-    llvm::function_ref<void(int64_t offset, int64_t in, int64_t out)> visit) const {
-  // [out, in / groups, taps] or [in, out / groups, taps]: the second axis counts within a group.
-  int64_t rowsPerGroup = a / groups;
-  for (int64_t row = 0; row < a; ++row)
-    for (int64_t col = 0; col < b; ++col) {
-      int64_t other = row / rowsPerGroup * b + col, offset = (row * b + col) * inner;
-      if (in.empty())
-        visit(offset, -1, other);
-      else if (outFirst)
-        visit(offset, other, row);
-      else
-        visit(offset, row, other);
-    }
-}
-
-int32_t ChannelGraph::find(int32_t id) const {
+int32_t ChannelGraph::root(int32_t id) const {
   while (parent[id] != id)
     id = parent[id] = parent[parent[id]];
   return id;
+}
+
+std::string ChannelGraph::whyFixed(Value value, int32_t id) const {
+  auto describe = [](Operation *op) {
+    return "'" + getLayerName(op) + "' (" + op->getName().stripDialect().str() + ")";
+  };
+  if (Operation *op = fixedBy[root(id)])
+    return describe(op) + " ties its channels";
+  Operation *op = value.getDefiningOp();
+  return op ? "it comes from " + describe(op) : std::string("it is an input of the model");
 }
 
 std::vector<int32_t> ChannelGraph::channelsAlong(Value value, int64_t axis) const {
@@ -66,6 +61,8 @@ private:
   static const llvm::StringMap<Handler> &handlers();
 
   // Each returns false where this instance is like an op that is not known.
+  /// A layer whose channels are along these axes of its input and its result.
+  bool addLayer(Operation *op, size_t inAxis, size_t outAxis);
   bool visitUnary(Operation *op);
   bool visitSpatial(Operation *op);
   bool visitClip(Operation *op);
@@ -89,6 +86,8 @@ private:
 
   int32_t fresh() {
     graph.parent.push_back(graph.parent.size());
+    graph.isFixed.push_back(false);
+    graph.fixedBy.push_back(nullptr);
     return graph.parent.back();
   }
   /// A pattern of `rank` dims that varies along `axis` alone, with fresh channels.
@@ -106,7 +105,6 @@ private:
   std::optional<ChannelPattern> tieBroadcast(const ChannelPattern &a, const ChannelPattern &b);
   /// An f32 constant that may be copied: no other layer's matrix.
   bool isScalable(Value value);
-  void addWeight(ScaledWeight weight) { graph.weights.push_back(std::move(weight)); }
   void addVector(Operation *op, unsigned operand, ScaledVector::Role role, ChannelPattern out,
                  ChannelPattern in = {}) {
     graph.vectors.push_back({op, operand, std::move(out), std::move(in), role});
@@ -148,15 +146,20 @@ ChannelPattern ChannelBuilder::freshAlong(size_t rank, size_t axis, int64_t coun
 }
 
 void ChannelBuilder::tie(int32_t a, int32_t b) {
-  a = graph.find(a);
-  b = graph.find(b);
-  if (a == b)
+  a = graph.root(a);
+  b = graph.root(b);
+  if (a == b || (graph.isFixed[a] && graph.isFixed[b]))
     return;
   if (a > b)
     std::swap(a, b);
-  if (a == ChannelGraph::fixed)
-    graph.fixedBy.try_emplace(b, current);
-  graph.parent[b] = a;
+  // Channels that come to be fixed remember by which op.
+  if (graph.isFixed[a] || graph.isFixed[b]) {
+    int32_t known = graph.isFixed[a] ? a : b, other = a + b - known;
+    graph.isFixed[other] = true;
+    graph.fixedBy[other] = graph.fixedBy[known] ? graph.fixedBy[known] : current;
+  }
+  if (a != ChannelGraph::fixed)
+    graph.parent[b] = a;
 }
 
 void ChannelBuilder::fix(Value value) {
@@ -246,68 +249,44 @@ bool ChannelBuilder::visitPRelu(Operation *op) {
   return ConstantData::get(op->getOperand(1)) && visitUnary(op);
 }
 
-bool ChannelBuilder::visitConv(Operation *op) {
-  RankedTensorType in = typeOf(op->getOperand(0)), out = typeOf(op->getResult(0)),
-                   type = typeOf(op->getOperand(1));
+bool ChannelBuilder::addLayer(Operation *op, size_t inAxis, size_t outAxis) {
+  std::optional<WeightLayout> layout = getWeightLayout(op);
+  RankedTensorType out = typeOf(op->getResult(0));
   Value bias = onnx::getOperand(op, 2);
-  if (!in || !out || !type || in.getRank() < 3 || type.getRank() != in.getRank() ||
-      !isScalable(op->getOperand(1)) || (bias && !isScalable(bias)))
+  if (!layout || !out || !isScalable(op->getOperand(1)) || (bias && !isScalable(bias)))
     return false;
-  bool isTransposed = onnx::getOperator(op) == "ConvTranspose";
+  ChannelPattern input =
+      collapse(get(op->getOperand(0)), [&](size_t d) { return d == inAxis; });
+  if (input.varies(inAxis) && input.shape[inAxis] != layout->inputs())
+    return false;
+  input.shape[inAxis] = input.ids.size();
   ScaledWeight weight;
   weight.op = op;
-  weight.input = &op->getOpOperand(0);
-  weight.groups = onnx::getInt(op, "group", 1);
-  weight.outFirst = !isTransposed;
-  weight.a = type.getDimSize(0);
-  weight.b = type.getDimSize(1);
-  for (int64_t dim : type.getShape().drop_front(2))
-    weight.inner *= dim;
-  int64_t channels = isTransposed ? weight.a : weight.b * weight.groups,
-          filters = isTransposed ? weight.b * weight.groups : weight.a;
-  if (weight.groups < 1 || weight.a % weight.groups)
-    return false;
-  ChannelPattern input = collapse(get(op->getOperand(0)), [](size_t d) { return d == 1; });
-  ChannelPattern output = freshAlong(out.getRank(), 1, filters);
-  SmallVector<int64_t, 4> shape(in.getRank(), 1);
-  shape[1] = channels;
-  if (input.shape[1] != 1 && input.shape[1] != channels)
-    return false;
-  weight.in = broadcast(input, shape).ids;
+  weight.layout = *layout;
+  weight.in = input.ids;
+  weight.in.resize(layout->inputs(), input.ids.front());
+  ChannelPattern output = freshAlong(out.getRank(), outAxis, layout->outputs());
   weight.out = output.ids;
   if (bias) {
-    ChannelPattern vector{{filters}, output.ids};
+    ChannelPattern vector = output;
+    if (out.getRank() > 2) // Of a Conv it is [F], not [1, F, 1…].
+      vector.shape = {layout->outputs()};
     addVector(op, 2, ScaledVector::Role::Bias, vector);
   }
-  addWeight(std::move(weight));
+  graph.weights.push_back(std::move(weight));
   set(op->getResult(0), std::move(output));
   return true;
 }
+
+bool ChannelBuilder::visitConv(Operation *op) { return addLayer(op, 1, 1); }
 
 bool ChannelBuilder::visitMatMul(Operation *op) {
   Value left = op->getOperand(0), right = op->getOperand(1);
   RankedTensorType l = typeOf(left), r = typeOf(right), out = typeOf(op->getResult(0));
   if (!l || !r || !out || l.getRank() < 2 || r.getRank() < 2)
     return false;
-  if (r.getRank() == 2 && isScalable(right)) {
-    size_t last = l.getRank() - 1;
-    ChannelPattern input = collapse(get(left), [&](size_t d) { return d == last; });
-    ScaledWeight weight;
-    weight.op = op;
-    weight.input = &op->getOpOperand(0);
-    weight.a = r.getDimSize(0);
-    weight.b = r.getDimSize(1);
-    if (input.shape[last] != 1 && input.shape[last] != weight.a)
-      return false;
-    SmallVector<int64_t, 4> shape(l.getRank(), 1);
-    shape[last] = weight.a;
-    weight.in = broadcast(input, shape).ids;
-    ChannelPattern output = freshAlong(out.getRank(), out.getRank() - 1, weight.b);
-    weight.out = output.ids;
-    addWeight(std::move(weight));
-    set(op->getResult(0), std::move(output));
-    return true;
-  }
+  if (ConstantData::get(right))
+    return addLayer(op, l.getRank() - 1, out.getRank() - 1);
   // Of two values, as probabilities and values of attention: what is summed over is the same for
   // all channels of the result. The other operand's channels have to be fixed already.
   ChannelPattern a = get(left), b = get(right);
@@ -327,32 +306,7 @@ bool ChannelBuilder::visitMatMul(Operation *op) {
   return false;
 }
 
-bool ChannelBuilder::visitGemm(Operation *op) {
-  RankedTensorType type = typeOf(op->getOperand(1)), out = typeOf(op->getResult(0));
-  Value bias = onnx::getOperand(op, 2);
-  if (!type || !out || onnx::getInt(op, "transA", 0) || !isScalable(op->getOperand(1)) ||
-      (bias && !isScalable(bias)))
-    return false;
-  ScaledWeight weight;
-  weight.op = op;
-  weight.input = &op->getOpOperand(0);
-  weight.outFirst = onnx::getInt(op, "transB", 0);
-  weight.a = type.getDimSize(0);
-  weight.b = type.getDimSize(1);
-  int64_t channels = weight.outFirst ? weight.b : weight.a,
-          outputs = weight.outFirst ? weight.a : weight.b;
-  ChannelPattern input = collapse(get(op->getOperand(0)), [](size_t d) { return d == 1; });
-  if (input.shape.size() != 2 || (input.shape[1] != 1 && input.shape[1] != channels))
-    return false;
-  weight.in = broadcast(input, {1, channels}).ids;
-  ChannelPattern output = freshAlong(2, 1, outputs);
-  weight.out = output.ids;
-  if (bias)
-    addVector(op, 2, ScaledVector::Role::Bias, output);
-  addWeight(std::move(weight));
-  set(op->getResult(0), std::move(output));
-  return true;
-}
+bool ChannelBuilder::visitGemm(Operation *op) { return addLayer(op, 1, 1); }
 
 bool ChannelBuilder::visitGather(Operation *op) {
   RankedTensorType type = typeOf(op->getOperand(0)), out = typeOf(op->getResult(0));
@@ -362,11 +316,11 @@ bool ChannelBuilder::visitGather(Operation *op) {
   ScaledWeight weight;
   weight.op = op;
   weight.operand = 0;
-  weight.a = type.getDimSize(0);
-  weight.b = type.getDimSize(1);
-  ChannelPattern output = freshAlong(out.getRank(), out.getRank() - 1, weight.b);
+  weight.layout.a = type.getDimSize(0);
+  weight.layout.b = type.getDimSize(1);
+  ChannelPattern output = freshAlong(out.getRank(), out.getRank() - 1, weight.layout.b);
   weight.out = output.ids;
-  addWeight(std::move(weight));
+  graph.weights.push_back(std::move(weight));
   set(op->getResult(0), std::move(output));
   return true;
 }

@@ -16,6 +16,7 @@
 #ifndef LOWBIT_LIB_TRANSFORMS_CHANNELGRAPH_H
 #define LOWBIT_LIB_TRANSFORMS_CHANNELGRAPH_H
 
+#include "WeightLayout.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Support/LLVM.h"
 #include "mlir/IR/Block.h"
@@ -35,20 +36,16 @@ struct ChannelPattern {
   bool varies(size_t axis) const { return shape[axis] != 1; }
 };
 
-/// A constant matrix [a, b, inner...] (Conv, MatMul, Gemm, Gather) that makes the channels `out` from the channels `in`:
-/// its elements are multiplied by the factor of their out channel and divided by that of their in channel.
+/// A constant matrix that makes the channels `out` from the channels `in`: its elements are multiplied by the factor of
+/// their out channel and divided by that of their in channel.
 struct ScaledWeight {
   Operation *op = nullptr;
   unsigned operand = 1;
-  int64_t a = 0, b = 0, inner = 1; ///< Its shape; `inner` are a filter's taps.
-  int64_t groups = 1;
-  bool outFirst = false; ///< `a` counts out channels: Conv, Gemm with transB.
-  std::vector<int32_t> in, out; ///< `in` is empty for a table (Gather).
-  OpOperand *input = nullptr;   ///< The activations; null for a table.
+  WeightLayout layout;
+  std::vector<int32_t> in, out; ///< By position in the layout; `in` is empty for a table (Gather).
 
-  bool isDepthwise() const { return groups > 1 && groups == int64_t(in.size()); }
-  /// Calls `visit(offset, in, out)` for the first of `inner` elements that lie together, with positions in `in` (-1 for a table) and `out`.
-  void forEach(llvm::function_ref<void(int64_t offset, int64_t in, int64_t out)> visit) const;
+  /// The activations; null for a table.
+  Value input() const { return in.empty() ? Value() : op->getOperand(0); }
 };
 
 /// A constant that is added to, or multiplied with, channels. It broadcasts against the patterns.
@@ -72,23 +69,29 @@ public:
   explicit ChannelGraph(Block &block);
 
   static constexpr int32_t fixed = 0;
-  int32_t find(int32_t id) const;
+  /// The class of a channel: `fixed`, or one id that all channels of the class give.
+  int32_t find(int32_t id) const {
+    int32_t top = root(id);
+    return isFixed[top] ? fixed : top;
+  }
   size_t size() const { return parent.size(); }
 
   std::vector<ScaledWeight> weights;
   std::vector<ScaledVector> vectors;
   std::vector<ObservedChannels> observers;
 
-  /// Activations that layers' inputs could have been scaled at but for this op: the first op that
-  /// fixed each class that lost its freedom that way, by the class's id when it was made.
-  llvm::DenseMap<int32_t, Operation *> fixedBy;
+  /// Why `value` with these channels is fixed: "'sigmoid' (Sigmoid) reads it".
+  std::string whyFixed(Value value, int32_t id) const;
 
   /// The channels of `value` by position along `axis` (negative from the end); empty where they differ along other axes too.
   std::vector<int32_t> channelsAlong(Value value, int64_t axis) const;
 
 private:
   friend class ChannelBuilder;
+  int32_t root(int32_t id) const;
   mutable std::vector<int32_t> parent{fixed};
+  std::vector<bool> isFixed{true};
+  std::vector<Operation *> fixedBy{nullptr}; ///< By root: the op that is the reason.
   llvm::DenseMap<Value, ChannelPattern> patterns;
 };
 

@@ -133,11 +133,12 @@ double Equalizer::sweep() {
     auto scan = [&](size_t index, bool isProducer) {
       const ScaledWeight &weight = graph.weights[index];
       ArrayRef<float> values = weights[index].as<float>();
-      weight.forEach([&](int64_t offset, int64_t in, int64_t out) {
+      weight.layout.forEach([&](int64_t offset, int64_t in, int64_t out) {
         float peak = 0;
-        for (float value : values.slice(offset, weight.inner))
+        for (float value : values.slice(offset, weight.layout.inner))
           peak = std::max(peak, std::fabs(value));
-        int32_t from = in < 0 ? ChannelGraph::fixed : weight.in[in], to = weight.out[out];
+        int32_t from = weight.in.empty() ? ChannelGraph::fixed : weight.in[in],
+                to = weight.out[out];
         double scaled = peak * factor(to) / factor(from);
         double &range = isProducer ? made[to] : read[from];
         range = std::max(range, scaled);
