@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
 #include "ChannelPatterns.h"
+#include "ChannelStats.h"
 #include "LayerRewriter.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Support/ConstantData.h"
@@ -81,22 +82,20 @@ int64_t lowbit::applyFactors(ChannelGraph &graph, ArrayRef<double> factors) {
   }
   rewriter.eraseUnused();
 
-  for (ObservedChannels &observed : graph.observers) {
-    StatsAttr stats = observed.op.getStatsAttr();
-    if (!stats || !changes(observed.pattern.ids))
+  for (const ObservedChannels &observed : graph.observers) {
+    if (!changes(observed.ids))
       continue;
-    double f = factor(observed.pattern.ids.front());
-    bool isUniform =
-        llvm::all_of(observed.pattern.ids, [&](int32_t id) { return factor(id) == f; });
-    if (!isUniform) {
-      observed.op->removeAttr("stats");
+    // Channels that differ along another axis than the observer counts.
+    ObserveOp op = observed.op;
+    std::vector<int32_t> channels = graph.channelsAlong(op.getInput(), getChannelAxis(op));
+    if (channels.empty()) {
+      op->removeAttr("stats");
       continue;
     }
-    Builder builder(observed.op.getContext());
-    observed.op.setStatsAttr(
-        StatsAttr::get(builder.getContext(),
-                                     builder.getF32FloatAttr(stats.getMin().getValueAsDouble() * f),
-                                     builder.getF32FloatAttr(stats.getMax().getValueAsDouble() * f)));
+    std::vector<double> scale, shift(channels.size(), 0.0);
+    for (int32_t id : channels)
+      scale.push_back(factor(id));
+    transformStats(op, scale, shift);
   }
   return count;
 }

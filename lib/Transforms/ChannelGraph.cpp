@@ -797,6 +797,6 @@ void ChannelBuilder::run() {
   }
   block.walk([&](ObserveOp op) {
     if (op->getBlock() == &block)
-      graph.observers.push_back({op, get(op.getInput())});
+      graph.observers.push_back({op, get(op.getInput()).ids});
   });
 }

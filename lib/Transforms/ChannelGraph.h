@@ -60,7 +60,7 @@ struct ScaledVector {
 /// An observer, whose statistics follow the factors.
 struct ObservedChannels {
   ObserveOp op;
-  ChannelPattern pattern;
+  std::vector<int32_t> ids; ///< Of all its channels.
 };
 
 class ChannelGraph {

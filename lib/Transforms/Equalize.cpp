@@ -10,6 +10,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
+#include "ChannelGroups.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Transforms/Passes.h"
@@ -25,13 +26,6 @@ namespace lowbit {
 using namespace lowbit;
 
 namespace {
-/// Channels that are equalized together: those that share a layer's input or output.
-struct Group {
-  std::vector<size_t> producers, consumers; ///< Indices of weights.
-  std::vector<size_t> gains;                ///< Of vectors.
-  std::vector<int32_t> ids;
-};
-
 struct Equalize : public lowbit::impl::EqualizeBase<Equalize> {
   using EqualizeBase::EqualizeBase;
   void runOnOperation() override;
@@ -46,7 +40,7 @@ public:
   explicit Equalizer(ChannelGraph &graph);
   /// Largest |log factor| of a round over all groups.
   double sweep();
-  std::vector<Group> groups;
+  std::vector<ChannelGroup> groups;
   std::vector<double> factors;
 
 private:
@@ -58,7 +52,7 @@ private:
 } // namespace
 
 Equalizer::Equalizer(ChannelGraph &graph)
-    : factors(graph.size(), 1.0), graph(graph), made(graph.size()), read(graph.size()) {
+    : groups(findChannelGroups(graph)), factors(graph.size(), 1.0), graph(graph), made(graph.size()), read(graph.size()) {
   for (ScaledWeight &weight : graph.weights) {
     weights.push_back(*ConstantData::get(weight.op->getOperand(weight.operand)));
     for (std::vector<int32_t> *ids : {&weight.in, &weight.out})
@@ -71,61 +65,11 @@ Equalizer::Equalizer(ChannelGraph &graph)
       for (int32_t &id : *ids)
         id = graph.find(id);
   }
-
-  // Sides of layers that share a class belong together.
-  std::vector<int32_t> groupOf(graph.size());
-  for (size_t i = 0; i < groupOf.size(); ++i)
-    groupOf[i] = i;
-  auto root = [&](int32_t id) {
-    while (groupOf[id] != id)
-      id = groupOf[id] = groupOf[groupOf[id]];
-    return id;
-  };
-  auto join = [&](ArrayRef<int32_t> ids) {
-    int32_t first = -1;
-    for (int32_t id : ids) {
-      if (id == ChannelGraph::fixed)
-        continue;
-      if (first < 0)
-        first = root(id);
-      else
-        groupOf[root(id)] = first;
-    }
-  };
-  for (const ScaledWeight &weight : graph.weights) {
-    join(weight.in);
-    join(weight.out);
-  }
-  llvm::DenseMap<int32_t, size_t> indexOf;
-  auto groupAt = [&](ArrayRef<int32_t> ids) -> Group * {
-    for (int32_t id : ids)
-      if (id != ChannelGraph::fixed) {
-        auto [entry, isNew] = indexOf.try_emplace(root(id), groups.size());
-        if (isNew)
-          groups.emplace_back();
-        return &groups[entry->second];
-      }
-    return nullptr;
-  };
-  for (auto [i, weight] : llvm::enumerate(graph.weights)) {
-    if (Group *group = groupAt(weight.out))
-      group->producers.push_back(i);
-    if (Group *group = groupAt(weight.in))
-      group->consumers.push_back(i);
-  }
-  for (auto [i, vector] : llvm::enumerate(graph.vectors))
-    if (vector.role == ScaledVector::Role::Gain)
-      if (Group *group = groupAt(vector.out.ids))
-        group->gains.push_back(i);
-  for (size_t id = 1; id < graph.size(); ++id)
-    if (graph.find(id) == int32_t(id))
-      if (auto found = indexOf.find(root(id)); found != indexOf.end())
-        groups[found->second].ids.push_back(id);
 }
 
 double Equalizer::sweep() {
   double largest = 0;
-  for (const Group &group : groups) {
+  for (const ChannelGroup &group : groups) {
     if (group.consumers.empty() || (group.producers.empty() && group.gains.empty()))
       continue;
     for (int32_t id : group.ids)
@@ -170,7 +114,7 @@ void Equalize::equalize(Block &block) {
   for (int round = 0; round < 100; ++round)
     if (equalizer.sweep() < 1e-3)
       break;
-  for (const Group &group : equalizer.groups)
+  for (const ChannelGroup &group : equalizer.groups)
     for (int32_t id : group.ids)
       numChannels += equalizer.factors[id] != 1.0;
   numConstants += applyFactors(graph, equalizer.factors);
