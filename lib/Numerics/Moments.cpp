@@ -15,7 +15,7 @@
 namespace lowbit {
 
 static constexpr int64_t blockRows = 256;
-static constexpr int64_t tileCols = 256;
+static constexpr int64_t tileCols = 128;
 
 Moments::Moments(int64_t cols)
     : sums(cols, std::min(std::max<int64_t>(cols, 1), tileCols)), firsts(cols), absolutes(cols) {}

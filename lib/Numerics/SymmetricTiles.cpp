@@ -21,6 +21,16 @@ static Tile tileOf(SymmetricTiles &a, int64_t i, int64_t j) {
   return Tile(a.tile(i, j), a.extent(i), a.extent(j));
 }
 
+SymmetricTiles retiled(const SymmetricTiles &a, int64_t tile) {
+  SymmetricTiles result(a.size(), tile);
+  for (int64_t j = 0; j < result.tileCount(); ++j)
+    for (int64_t i = 0; i <= j; ++i)
+      for (int64_t c = 0; c < result.extent(j); ++c)
+        for (int64_t r = 0; r < result.extent(i); ++r)
+          result.tile(i, j)[c * result.extent(i) + r] = a.at(i * tile + r, j * tile + c);
+  return result;
+}
+
 /// A = R Rᵀ with R upper: the usual factorization of the matrix with both axes reversed.
 static bool factorizeTile(Tile a) {
   Eigen::LLT<MatrixXd> llt(MatrixXd(a.reverse()));

@@ -305,6 +305,7 @@ NB_MODULE(_compiler, m) {
            "model"_a, "recipe"_a, "calibration"_a = nb::none(),
            "dims"_a = std::map<std::string, int64_t>())
       .def_prop_ro("inputs", inputsOf<SequentialQuantizer>)
+      .def_prop_ro("samples", &SequentialQuantizer::samples)
       .def(
           "add",
           [](SequentialQuantizer &self, const Arrays &arrays) {

@@ -53,6 +53,9 @@ private:
   std::vector<std::vector<double>> tiles;
 };
 
+/// The same symmetric matrix in tiles of another size.
+SymmetricTiles retiled(const SymmetricTiles &a, int64_t tile);
+
 /// Replaces the symmetric positive definite A by the upper triangular R with A = R Rᵀ (of diagonal
 /// tiles the lower triangle becomes 0). With it A⁻¹ = UᵀU for U = R⁻¹, the Cholesky factor of the
 /// inverse, without inverting A. False where A is not numerically positive definite; its contents
