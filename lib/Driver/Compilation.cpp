@@ -17,6 +17,7 @@
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
@@ -303,7 +304,23 @@ llvm::Error Compilation::toObserved() {
         buildToObservedPipeline(manager, options.recipe);
       }))
     return error;
-  root->walk([&](ObserveOp op) { observers.push_back(op.getName().str()); });
+  RecipeError why;
+  std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
+  if (!recipe)
+    return driverError(why.exitCode, why.message);
+  llvm::StringMap<ActivationRule> rules;
+  for (const PlannedLayer &layer : findLayers(*root))
+    if (std::optional<size_t> rule = recipe->match(layer.key))
+      if (const auto &activations = recipe->rules[*rule].activations)
+        rules[layer.key.name + ":input"] = *activations;
+  root->walk([&](ObserveOp op) {
+    ObserverInfo info;
+    info.name = op.getName().str();
+    info.channelAxis = op.getChannelAxis() ? int(*op.getChannelAxis()) : -1;
+    if (auto found = rules.find(info.name); found != rules.end())
+      info.activations = found->second;
+    observers.push_back(std::move(info));
+  });
   return llvm::Error::success();
 }
 
@@ -315,10 +332,27 @@ llvm::Error Compilation::toQDQ() {
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
-  if (llvm::Error error = run(2, "applying the recipe",
-                              [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq); }))
+  const RoundedLayers *rounded = options.rounded ? &options.rounded->layers : nullptr;
+  return run(2, "applying the recipe",
+             [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq, rounded); });
+}
+
+llvm::Error Compilation::toPrepared() {
+  if (llvm::Error error = joinQDQ())
     return error;
-  return llvm::Error::success();
+  ToQDQOptions qdq;
+  qdq.recipe = options.recipe;
+  qdq.calibration = options.calibration;
+  return run(2, "preparing layers",
+             [&](OpPassManager &manager) { buildToPreparedPipeline(manager, qdq); });
+}
+
+llvm::Error Compilation::toOpened() {
+  return run(2, "opening layers", [&](OpPassManager &manager) {
+    InsertExchangesOptions exchanges;
+    exchanges.recipe = options.recipe;
+    manager.addPass(createInsertExchanges(exchanges));
+  });
 }
 
 llvm::Error Compilation::toQuantized() {

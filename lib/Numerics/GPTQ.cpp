@@ -119,7 +119,7 @@ void GPTQ::chooseGroup(const MatrixXd &block, int64_t at, int64_t step, int64_t 
     for (int64_t c = 0; c < count; ++c)
       values[c] = float(block(r, at + c));
     QuantParams params =
-        options.range == RangeMethod::MinMax
+        options.range == WeightRange::MinMax
             ? minMaxParams(values.data(), count, scheme.type, scheme.symmetric)
             : searchParams(values.data(), count, scheme.type, scheme.symmetric, cost);
     int64_t index = result.scaleIndex(begin + r, step);
@@ -181,7 +181,7 @@ bool gptq(const float *w, int64_t begin, int64_t end, const Moments &moments,
     result.report.deadColumns += moments.second(c) <= 0;
 
   std::vector<double> inverse;
-  if (options.range == RangeMethod::InverseMSE) {
+  if (options.range == WeightRange::InverseMSE) {
     std::vector<double> inOrder = inverseDiagonal(run.factor, options.threads);
     inverse.resize(cols);
     for (int64_t k = 0; k < cols; ++k)

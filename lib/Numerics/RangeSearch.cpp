@@ -29,11 +29,11 @@ QuantParams minMaxParams(const float *w, int64_t count, IntType type, bool symme
   return *chooseParams(values.minCoeff(), values.maxCoeff(), type, symmetric);
 }
 
-RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments,
+RangeCost rangeCost(WeightRange method, double norm, const Moments *moments,
                     const std::vector<double> *inverse, int64_t column, int64_t count) {
   RangeCost cost;
   cost.norm = norm;
-  if (!moments || method == RangeMethod::MSE || method == RangeMethod::MinMax)
+  if (!moments || method == WeightRange::MSE || method == WeightRange::MinMax)
     return cost;
   // Costs are relative; divided by the count they stay in float's range.
   bool any = false;
@@ -42,7 +42,7 @@ RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments,
     cost.diagonal[c] = float(moments->second(column + c));
     any |= cost.diagonal[c] > 0;
   }
-  if (inverse && method == RangeMethod::InverseMSE) {
+  if (inverse && method == WeightRange::InverseMSE) {
     for (int64_t c = 0; c < count; ++c)
       cost.diagonal[c] = float(1.0 / ((*inverse)[column + c] * double(moments->count())));
     return cost;
@@ -52,7 +52,7 @@ RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments,
     cost.diagonal.clear();
     return cost;
   }
-  if (method != RangeMethod::OutputMSE || count > maxBlock)
+  if (method != WeightRange::OutputMSE || count > maxBlock)
     return cost;
   double scale = 1.0 / double(std::max<int64_t>(moments->count(), 1));
   cost.block.resize(count * count);
@@ -178,7 +178,7 @@ QuantParams searchParams(const float *w, int64_t count, IntType type, bool symme
   return best;
 }
 
-void searchRows(const float *w, int64_t begin, int64_t end, RangeMethod method, double norm,
+void searchRows(const float *w, int64_t begin, int64_t end, WeightRange method, double norm,
                 const Moments *moments, const std::vector<double> *inverse, unsigned threads,
                 QuantizedWeights &result) {
   const Scheme &scheme = result.scheme;
@@ -193,7 +193,7 @@ void searchRows(const float *w, int64_t begin, int64_t end, RangeMethod method, 
     parallelFor((rows + piece - 1) / piece, used, [&](int64_t p) {
       for (int64_t r = begin + p * piece; r < std::min(end, begin + (p + 1) * piece); ++r) {
         const float *range = w + r * cols + column;
-        QuantParams params = method == RangeMethod::MinMax
+        QuantParams params = method == WeightRange::MinMax
                                  ? minMaxParams(range, count, scheme.type, scheme.symmetric)
                                  : searchParams(range, count, scheme.type, scheme.symmetric, cost);
         int64_t index = result.scaleIndex(r, column);
@@ -204,7 +204,7 @@ void searchRows(const float *w, int64_t begin, int64_t end, RangeMethod method, 
   }
 }
 
-void searchRanges(const float *w, RangeMethod method, double norm,
+void searchRanges(const float *w, WeightRange method, double norm,
                   const std::vector<Moments> &moments, unsigned threads, QuantizedWeights &result) {
   const Scheme &scheme = result.scheme;
   int64_t rows = result.rows, cols = result.cols;
@@ -219,11 +219,11 @@ void searchRanges(const float *w, RangeMethod method, double norm,
   }
   RangeCost cost;
   cost.norm = norm;
-  if (!moments.empty() && method != RangeMethod::MSE)
+  if (!moments.empty() && method != WeightRange::MSE)
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t c = 0; c < cols; ++c)
         cost.diagonal.push_back(float(moments[r / each].second(c)));
-  QuantParams params = method == RangeMethod::MinMax
+  QuantParams params = method == WeightRange::MinMax
                            ? minMaxParams(w, rows * cols, scheme.type, scheme.symmetric)
                            : searchParams(w, rows * cols, scheme.type, scheme.symmetric, cost);
   result.scales[0] = params.scale;

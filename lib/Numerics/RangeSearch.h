@@ -27,9 +27,9 @@ struct RangeCost {
 };
 
 /// The cost by `method` of columns [column, column + count) with these moments (null: none).
-/// `inverse`: the diagonal of the inverse of the damped H, for RangeMethod::InverseMSE; without it
+/// `inverse`: the diagonal of the inverse of the damped H, for WeightRange::InverseMSE; without it
 /// that is WeightedMSE.
-RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments,
+RangeCost rangeCost(WeightRange method, double norm, const Moments *moments,
                     const std::vector<double> *inverse, int64_t column, int64_t count);
 
 /// The parameters of the smallest cost that the search finds: ranges shrunk from the full one to
@@ -40,12 +40,12 @@ QuantParams searchParams(const float *w, int64_t count, IntType type, bool symme
 
 /// Replaces the parameters of rows [begin, end) of `result` by searchParams (or minMaxParams) over
 /// `w` [result.rows, result.cols]. Not for scales of a whole tensor.
-void searchRows(const float *w, int64_t begin, int64_t end, RangeMethod method, double norm,
+void searchRows(const float *w, int64_t begin, int64_t end, WeightRange method, double norm,
                 const Moments *moments, const std::vector<double> *inverse, unsigned threads,
                 QuantizedWeights &result);
 
 /// Replaces all parameters.
-void searchRanges(const float *w, RangeMethod method, double norm,
+void searchRanges(const float *w, WeightRange method, double norm,
                   const std::vector<Moments> &moments, unsigned threads, QuantizedWeights &result);
 
 } // namespace lowbit

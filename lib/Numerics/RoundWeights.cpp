@@ -67,7 +67,7 @@ static bool check(const std::vector<Moments> &moments, const char *what, int64_t
 /// where it cannot be carried out.
 static bool apply(const float *w, const RoundingOptions &options,
                   const std::vector<Moments> &moments, QuantizedWeights &result) {
-  auto toNearest = [&](RangeMethod method) {
+  auto toNearest = [&](WeightRange method) {
     searchRanges(w, method, options.norm, moments, options.threads, result);
     roundToNearest(w, result);
   };
@@ -80,13 +80,13 @@ static bool apply(const float *w, const RoundingOptions &options,
   case RoundingAlgorithm::RTN:
     return true;
   case RoundingAlgorithm::MSE:
-    toNearest(moments.empty() ? RangeMethod::MSE : RangeMethod::WeightedMSE);
+    toNearest(moments.empty() ? WeightRange::MSE : WeightRange::WeightedMSE);
     return true;
   case RoundingAlgorithm::HQQ:
     hqq(w, options.threads, result);
     return true;
   case RoundingAlgorithm::AWQ:
-    toNearest(RangeMethod::OutputMSE);
+    toNearest(WeightRange::OutputMSE);
     for (size_t g = 0; g < moments.size(); ++g)
       sweep(g, options.damping);
     return true;

@@ -129,12 +129,24 @@ static void parallelFor(int64_t tasks, lowbit_task body, void *argument) {
     std::longjmp(*state.unwind, 1);
 }
 
-static void observe(int64_t id, const float *data, int64_t count) {
+static void observe(int64_t id, const float *data, int64_t rank, const int64_t *shape) {
   if (!state.outermost)
     return state.context->recordFailure(LOWBIT_INTERNAL,
                                         "the model observes a tensor within a parallel loop");
   if (state.context->observer)
-    state.context->observer(state.context->observerUser, id, data, count);
+    state.context->observer(state.context->observerUser, id, data, rank, shape);
+}
+
+static void exchange(int64_t id, float *data, int64_t rank, const int64_t *dims) {
+  RunContext &context = *state.context;
+  if (!state.outermost || !context.exchange)
+    leaveModel(LOWBIT_INTERNAL, state.outermost
+                                    ? "the model has exchange points, and nobody serves them"
+                                    : "the model has an exchange point within a parallel loop");
+  // Many runs may wait here at once: none keeps what it does not use.
+  context.memory.trimCache();
+  if (context.exchange(context.exchangeUser, id, data, rank, dims) != 0)
+    leaveModel(LOWBIT_INVALID, "stopped at an exchange point");
 }
 
 static void reportFailure(const char *message) {
@@ -142,7 +154,8 @@ static void reportFailure(const char *message) {
 }
 
 const lowbit_callbacks &callbacks() {
-  static const lowbit_callbacks table = {allocate, release, parallelFor, observe, reportFailure};
+  static const lowbit_callbacks table = {allocate, release, parallelFor, observe,
+                                         reportFailure, exchange};
   return table;
 }
 

@@ -5,17 +5,13 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LayerConstants.h"
-#include "lowbit/Analysis/LayerPlan.h"
-#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
-#include "lowbit/Numerics/Quantize.h"
-#include "lowbit/Numerics/RTN.h"
+#include "QuantizeLayer.h"
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/ADT/SetVector.h"
-#include "llvm/ADT/StringMap.h"
-#include <cmath>
-#include <numeric>
+#include "llvm/ADT/StringExtras.h"
 
 namespace lowbit {
 #define GEN_PASS_DEF_APPLYRECIPE
@@ -24,226 +20,31 @@ namespace lowbit {
 
 using namespace lowbit;
 
-/// Signed types are signless in IR, unsigned ones ui8 and ui4.
-static IntegerType elementType(MLIRContext *context, IntType type) {
-  return IntegerType::get(context, bitWidth(type),
-                          isSigned(type) ? IntegerType::Signless : IntegerType::Unsigned);
-}
-
 namespace {
-/// The weights of one layer in IR.
-struct QuantizedWeightOps {
-  Value real; ///< The dequantized weights, of the shape of the float ones.
-  /// [1] or one per channel; of grouped weights not used.
-  std::vector<float> scales;
-  double relativeError = 0, maxError = 0;
-  int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
-};
-
 struct ApplyRecipe : public lowbit::impl::ApplyRecipeBase<ApplyRecipe> {
   using ApplyRecipeBase::ApplyRecipeBase;
   void runOnOperation() override;
 
+  const RoundedLayers *rounded = nullptr;
+
 private:
   LogicalResult quantizeLayer(const PlannedLayer &planned, const Rule &rule);
-  FailureOr<QuantizedWeightOps> quantizeWeights(const PlannedLayer &planned, const Scheme &scheme);
-  FailureOr<QuantParams> activationParams(const PlannedLayer &planned, const ActivationRule &rule);
-  Value quantizeActivation(const PlannedLayer &planned, QuantParams params, IntType type);
-  /// The bias as i32 with the scale of the accumulator. Nothing, and IR unchanged, where a value
-  /// does not fit.
-  std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
-                                    ArrayRef<float> weightScales, float inputScale,
-                                    int64_t channels, std::string &whyNot);
   void leaveInFloat(const PlannedLayer &planned, const Twine &reason);
   /// Notes what the model itself decided.
   void recordQuantized(const PlannedLayer &planned);
 
-  llvm::StringMap<ObserveOp> observers;
-  /// Dequantized values by (float value, scale, zero point, type): layers that read the same share
-  /// them.
-  std::map<std::tuple<void *, float, int32_t, IntType>, Value> activations;
-  /// Likewise of weights by (constant, scheme, layout, factor).
-  std::vector<std::tuple<Value, Scheme, int64_t, float, QuantizedWeightOps>> weights;
+  std::optional<ActivationQuantizer> activations;
+  WeightQuantizer weights;
   std::vector<PlannedLayer> withoutStatistics;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
 } // namespace
 
-/// The float matrix [channels, K] of a layer's weights, times its factor.
-static std::vector<float> weightMatrix(const QuantizableLayer &layer, const ConstantData &data,
-                                       int64_t rows, int64_t cols) {
-  std::vector<float> values = data.toFloats();
-  if (layer.channelAxis() == 1) {
-    std::vector<char> bytes = transposeBytes(
-        ArrayRef(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float)),
-        cols, rows);
-    std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<char *>(values.data()));
-  }
-  if (layer.weightFactor != 1)
-    for (float &value : values)
-      value *= layer.weightFactor;
-  return values;
-}
-
-FailureOr<QuantizedWeightOps> ApplyRecipe::quantizeWeights(const PlannedLayer &planned,
-                                                           const Scheme &scheme) {
-  const QuantizableLayer &layer = *planned.layer;
-  Value original = layer.weight->get();
-  for (auto &[value, otherScheme, axis, factor, ops] : weights)
-    if (value == original && otherScheme == scheme && axis == layer.channelAxis() &&
-        factor == layer.weightFactor && !(layer.kind == LayerKind::Conv))
-      return ops;
-
-  ConstantData data = *ConstantData::get(original);
-  RankedTensorType type = data.getType();
-  int64_t channelAxis = layer.channelAxis(), rows = type.getDimSize(channelAxis),
-          cols = type.getNumElements() / rows;
-  std::string error;
-  std::optional<QuantizedWeights> quantized =
-      rtn(weightMatrix(layer, data, rows, cols).data(), rows, cols, scheme, error);
-  if (!quantized) {
-    InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
-                              << planned.key.name
-                              << "' has weights that cannot be quantized: " << error;
-    diag.attachNote() << "mend the model, or give the layer a rule with keep: float";
-    return diag;
-  }
-
-  OpBuilder builder(original.getContext());
-  builder.setInsertionPointAfterValue(original);
-  MLIRContext *context = builder.getContext();
-  IntegerType element = elementType(context, scheme.type);
-  bool grouped = scheme.granularity == Scheme::Granularity::Group;
-  bool transposed = channelAxis == 1;
-  // A filter's groups run over its flattened elements, so it is quantized as a matrix and shaped
-  // back.
-  bool flattened = grouped && type.getRank() != 2;
-
-  ArrayRef<char> q(reinterpret_cast<const char *>(quantized->q.data()), quantized->q.size());
-  std::vector<char> zeros(quantized->zeros.begin(), quantized->zeros.end());
-  ArrayRef<char> scales(reinterpret_cast<const char *>(quantized->scales.data()),
-                        quantized->scales.size() * sizeof(float));
-  std::vector<char> qStorage, scaleStorage;
-  SmallVector<int64_t> shape(type.getShape()), scaleShape;
-  if (flattened)
-    shape = {rows, cols};
-  if (transposed) {
-    qStorage = transposeBytes(q, rows, cols);
-    q = qStorage;
-  }
-  if (scheme.granularity == Scheme::Granularity::Channel)
-    scaleShape = {rows};
-  if (grouped) {
-    scaleShape = {rows, quantized->groups};
-    if (transposed) {
-      scaleStorage = transposeBytes(scales, rows, quantized->groups);
-      scales = scaleStorage;
-      zeros = transposeBytes(zeros, rows, quantized->groups);
-      std::swap(scaleShape[0], scaleShape[1]);
-    }
-  }
-  std::string name = planned.key.weight.empty() ? planned.key.name + ".weight" : planned.key.weight;
-  Operation *op = planned.op;
-  Value constant = createConstant(builder, op, element, shape, q, name);
-  Value scale =
-      createConstant(builder, op, builder.getF32Type(), scaleShape, scales, name + ".scale");
-  Value zero = createConstant(builder, op, element, scaleShape, zeros, name + ".zero");
-  IntegerAttr axis;
-  if (!scaleShape.empty())
-    axis = builder.getI64IntegerAttr(grouped ? (transposed ? 0 : 1) : channelAxis);
-
-  if (!planned.key.weight.empty() && isa<onnx::ONNXConstantOp>(constant.getDefiningOp()))
-    constant.getDefiningOp()->setAttr("onnx_name", builder.getStringAttr(name));
-
-  QuantizedWeightOps result;
-  result.real = DequantizeOp::create(builder, op->getLoc(),
-                                     RankedTensorType::get(shape, builder.getF32Type()), constant,
-                                     scale, zero, axis, grouped ? scheme.group : 0);
-  if (flattened) {
-    SmallVector<ReassociationIndices> reassociation(2);
-    reassociation[0] = {0};
-    reassociation[1] = llvm::to_vector(llvm::seq<int64_t>(1, type.getRank()));
-    result.real =
-        tensor::ExpandShapeOp::create(builder, op->getLoc(), type, result.real, reassociation);
-  }
-  result.scales = quantized->scales;
-  result.relativeError = quantized->relativeError;
-  result.maxError = quantized->maxError;
-  int64_t bits = bitWidth(scheme.type), count = quantized->scales.size();
-  result.bytes = (type.getNumElements() * bits + 7) / 8 + count * 4;
-  if (!scheme.symmetric)
-    result.bytes += (count * bits + 7) / 8;
-  weights.emplace_back(original, scheme, channelAxis, layer.weightFactor, result);
-  return result;
-}
-
-FailureOr<QuantParams> ApplyRecipe::activationParams(const PlannedLayer &planned,
-                                                     const ActivationRule &rule) {
-  auto found = observers.find(planned.key.name + ":input");
-  if (found == observers.end() || !found->second.getStatsAttr())
-    return failure();
-  StatsAttr stats = found->second.getStatsAttr();
-  return *chooseParams(stats.getMin().getValueAsDouble(), stats.getMax().getValueAsDouble(),
-                       rule.type, rule.symmetric);
-}
-
-Value ApplyRecipe::quantizeActivation(const PlannedLayer &planned, QuantParams params,
-                                      IntType type) {
-  Value input = planned.layer->input->get();
-  Value &real = activations[{input.getAsOpaquePointer(), params.scale, params.zero, type}];
-  if (real)
-    return real;
-  OpBuilder builder(planned.op->getContext());
-  builder.setInsertionPointAfterValue(input);
-  Location loc = planned.op->getLoc();
-  IntegerType element = elementType(builder.getContext(), type);
-  char zeroByte = char(params.zero);
-  Value scale = createConstant(builder, planned.op, builder.getF32Type(), {},
-                               ArrayRef<float>(params.scale), "scale");
-  Value zero = createConstant(builder, planned.op, element, {}, ArrayRef<char>(zeroByte), "zero");
-  auto inputType = cast<RankedTensorType>(input.getType());
-  Value q = QuantizeOp::create(builder, loc, inputType.clone(element), input, scale, zero,
-                               IntegerAttr(), 0);
-  real = DequantizeOp::create(builder, loc, inputType, q, scale, zero, IntegerAttr(), 0);
-  return real;
-}
-
-std::optional<Value> ApplyRecipe::quantizeBias(Operation *op, OpOperand &bias, float factor,
-                                               ArrayRef<float> weightScales, float inputScale,
-                                               int64_t channels, std::string &whyNot) {
-  std::optional<ConstantData> data = ConstantData::get(bias.get());
-  if (!data || !data->getType().getElementType().isF32()) {
-    whyNot = "its bias is not a f32 constant";
-    return std::nullopt;
-  }
-  std::vector<float> values = data->toFloats(), scales(channels);
-  std::vector<int32_t> quantized(channels), zeros(channels, 0);
-  for (int64_t n = 0; n < channels; ++n) {
-    double exact = double(inputScale) * double(weightScales[weightScales.size() == 1 ? 0 : n]);
-    scales[n] = float(exact);
-    double q = std::nearbyint(double(values[n]) * factor / exact);
-    // The accumulator needs the other half of the range.
-    if (!(std::fabs(q) < double(1 << 30))) {
-      whyNot =
-          "bias " + std::to_string(n) + " does not fit 32-bit integers of the accumulator's scale";
-      return std::nullopt;
-    }
-    quantized[n] = int32_t(q);
-  }
-  OpBuilder builder(op->getContext());
-  builder.setInsertionPointAfterValue(bias.get());
-  MLIRContext *context = op->getContext();
-  auto type = cast<RankedTensorType>(bias.get().getType());
-  // Rank 1 or 1x…xN as it was.
-  Type i32 = IntegerType::get(context, 32);
-  std::string name = "bias";
-  Value constant = createConstant(builder, op, i32, type.getShape(), ArrayRef(quantized), name);
-  Value scale =
-      createConstant(builder, op, builder.getF32Type(), {channels}, ArrayRef(scales), name);
-  Value zero = createConstant(builder, op, i32, {channels}, ArrayRef(zeros), name);
-  return DequantizeOp::create(builder, op->getLoc(), type, constant, scale, zero,
-                              builder.getI64IntegerAttr(type.getRank() - 1), 0)
-      .getResult();
+std::unique_ptr<Pass> lowbit::createApplyRecipe(const ApplyRecipeOptions &options,
+                                                const RoundedLayers *rounded) {
+  auto pass = std::make_unique<ApplyRecipe>(options);
+  pass->rounded = rounded;
+  return pass;
 }
 
 static void setDecision(Operation *op, const LayerKey &key, ArrayRef<NamedAttribute> attributes) {
@@ -317,14 +118,20 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     activation.reset();
   std::optional<QuantParams> params;
   if (activation) {
-    FailureOr<QuantParams> chosen = activationParams(planned, *activation);
-    if (failed(chosen)) {
+    FailureOr<std::optional<QuantParams>> chosen = activations->params(planned, *activation);
+    if (failed(chosen))
+      return failure();
+    if (!*chosen) {
       withoutStatistics.push_back(planned);
       return success();
     }
     params = *chosen;
   }
-  FailureOr<QuantizedWeightOps> quantized = quantizeWeights(planned, scheme);
+  bool biasShifted = false;
+  if (auto found = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
+      rounded && found != rounded->end() && !found->second.biasShift.empty())
+    biasShifted = shiftBias(planned, found->second.biasShift);
+  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
 
@@ -345,7 +152,7 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   replaced.insert(layer.weight->get().getDefiningOp());
   layer.weight->set(quantized->real);
   if (params) {
-    layer.input->set(quantizeActivation(planned, *params, activation->type));
+    layer.input->set(activations->quantize(planned, *params, activation->type));
     ++numInteger;
   }
   if (integerBias) {
@@ -380,7 +187,25 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
       integer("fp32_bytes", 4 * weightType.getNumElements()),
       integer("bytes", quantized->bytes),
       builder.getNamedAttr("error", builder.getF64FloatAttr(quantized->relativeError)),
-      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError))};
+      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError)),
+      text("scales_sha256", quantized->scalesHash),
+      builder.getNamedAttr("bits_per_weight",
+                           builder.getF64FloatAttr(8.0 * double(quantized->bytes) /
+                                                   double(weightType.getNumElements()))),
+      text("algorithm", algorithmName(rule.weights->algorithm)),
+      builder.getNamedAttr("bias_corrected", builder.getBoolAttr(biasShifted))};
+  const RoundingReport &report = quantized->report;
+  for (auto [key, value] : {std::pair("output_error", report.outputError),
+                            {"rtn_output_error", report.rtnOutputError},
+                            {"held_out_error", report.heldOutError},
+                            {"rtn_held_out_error", report.rtnHeldOutError}})
+    if (value)
+      decision.push_back(builder.getNamedAttr(key, builder.getF64FloatAttr(*value)));
+  if (!report.notes.empty()) {
+    std::string notes = llvm::join(report.notes, "; ");
+    decision.push_back(text("note", notes));
+    op->emitRemark("layer '") << planned.key.name << "': " << notes;
+  }
   if (!whyNotInteger.empty())
     decision.push_back(text("reason", whyNotInteger));
   setDecision(op, planned.key, decision);
@@ -388,15 +213,14 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
 }
 
 void ApplyRecipe::runOnOperation() {
-  observers.clear();
-  activations.clear();
-  weights.clear();
+  activations.reset();
+  weights = WeightQuantizer(rounded);
   withoutStatistics.clear();
   replaced.clear();
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
   if (!plan)
     return signalPassFailure();
-  getOperation()->walk([&](ObserveOp op) { observers[op.getName()] = op; });
+  activations.emplace(getOperation(), plan->recipe.calibration);
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
@@ -424,8 +248,7 @@ void ApplyRecipe::runOnOperation() {
            "CAL; in a pipeline, lowbit-insert-observers and lowbit-load-calibration{file=CAL}";
     return signalPassFailure();
   }
-  for (auto &entry : observers)
-    entry.second.erase();
+  activations->eraseObservers();
   for (Operation *constant : replaced)
     if (constant->use_empty())
       constant->erase();

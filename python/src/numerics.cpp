@@ -119,13 +119,13 @@ static Scheme schemeOf(const std::string &type, std::optional<int64_t> group,
   return {*parsed, group ? Granularity::Group : named, group.value_or(0), symmetric};
 }
 
-static RangeMethod rangeOf(const std::string &range) {
-  return oneOf<RangeMethod>("range", range,
-                            {{"minmax", RangeMethod::MinMax},
-                             {"mse", RangeMethod::MSE},
-                             {"weighted-mse", RangeMethod::WeightedMSE},
-                             {"output-mse", RangeMethod::OutputMSE},
-                             {"inverse-mse", RangeMethod::InverseMSE}});
+static WeightRange rangeOf(const std::string &range) {
+  return oneOf<WeightRange>("range", range,
+                            {{"minmax", WeightRange::MinMax},
+                             {"mse", WeightRange::MSE},
+                             {"weighted-mse", WeightRange::WeightedMSE},
+                             {"output-mse", WeightRange::OutputMSE},
+                             {"inverse-mse", WeightRange::InverseMSE}});
 }
 
 static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int64_t> group,

@@ -42,7 +42,7 @@ enum class RoundingAlgorithm : uint8_t {
 
 /// How the parameters of a range are found: from its smallest and largest weight, or as those of
 /// the smallest error over a grid of clipped ranges.
-enum class RangeMethod : uint8_t {
+enum class WeightRange : uint8_t {
   MinMax,
   /// Σ |w - ŵ|^norm.
   MSE,
@@ -60,7 +60,7 @@ enum class RangeMethod : uint8_t {
 struct RoundingOptions {
   RoundingAlgorithm algorithm = RoundingAlgorithm::RTN;
   /// GPTQ's parameters. The others have their own.
-  RangeMethod range = RangeMethod::InverseMSE;
+  WeightRange range = WeightRange::InverseMSE;
   /// Of the methods that sum |w - ŵ|^norm. 2 is fast; others, as the 2.4 of the GPTQ authors' code,
   /// are not.
   double norm = 2.0;

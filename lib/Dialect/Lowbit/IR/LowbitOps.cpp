@@ -74,6 +74,20 @@ LogicalResult QuantizeOp::verify() {
                          getGroup());
 }
 
+LogicalResult ExchangeOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getOutput().getType());
+  if (!llvm::is_contained({"input", "weight", "output"}, getRole()))
+    return emitOpError("has the role '") << getRole() << "', expected input, weight or output";
+  if (!type || !type.getElementType().isF32())
+    return emitOpError("has a result of type ") << getOutput().getType() << ", expected ranked f32";
+  if (!getInput() && !type.hasStaticShape())
+    return emitOpError("has no input, so its result needs a static shape");
+  if (getInput() && getInput().getType() != type)
+    return emitOpError("has an input of type ")
+           << getInput().getType() << " and a result of type " << type << ", expected the same";
+  return success();
+}
+
 LogicalResult DequantizeOp::verify() {
   if (getInput().getType().getElementType() != getZero().getType().getElementType())
     return emitOpError("expects zero points of the input's element type ")
@@ -185,4 +199,24 @@ LogicalResult GatherOp::verify() {
     return emitOpError("expects a table of shape [V, D]");
   return verifyWeightScale(*this, cast<RankedTensorType>(getWeightScale().getType()),
                            getWeightZero(), weight.getDimSize(0), weight.getDimSize(1), getGroup());
+}
+
+LogicalResult ObserveOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getInput().getType());
+  std::optional<uint64_t> axis = getChannelAxis();
+  if (!type)
+    return axis ? emitOpError("expects an input of known rank for its channel_axis") : success();
+  int64_t rank = type.getRank();
+  if (axis && int64_t(*axis) >= rank)
+    return emitOpError("expects a channel_axis in [0, ") << rank << "), found " << int64_t(*axis);
+  StatsAttr stats = getStatsAttr();
+  if (!stats || rank == 0)
+    return success();
+  int64_t channels = type.getDimSize(axis ? int64_t(*axis) : rank - 1);
+  for (ElementsAttr values : {stats.getChannelMin(), stats.getChannelMax(), stats.getChannelMean(),
+                              stats.getChannelAbsmean()})
+    if (values && !ShapedType::isDynamic(channels) && values.getNumElements() != channels)
+      return emitOpError("expects statistics of ")
+             << channels << " channels, found " << values.getNumElements();
+  return success();
 }

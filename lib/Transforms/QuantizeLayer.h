@@ -1,0 +1,95 @@
+//===- QuantizeLayer.h - one layer's weights, activations and bias as quantized IR ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#ifndef LOWBIT_LIB_TRANSFORMS_QUANTIZELAYER_H
+#define LOWBIT_LIB_TRANSFORMS_QUANTIZELAYER_H
+
+#include "lowbit/Analysis/LayerPlan.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Numerics/Quantize.h"
+#include "lowbit/Numerics/RTN.h"
+#include "lowbit/Recipe/RoundedLayers.h"
+#include "lowbit/Support/ConstantData.h"
+#include "llvm/ADT/StringMap.h"
+#include <map>
+#include <tuple>
+
+namespace lowbit {
+
+/// Signed types are signless in IR, unsigned ones ui8 and ui4.
+IntegerType elementType(MLIRContext *context, IntType type);
+
+/// The float matrix [channels, K] of a layer's weights, times its factor.
+std::vector<float> weightMatrix(const QuantizableLayer &layer, const ConstantData &data,
+                                int64_t rows, int64_t cols);
+
+/// The weights of one layer in IR.
+struct QuantizedWeightOps {
+  Value real; ///< The dequantized weights, of the shape of the float ones.
+  /// [1] or one per channel; of grouped weights not used.
+  std::vector<float> scales;
+  double relativeError = 0, maxError = 0;
+  RoundingReport report;
+  std::string scalesHash; ///< SHA-256 of scales and zero points, in the order of the matrix's rows.
+  int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
+};
+
+
+/// Quantizes weights and shares them between layers that read the same constant alike.
+class WeightQuantizer {
+public:
+  /// Layers in `rounded` take their weights from there; null for none.
+  explicit WeightQuantizer(const RoundedLayers *rounded = nullptr) : rounded(rounded) {}
+
+  /// Puts the quantized constant and its lowbit.dequantize beside the float one. An error at the
+  /// layer where a weight is not finite.
+  FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const WeightRule &rule);
+
+private:
+  /// The rounded matrix of a layer; an error at the layer where there can be none.
+  FailureOr<QuantizedWeights> round(const PlannedLayer &planned, const WeightRule &rule,
+                                    const ConstantData &data, int64_t rows, int64_t cols);
+
+  const RoundedLayers *rounded;
+  /// By (constant, scheme, layout, factor).
+  std::vector<std::tuple<Value, Scheme, int64_t, float, QuantizedWeightOps>> known;
+};
+
+/// Quantizes activations once for all layers that read the same value alike.
+class ActivationQuantizer {
+public:
+  /// Collects the observers of the module. `range`: how ranges are chosen from statistics.
+  ActivationQuantizer(ModuleOp module, RangeOptions range);
+
+  /// From the statistics of the layer's input; nothing where there are none. Failure, after an
+  /// error at the layer, where they are not those that the method needs.
+  FailureOr<std::optional<QuantParams>> params(const PlannedLayer &planned,
+                                               const ActivationRule &rule);
+  /// The layer's input through lowbit.quantize and lowbit.dequantize.
+  Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
+  void eraseObservers();
+
+private:
+  RangeOptions range;
+  llvm::StringMap<ObserveOp> observers;
+  /// Dequantized values by (float value, scale, zero point, type).
+  std::map<std::tuple<void *, float, int32_t, IntType>, Value> known;
+};
+
+/// A bias times `factor` as i32 with the scale of the accumulator, dequantized. Nothing, and IR
+/// unchanged, where a value does not fit: the reason is in `whyNot`.
+std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
+                                  ArrayRef<float> weightScales, float inputScale, int64_t channels,
+                                  std::string &whyNot);
+
+/// Adds `shift` [channels] to the layer's result, in its bias: an existing constant one, or a new
+/// one. Call it before the weights are replaced. False, and IR unchanged, where the layer cannot
+/// have one.
+bool shiftBias(const PlannedLayer &planned, ArrayRef<float> shift);
+
+} // namespace lowbit
+
+#endif // LOWBIT_LIB_TRANSFORMS_QUANTIZELAYER_H
