@@ -129,6 +129,16 @@ lowbit_status lowbit_bundle_set_observer(lowbit_bundle *bundle, lowbit_observer 
   });
 }
 
+lowbit_status lowbit_bundle_set_exchange(lowbit_bundle *bundle, lowbit_exchange exchange,
+                                         void *user) {
+  return guarded([&] {
+    if (!bundle)
+      fail(LOWBIT_INVALID, "lowbit_bundle_set_exchange: bundle is NULL");
+    bundle->exchange = exchange;
+    bundle->exchangeUser = user;
+  });
+}
+
 lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inputs,
                                 size_t num_inputs, lowbit_tensor *outputs, size_t num_outputs) {
   return guarded([&] {

@@ -109,6 +109,39 @@ struct ObserveLowering : public ConvertOpToLLVMPattern<rt::ObserveOp> {
   }
 };
 
+struct ExchangeLowering : public ConvertOpToLLVMPattern<rt::ExchangeOp> {
+  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
+  LogicalResult matchAndRewrite(rt::ExchangeOp op, OpAdaptor adaptor,
+                                ConversionPatternRewriter &rewriter) const override {
+    auto type = cast<MemRefType>(op.getInput().getType());
+    Location loc = op.getLoc();
+    Type i64 = rewriter.getI64Type();
+    MemRefDescriptor buffer(adaptor.getInput());
+    Value rank = LLVM::ConstantOp::create(rewriter, loc, i64, type.getRank());
+    Value dims;
+    {
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(
+          &op->getParentOfType<FunctionOpInterface>().getFunctionBody().front());
+      Value count = LLVM::ConstantOp::create(rewriter, loc, i64,
+                                             std::max<int64_t>(type.getRank(), 1));
+      dims = LLVM::AllocaOp::create(rewriter, loc, LLVM::LLVMPointerType::get(getContext()), i64,
+                                    count);
+    }
+    for (int64_t d = 0; d < type.getRank(); ++d) {
+      Value slot = LLVM::GEPOp::create(rewriter, loc, dims.getType(), i64, dims,
+                                       LLVM::GEPArg(static_cast<int32_t>(d)));
+      LLVM::StoreOp::create(rewriter, loc, buffer.size(rewriter, loc, d), slot);
+    }
+    Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
+    Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
+    callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Exchange,
+                {id, data, rank, dims});
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+
 struct AssertLowering : public ConvertOpToLLVMPattern<rt::AssertOp> {
   using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
   LogicalResult matchAndRewrite(rt::AssertOp op, OpAdaptor adaptor,
@@ -219,12 +252,13 @@ struct ParallelLowering : public ConvertOpToLLVMPattern<rt::ParallelOp> {
 struct ConvertRTToLLVM : public lowbit::impl::ConvertRTToLLVMBase<ConvertRTToLLVM> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    module.walk(
-        [&](Operation *op) { numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::AssertOp>(op); });
+    module.walk([&](Operation *op) {
+      numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::ExchangeOp, rt::AssertOp>(op);
+    });
     LLVMTypeConverter converter(&getContext());
     RewritePatternSet patterns(&getContext());
-    patterns.add<WeightLowering, ISALowering, ObserveLowering, AssertLowering, ParallelLowering>(
-        converter);
+    patterns.add<WeightLowering, ISALowering, ObserveLowering, ExchangeLowering, AssertLowering,
+                 ParallelLowering>(converter);
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     target.addIllegalDialect<rt::LowbitRTDialect>();
