@@ -86,7 +86,8 @@ struct GenerateCPUKernels : public lowbit::impl::GenerateCPUKernelsBase<Generate
 
 static const Family *findFamily(StringRef name) {
   static const Family families[] = {{"cpu.qgemm", generateQGemm, countQGemmTasks},
-                                    {"cpu.wgemm", generateWGemm, countWGemmTasks}};
+                                    {"cpu.wgemm", generateWGemm, countWGemmTasks},
+                                    {"cpu.rowquant", generateRowQuant, countRowQuantTasks}};
   for (const Family &family : families)
     if (family.name == name)
       return &family;

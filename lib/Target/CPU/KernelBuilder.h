@@ -79,6 +79,11 @@ void generateWGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);
 Value countWGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
 
+/// Rows of f32 to integers with ranges of their own; see RowQuant.cpp.
+void generateRowQuant(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
+                      func::FuncOp function);
+Value countRowQuantTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
+
 } // namespace lowbit::cpu
 
 #endif // LOWBIT_LIB_TARGET_CPU_KERNELBUILDER_H
