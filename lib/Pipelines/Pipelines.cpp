@@ -43,7 +43,7 @@ void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
   manager.addPass(createInsertObservers(observers));
 }
 
-void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options) {
+void lowbit::buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions &options) {
   if (options.calibration.empty()) {
     buildJoinQDQPipeline(manager);
     manager.addPass(createFoldBatchNorm());
@@ -54,9 +54,14 @@ void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &opti
     load.recipe = options.recipe;
     manager.addPass(createLoadCalibration(load));
   }
+}
+
+void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,
+                                const RoundedLayers *rounded) {
+  buildToPreparedPipeline(manager, options);
   ApplyRecipeOptions apply;
   apply.recipe = options.recipe;
-  manager.addPass(createApplyRecipe(apply));
+  manager.addPass(createApplyRecipe(apply, rounded));
   // Layers that read the same value now quantize it once.
   manager.addPass(createCSEPass());
 }
@@ -103,7 +108,9 @@ void lowbit::registerPipelines() {
                                            buildToObservedPipeline(manager, options.recipe);
                                          });
   PassPipelineRegistration<ToQDQOptions>("lowbit-to-qdq", "float form to qdq form",
-                                         buildToQDQPipeline);
+                                         [](OpPassManager &manager, const ToQDQOptions &options) {
+                                           buildToQDQPipeline(manager, options);
+                                         });
   PassPipelineRegistration<>("lowbit-to-quantized", "qdq form to quantized form",
                              [](OpPassManager &manager) { buildToQuantizedPipeline(manager); });
   PassPipelineRegistration<ToScheduledOptions>(

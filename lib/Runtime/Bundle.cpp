@@ -100,6 +100,8 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
 
 void lowbit_bundle_close(lowbit_bundle *bundle) { delete bundle; }
 
+size_t lowbit_dtype_size(int32_t dtype) { return size_t(elementSize(dtype)); }
+
 size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle) {
   return bundle ? bundle->inputs.size() : 0;
 }
