@@ -27,7 +27,8 @@ struct InsertObservers : public lowbit::impl::InsertObserversBase<InsertObserver
       return signalPassFailure();
     for (const PlannedLayer &planned : plan->layers) {
       const Rule *rule = plan->ruleOf(planned);
-      if (!planned.layer || planned.layer->kind == LayerKind::Gather || !rule || !rule->activations)
+      if (!planned.layer || planned.layer->kind == LayerKind::Gather || !rule || !rule->activations ||
+          !rule->activations->dynamic.empty())
         continue;
       OpBuilder builder(planned.op);
       ObserveOp::create(builder, planned.op->getLoc(), planned.layer->input->get(),
