@@ -244,6 +244,25 @@ static bool isPerRow(DequantizeOp input) {
          scale.getShape().back() == 1;
 }
 
+/// Whether all weights less their zero points are i8, what kernels multiply 8-bit activations with.
+static bool fitsSigned(const PivotWeights &weights) {
+  if (weights.element.getIntOrFloatBitWidth() < 8)
+    return true;
+  bool isUnsigned = weights.element.isUnsignedInteger();
+  auto read = [&](char byte) { return isUnsigned ? int(uint8_t(byte)) : int(int8_t(byte)); };
+  int64_t rows = weights.shape[0], cols = int64_t(weights.q.size()) / rows,
+          count = weights.zero.size();
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    int64_t row = i / cols, at = count == 1 ? 0 : row;
+    if (weights.group)
+      at = row * (count / rows) + i % cols / weights.group;
+    int difference = read(weights.q[i]) - read(weights.zero[at]);
+    if (difference < -128 || difference > 127)
+      return false;
+  }
+  return true;
+}
+
 namespace {
 /// How a layer on a dequantized input computes.
 enum class Arithmetic { Float, Integer, FloatSums };
@@ -263,11 +282,12 @@ static Arithmetic chooseArithmetic(const QuantizableLayer &layer, DequantizeOp i
     whyNot = "its weights are half precision";
   else if (makeSymmetric(weights, perRow || is16 ? nullptr : twice))
     return perRow || is16 ? Arithmetic::FloatSums : Arithmetic::Integer;
-  else if (isLinear && weights.element.getIntOrFloatBitWidth() <= 8)
+  else if (isLinear && (is16 || fitsSigned(weights)))
     return Arithmetic::FloatSums;
   else
-    whyNot = "its weights are not 8-bit integers with one scale per channel that fit i8 less "
-             "their zero points";
+    whyNot = isLinear ? "its weights less their zero points do not fit i8"
+                      : "its weights are not 8-bit integers with one scale per channel that fit i8 "
+                        "less their zero points";
   return Arithmetic::Float;
 }
 
