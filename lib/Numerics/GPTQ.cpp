@@ -14,6 +14,7 @@
 //===----------------------------------------------------------------------===//
 #include "GPTQ.h"
 
+#include "Blocks.h"
 #include "EigenSetup.h"
 #include "RangeSearch.h"
 #include "lowbit/Numerics/Parallel.h"
@@ -39,6 +40,10 @@ struct GPTQ {
   /// R, in the order of the steps, and the inverses of its diagonal tiles.
   SymmetricTiles factor;
   std::vector<MatrixXd> inverses;
+  /// Of each group, where their parameters come from the updated weights.
+  std::vector<RangeCost> costs;
+
+  bool updatesGroups() const { return grouped() && !options.actOrder; }
 
   bool grouped() const { return result.scheme.granularity == Scheme::Granularity::Group; }
   bool factorize();
@@ -46,14 +51,6 @@ struct GPTQ {
   void chooseGroup(const MatrixXd &block, int64_t at, int64_t step, int64_t begin);
 };
 } // namespace
-
-/// A multiple of the group, so that no group crosses a block.
-static int64_t blockSize(const Scheme &scheme, int64_t cols) {
-  int64_t size = 128;
-  if (scheme.granularity == Scheme::Granularity::Group)
-    size = (size + scheme.group - 1) / scheme.group * scheme.group;
-  return std::max<int64_t>(std::min(size, cols), 1);
-}
 
 bool GPTQ::factorize() {
   int64_t cols = moments.cols();
@@ -115,18 +112,16 @@ bool GPTQ::factorize() {
 /// The parameters of the group that starts at column `step`, from its weights as they are now.
 void GPTQ::chooseGroup(const MatrixXd &block, int64_t at, int64_t step, int64_t begin) {
   int64_t count = std::min(result.scheme.group, result.cols - step);
-  std::vector<float> values(count), importance(count);
-  for (int64_t c = 0; c < count; ++c)
-    importance[c] = float(moments.second(step + c));
-  bool weighted = options.weighted;
   const Scheme &scheme = result.scheme;
+  const RangeCost &cost = costs[step / scheme.group];
+  std::vector<float> values(count);
   for (int64_t r = 0; r < block.rows(); ++r) {
     for (int64_t c = 0; c < count; ++c)
       values[c] = float(block(r, at + c));
-    QuantParams params = options.range == RangeMethod::MSE
-                             ? searchParams(values.data(), weighted ? importance.data() : nullptr,
-                                            count, scheme.type, scheme.symmetric, options.norm)
-                             : minMaxParams(values.data(), count, scheme.type, scheme.symmetric);
+    QuantParams params =
+        options.range == RangeMethod::MinMax
+            ? minMaxParams(values.data(), count, scheme.type, scheme.symmetric)
+            : searchParams(values.data(), count, scheme.type, scheme.symmetric, cost);
     int64_t index = result.scaleIndex(begin + r, step);
     result.scales[index] = params.scale;
     result.zeros[index] = params.zero;
@@ -155,7 +150,7 @@ void GPTQ::roundPanel(int64_t begin, int64_t end) {
     }
     for (int64_t c = 0; c < n; ++c) {
       int64_t column = order[base + c];
-      if (grouped() && !options.actOrder && column % result.scheme.group == 0)
+      if (updatesGroups() && column % result.scheme.group == 0)
         chooseGroup(block, c, column, begin);
       for (int64_t r = 0; r < rows; ++r) {
         int64_t row = begin + r, index = result.scaleIndex(row, column);
@@ -176,16 +171,32 @@ void GPTQ::roundPanel(int64_t begin, int64_t end) {
 bool gptq(const float *w, int64_t begin, int64_t end, const Moments &moments,
           const RoundingOptions &options, QuantizedWeights &result) {
   fixEigenBlocking();
-  if (begin == end || result.cols == 0)
+  int64_t cols = result.cols;
+  if (begin == end || cols == 0)
     return true;
-  GPTQ run{w, moments, options, result, {}, {}, {}};
+  GPTQ run{w, moments, options, result, {}, {}, {}, {}};
   if (!run.factorize())
     return false;
-  for (int64_t c = 0; c < result.cols; ++c)
+  for (int64_t c = 0; c < cols; ++c)
     result.report.deadColumns += moments.second(c) <= 0;
-  // Large enough to make use of each tile read, small enough for several threads; of the size
-  // alone.
-  int64_t panel = std::clamp<int64_t>((end - begin + 15) / 16, 8, 256);
+
+  std::vector<double> inverse;
+  if (options.range == RangeMethod::InverseMSE) {
+    std::vector<double> inOrder = inverseDiagonal(run.factor, options.threads);
+    inverse.resize(cols);
+    for (int64_t k = 0; k < cols; ++k)
+      inverse[run.order[k]] = inOrder[k];
+  }
+  const std::vector<double> *known = inverse.empty() ? nullptr : &inverse;
+  if (run.updatesGroups())
+    for (int64_t c = 0; c < cols; c += result.scheme.group)
+      run.costs.push_back(rangeCost(options.range, options.norm, &moments, known, c,
+                                    std::min(result.scheme.group, cols - c)));
+  else if (result.scheme.granularity != Scheme::Granularity::Tensor)
+    searchRows(w, begin, end, options.range, options.norm, &moments, known, options.threads,
+               result);
+
+  int64_t panel = panelRows(end - begin);
   int64_t panels = (end - begin + panel - 1) / panel;
   parallelFor(panels, options.threads, [&](int64_t p) {
     run.roundPanel(begin + p * panel, std::min(end, begin + (p + 1) * panel));

@@ -6,9 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Numerics/RoundWeights.h"
 
+#include "Descent.h"
 #include "GPTQ.h"
+#include "HQQ.h"
 #include "RangeSearch.h"
-#include "lowbit/Numerics/Parallel.h"
 #include "lowbit/Numerics/Quantize.h"
 
 #include <cmath>
@@ -62,93 +63,45 @@ static bool check(const std::vector<Moments> &moments, const char *what, int64_t
   return true;
 }
 
-/// Parameters of each range by RangeMethod::MSE, from the weights as they are.
-static void searchRanges(const float *w, const RoundingOptions &options,
-                         const std::vector<Moments> &moments, QuantizedWeights &result) {
-  const Scheme &scheme = result.scheme;
-  int64_t rows = result.rows, cols = result.cols;
-  if (rows == 0 || cols == 0)
-    return;
-  bool weighted = options.weighted && !moments.empty();
-  int64_t each = moments.empty() ? rows : rows / int64_t(moments.size());
-  auto importanceOf = [&](int64_t row) {
-    std::vector<float> values(weighted ? cols : 0);
-    for (int64_t c = 0; c < int64_t(values.size()); ++c)
-      values[c] = float(moments[row / each].second(c));
-    return values;
-  };
-  auto search = [&](const float *range, const float *importance, int64_t count, int64_t index) {
-    QuantParams params =
-        searchParams(range, importance, count, scheme.type, scheme.symmetric, options.norm);
-    result.scales[index] = params.scale;
-    result.zeros[index] = params.zero;
-  };
-  if (scheme.granularity == Scheme::Granularity::Tensor) {
-    std::vector<float> importance;
-    if (weighted)
-      for (int64_t r = 0; r < rows; ++r) {
-        std::vector<float> own = importanceOf(r);
-        importance.insert(importance.end(), own.begin(), own.end());
-      }
-    search(w, weighted ? importance.data() : nullptr, rows * cols, 0);
-    return;
-  }
-  int64_t step = scheme.granularity == Scheme::Granularity::Group ? scheme.group : cols;
-  constexpr int64_t panel = 16;
-  parallelFor((rows + panel - 1) / panel, options.threads, [&](int64_t p) {
-    std::vector<float> importance;
-    for (int64_t r = p * panel; r < std::min(rows, (p + 1) * panel); ++r) {
-      if (r == p * panel || r % each == 0)
-        importance = importanceOf(r);
-      for (int64_t c = 0; c < cols; c += step)
-        search(w + r * cols + c, weighted ? importance.data() + c : nullptr,
-               std::min(step, cols - c), result.scaleIndex(r, c));
-    }
-  });
-}
-
-static void roundToNearest(const float *w, QuantizedWeights &result) {
-  for (int64_t r = 0; r < result.rows; ++r)
-    for (int64_t c = 0; c < result.cols; ++c) {
-      int64_t index = result.scaleIndex(r, c), at = r * result.cols + c;
-      result.q[at] =
-          int8_t(quantize(w[at], result.scales[index], result.zeros[index], result.scheme.type));
-    }
-}
-
-static void measureWeights(const float *w, QuantizedWeights &result) {
-  double max = 0, absolute = 0, squared = 0, weights = 0;
-  for (int64_t r = 0; r < result.rows; ++r)
-    for (int64_t c = 0; c < result.cols; ++c) {
-      double own = w[r * result.cols + c], e = std::fabs(own - double(result.real(r, c)));
-      max = std::max(max, e);
-      absolute += e;
-      squared += e * e;
-      weights += own * own;
-    }
-  result.maxError = max;
-  result.meanError = result.q.empty() ? 0 : absolute / double(result.q.size());
-  result.relativeError = weights > 0 ? std::sqrt(squared / weights) : 0;
-}
-
+/// The part of `options.algorithm` that differs from RTN, on `result` of RTN. False, with a note,
+/// where it cannot be carried out.
 static bool apply(const float *w, const RoundingOptions &options,
                   const std::vector<Moments> &moments, QuantizedWeights &result) {
+  auto toNearest = [&](RangeMethod method) {
+    searchRanges(w, method, options.norm, moments, options.threads, result);
+    roundToNearest(w, result);
+  };
+  auto sweep = [&](size_t group, double damping) {
+    int64_t each = result.rows / int64_t(moments.size());
+    descend(w, int64_t(group) * each, int64_t(group + 1) * each, moments[group], damping, options,
+            result);
+  };
   switch (options.algorithm) {
   case RoundingAlgorithm::RTN:
     return true;
   case RoundingAlgorithm::MSE:
-    searchRanges(w, options, moments, result);
-    roundToNearest(w, result);
+    toNearest(moments.empty() ? RangeMethod::MSE : RangeMethod::WeightedMSE);
+    return true;
+  case RoundingAlgorithm::HQQ:
+    hqq(w, options.threads, result);
+    return true;
+  case RoundingAlgorithm::AWQ:
+    toNearest(RangeMethod::OutputMSE);
+    for (size_t g = 0; g < moments.size(); ++g)
+      sweep(g, options.damping);
     return true;
   case RoundingAlgorithm::GPTQ: {
-    bool grouped = result.scheme.granularity == Scheme::Granularity::Group;
-    if (options.range == RangeMethod::MSE && (!grouped || options.actOrder))
-      searchRanges(w, options, moments, result);
+    if (result.scheme.granularity == Scheme::Granularity::Tensor)
+      toNearest(options.range);
     int64_t each = result.rows / int64_t(moments.size());
+    // Groups of a convolution whose moments do not serve keep the values that they have.
+    bool any = false;
     for (size_t g = 0; g < moments.size(); ++g)
-      if (!gptq(w, int64_t(g) * each, int64_t(g + 1) * each, moments[g], options, result))
-        return false;
-    return true;
+      if (gptq(w, int64_t(g) * each, int64_t(g + 1) * each, moments[g], options, result)) {
+        sweep(g, result.report.damping);
+        any = true;
+      }
+    return any;
   }
   }
   return false;
@@ -160,8 +113,10 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
                                              std::string &error) {
   static const std::vector<Moments> none;
   const std::vector<Moments> &heldOut = options.heldOut ? *options.heldOut : none;
-  if (options.algorithm == RoundingAlgorithm::GPTQ && moments.empty()) {
-    error = "GPTQ needs the second moments of the layer's input";
+  if (moments.empty() && (options.algorithm == RoundingAlgorithm::GPTQ ||
+                          options.algorithm == RoundingAlgorithm::AWQ)) {
+    error = std::string(options.algorithm == RoundingAlgorithm::GPTQ ? "GPTQ" : "AWQ") +
+            " needs the second moments of the layer's input";
     return std::nullopt;
   }
   if (!check(moments, "the moments", rows, cols, error) ||
@@ -171,8 +126,18 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
   if (!plain)
     return std::nullopt;
 
+  std::optional<std::vector<float>> targets;
+  if (options.cross) {
+    targets = floatTargets(w, rows, cols, moments, *options.cross, options.targetStrength,
+                           options.targetRidge, options.threads, error);
+    if (!targets)
+      return std::nullopt;
+  }
+  // What outputs are compared with.
+  const float *aim = targets ? targets->data() : w;
+
   QuantizedWeights result = *plain;
-  if (!apply(w, options, moments, result)) {
+  if (!apply(aim, options, moments, result)) {
     std::vector<std::string> notes = std::move(result.report.notes);
     result = *plain;
     result.report.notes = std::move(notes);
@@ -187,7 +152,7 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
     double all =
         outputEnergy(std::vector<float>(w, w + rows * cols), rows, cols, on, options.threads);
     auto relative = [&](const QuantizedWeights &q) {
-      return all > 0 ? errorEnergy(w, q, on, options.threads) / all : 0.0;
+      return all > 0 ? errorEnergy(aim, q, on, options.threads) / all : 0.0;
     };
     rtnOwn = relative(*plain);
     bool same = options.algorithm == RoundingAlgorithm::RTN || report.fellBack;
@@ -212,7 +177,7 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
     report.fellBack = true;
     report.notes.push_back(text);
   }
-  measureWeights(w, result);
+  measureError(w, result);
   return result;
 }
 

@@ -75,13 +75,16 @@ void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
 void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options) {
   // An unknown target schedules nothing; whoever takes the name from a user checks it with
   // findTarget.
-  if (const Target *target = findTarget(options.target))
+  const Target *target = findTarget(options.target);
+  if (target)
     target->buildSchedule(manager);
   manager.addPass(createLowbitToLinalg());
   manager.addPass(createConvertONNXToLinalg());
   manager.addPass(createReconcileUnrealizedCastsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
+  if (target)
+    target->buildLinalgSchedule(manager);
   // Transposes around kernels become index maps of the elementwise ops beside them.
   manager.addPass(createLinalgGeneralizeNamedOpsPass());
   manager.addPass(createFuseElementwise());

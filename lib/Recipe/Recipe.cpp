@@ -92,12 +92,18 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
-bool Recipe::comparesWithFloat() const {
+bool Recipe::correctsBiases() const {
   return llvm::any_of(transforms, [](const GraphTransform &transform) {
     auto method = transform.options.find("method");
     return transform.name == "bias-correction" && method != transform.options.end() &&
            method->second == "empirical";
   });
+}
+
+bool Recipe::comparesWithFloat() const {
+  return correctsBiases() || llvm::any_of(rules, [](const Rule &rule) {
+           return rule.weights && rule.weights->algorithm == WeightAlgorithm::GPTQ;
+         });
 }
 
 bool Recipe::isSequential() const {
@@ -116,16 +122,6 @@ std::vector<std::string> Recipe::unsupported() const {
   for (const GraphTransform &transform : transforms)
     if (transform.name != "fold-bn")
       add("the transform " + transform.name);
-  if (calibrationMethod != "minmax")
-    add("calibration by " + calibrationMethod);
-  static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
-  for (const Rule &rule : rules) {
-    std::string at = rule.origin + ": ";
-    if (!rule.weights)
-      continue;
-    if (rule.weights->algorithm > WeightAlgorithm::GPTQ)
-      add(at + "rounding weights by " + algorithms[size_t(rule.weights->algorithm)]);
-  }
   return reasons;
 }
 
@@ -169,10 +165,14 @@ static bool overrideExtraRule(std::vector<Rule> &rules, size_t main, StringRef v
   return true;
 }
 
+bool lowbit::readPercentile(StringRef text, double &percentile) {
+  return !text.getAsDouble(percentile) && percentile > 0 && percentile <= 100;
+}
+
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "calibration", "samples"};
+                                       "calibration", "percentile", "samples"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -184,10 +184,15 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     return false;
   };
   if (key == "calibration") {
-    if (!llvm::is_contained({"minmax", "percentile", "entropy", "mse"}, value))
-      return fail("minmax, percentile, entropy or mse");
-    calibrationMethod = value.str();
+    std::optional<RangeMethod> method = parseRangeMethod(value.str());
+    if (!method)
+      return fail("minmax, average, percentile, entropy or mse");
+    calibration.method = *method;
     return true;
+  }
+  if (key == "percentile") {
+    calibration.method = RangeMethod::Percentile;
+    return readPercentile(value, calibration.percentile) || fail("a number over 0 and at most 100");
   }
   int64_t number = 0;
   bool isPositive = !value.getAsInteger(10, number) && number > 0 && number <= INT32_MAX;

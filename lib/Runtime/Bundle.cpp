@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 #include "Bundle.h"
 
+#include "Tensor.h"
+
 #include "Failure.h"
 #include "Processor.h"
 
@@ -100,7 +102,7 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
 
 void lowbit_bundle_close(lowbit_bundle *bundle) { delete bundle; }
 
-size_t lowbit_dtype_size(int32_t dtype) { return size_t(elementSize(dtype)); }
+size_t lowbit_dtype_size(int32_t dtype) { return size_t(lowbit::runtime::elementSize(dtype)); }
 
 size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle) {
   return bundle ? bundle->inputs.size() : 0;

@@ -9,7 +9,9 @@
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace lowbit {
 #define GEN_PASS_DEF_APPLYRECIPE
@@ -181,13 +183,19 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     activation.reset();
   }
   if (activation && !isDynamic) {
-    FailureOr<QuantParams> chosen = activations->params(planned, *activation);
-    if (failed(chosen)) {
+    FailureOr<std::optional<QuantParams>> chosen = activations->params(planned, *activation);
+    if (failed(chosen))
+      return failure();
+    if (!*chosen) {
       withoutStatistics.push_back(planned);
       return success();
     }
     params = *chosen;
   }
+  bool biasShifted = false;
+  if (auto found = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
+      rounded && found != rounded->end() && !found->second.biasShift.empty())
+    biasShifted = shiftBias(planned, found->second.biasShift);
   FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
@@ -237,7 +245,25 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
       integer("fp32_bytes", 4 * weightType.getNumElements()),
       integer("bytes", quantized->bytes),
       builder.getNamedAttr("error", builder.getF64FloatAttr(quantized->relativeError)),
-      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError))};
+      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError)),
+      text("scales_sha256", quantized->scalesHash),
+      builder.getNamedAttr("bits_per_weight",
+                           builder.getF64FloatAttr(8.0 * double(quantized->bytes) /
+                                                   double(weightType.getNumElements()))),
+      text("algorithm", algorithmName(rule.weights->algorithm)),
+      builder.getNamedAttr("bias_corrected", builder.getBoolAttr(biasShifted))};
+  const RoundingReport &report = quantized->report;
+  for (auto [key, value] : {std::pair("output_error", report.outputError),
+                            {"rtn_output_error", report.rtnOutputError},
+                            {"held_out_error", report.heldOutError},
+                            {"rtn_held_out_error", report.rtnHeldOutError}})
+    if (value)
+      decision.push_back(builder.getNamedAttr(key, builder.getF64FloatAttr(*value)));
+  if (!report.notes.empty()) {
+    std::string notes = llvm::join(report.notes, "; ");
+    decision.push_back(text("note", notes));
+    op->emitRemark("layer '") << planned.key.name << "': " << notes;
+  }
   if (isDynamic)
     decision.push_back(text("dynamic", activation->dynamic));
   if (!whyNotInteger.empty())
@@ -255,7 +281,7 @@ void ApplyRecipe::runOnOperation() {
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
   if (!plan)
     return signalPassFailure();
-  activations.emplace(getOperation());
+  activations.emplace(getOperation(), plan->recipe.calibration);
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);

@@ -6,12 +6,13 @@
 //===----------------------------------------------------------------------===//
 #include "QuantizeLayer.h"
 #include "LayerConstants.h"
+#include "lowbit/Analysis/ObservedValues.h"
 #include "mlir/IR/BuiltinOps.h"
 #include <cmath>
 
 using namespace lowbit;
 
-ActivationQuantizer::ActivationQuantizer(ModuleOp module) {
+ActivationQuantizer::ActivationQuantizer(ModuleOp module, RangeOptions range) : range(range) {
   module.walk([&](ObserveOp op) { observers[op.getName()] = op; });
 }
 
@@ -21,14 +22,21 @@ void ActivationQuantizer::eraseObservers() {
   observers.clear();
 }
 
-FailureOr<QuantParams> ActivationQuantizer::params(const PlannedLayer &planned,
-                                                     const ActivationRule &rule) {
+FailureOr<std::optional<QuantParams>> ActivationQuantizer::params(const PlannedLayer &planned,
+                                                                  const ActivationRule &rule) {
   auto found = observers.find(planned.key.name + ":input");
   if (found == observers.end() || !found->second.getStatsAttr())
-    return failure();
-  StatsAttr stats = found->second.getStatsAttr();
-  return *chooseParams(stats.getMin().getValueAsDouble(), stats.getMax().getValueAsDouble(),
-                       rule.type, rule.symmetric);
+    return std::optional<QuantParams>();
+  std::string why;
+  std::optional<Range> chosen = chooseRange(getObservedValues(found->second.getStatsAttr()), range,
+                                            rule.type, rule.symmetric, why);
+  if (!chosen) {
+    InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
+                              << planned.key.name << "': calibration by " << why;
+    diag.attachNote() << "calibrate the model again, or choose calibration: {method: minmax}";
+    return diag;
+  }
+  return chooseParams(chosen->min, chosen->max, rule.type, rule.symmetric);
 }
 
 Value ActivationQuantizer::quantize(const PlannedLayer &planned, QuantParams params,

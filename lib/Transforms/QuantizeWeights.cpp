@@ -7,6 +7,7 @@
 #include "QuantizeLayer.h"
 #include "LayerConstants.h"
 #include "lowbit/Recipe/Rounding.h"
+#include "lowbit/Runtime/Sha256.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "llvm/ADT/APFloat.h"
 #include <cmath>
@@ -147,6 +148,10 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
   result.relativeError = quantized->relativeError;
   result.maxError = quantized->maxError;
   result.report = quantized->report;
+  Sha256 hash;
+  hash.update(quantized->scales.data(), quantized->scales.size() * sizeof(float));
+  hash.update(quantized->zeros.data(), quantized->zeros.size() * sizeof(int32_t));
+  result.scalesHash = hash.finish();
   int64_t bits = bitWidth(scheme.type), count = quantized->scales.size();
   result.bytes = (type.getNumElements() * bits + 7) / 8 + count * 4;
   if (!scheme.symmetric)

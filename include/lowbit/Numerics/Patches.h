@@ -7,6 +7,7 @@
 #ifndef LOWBIT_NUMERICS_PATCHES_H
 #define LOWBIT_NUMERICS_PATCHES_H
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -22,7 +23,7 @@ struct PatchGeometry {
   int64_t cols() const;
   /// Output positions of one image; 0 where the kernel does not fit.
   int64_t rows() const;
-  int64_t outputSize(size_t dim) const;
+  int64_t outputSize(std::size_t dim) const;
 };
 
 /// The patches [count, cols] of output positions [begin, begin + count) (row-major over the output)

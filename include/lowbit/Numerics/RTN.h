@@ -51,6 +51,9 @@ struct QuantizedWeights {
   double relativeError = 0;
   RoundingReport report;
 
+  /// Sets the errors to those against `w` [rows, cols], row-major.
+  void measureErrors(const float *w);
+
   /// The quantized value at [row, col].
   int32_t value(int64_t row, int64_t col) const {
     int8_t byte = q[row * cols + col];
@@ -77,6 +80,11 @@ struct QuantizedWeights {
 /// is not finite or the scheme cannot apply.
 std::optional<QuantizedWeights> rtn(const float *w, int64_t rows, int64_t cols,
                                     const Scheme &scheme, std::string &error);
+
+/// Rounds `w` [result.rows, result.cols] again, with the parameters that `result` has.
+void roundToNearest(const float *w, QuantizedWeights &result);
+/// Fills in maxError, meanError and relativeError.
+void measureError(const float *w, QuantizedWeights &result);
 
 } // namespace lowbit
 

@@ -12,6 +12,7 @@
 #ifndef LOWBIT_NUMERICS_ROUNDWEIGHTS_H
 #define LOWBIT_NUMERICS_ROUNDWEIGHTS_H
 
+#include "lowbit/Numerics/FloatTargets.h"
 #include "lowbit/Numerics/Moments.h"
 #include "lowbit/Numerics/RTN.h"
 
@@ -30,26 +31,56 @@ enum class RoundingAlgorithm : uint8_t {
   /// Frantar et al., arXiv:2210.17323: column by column, each rounding error made up for by the
   /// columns that follow. Needs moments.
   GPTQ,
+  /// Lin et al., arXiv:2306.00978, its second part: to the nearest value, each range clipped where
+  /// its output error is smallest. The first part, scales of the inputs, is AWQ.h's. Needs moments.
+  AWQ,
+  /// After Badri & Shaji, "Half-Quadratic Quantization of Large Machine Learning Models": to the
+  /// nearest value, zero points and scales fitted to the |w - ŵ|^0.7 error by half-quadratic
+  /// splitting, then rounded. Needs no data.
+  HQQ,
 };
 
-/// How the parameters of a range are found.
-enum class RangeMethod : uint8_t { MinMax, MSE };
+/// How the parameters of a range are found: from its smallest and largest weight, or as those of
+/// the smallest error over a grid of clipped ranges.
+enum class RangeMethod : uint8_t {
+  MinMax,
+  /// Σ |w - ŵ|^norm.
+  MSE,
+  /// Σ H_kk |w_k - ŵ_k|^norm.
+  WeightedMSE,
+  /// e H_gg eᵀ with e = w - ŵ, H_gg the block of H of the range's columns: the output error of the
+  /// range alone. Ranges of more than 256 columns take WeightedMSE.
+  OutputMSE,
+  /// Σ |w_k - ŵ_k|^norm / P_kk, P the inverse of the damped H: what an error of w_k alone costs
+  /// after all other columns have made up for it. GPTQ only, and not for a scale of a whole tensor;
+  /// elsewhere it is WeightedMSE.
+  InverseMSE,
+};
 
 struct RoundingOptions {
   RoundingAlgorithm algorithm = RoundingAlgorithm::RTN;
-  /// GPTQ's parameters. RTN always takes MinMax, MSE always MSE.
-  RangeMethod range = RangeMethod::MSE;
-  /// Of RangeMethod::MSE. 2 is fast; others, as the 2.4 of the GPTQ authors' code, are not.
+  /// GPTQ's parameters. The others have their own.
+  RangeMethod range = RangeMethod::InverseMSE;
+  /// Of the methods that sum |w - ŵ|^norm. 2 is fast; others, as the 2.4 of the GPTQ authors' code,
+  /// are not.
   double norm = 2.0;
-  /// Weigh errors by the diagonal of H in RangeMethod::MSE.
-  bool weighted = true;
   /// GPTQ: added to H's diagonal, as a fraction of its mean; raised tenfold, with a note, until H
   /// is positive definite.
   double damping = 0.01;
   /// GPTQ: columns by falling H_kk instead of from the first to the last. Groups stay those of
   /// consecutive columns, with parameters from the weights as they came (static groups). Without
   /// it a group's parameters come from its weights as updated when its turn comes.
-  bool actOrder = false;
+  bool actOrder = true;
+  /// GPTQ and AWQ: afterwards, how often at most to go over all weights, setting each to the value
+  /// of the smallest output error with all others as they are (coordinate descent on the same
+  /// damped H), and with `refit` after each block the scale (least squares) and zero point of each
+  /// of its groups, which every such step may only improve. Ends early when little changes.
+  int sweeps = 8;
+  bool refit = true;
+  /// Where given, as many as `moments`, weights follow floatTargets instead of `w`; errors are then
+  /// of outputs against the targets' outputs. Not owned.
+  const std::vector<CrossMoments> *cross = nullptr;
+  double targetStrength = 0.5, targetRidge = 0.1;
   /// Take RTN's result, and say so, where its output error (on `heldOut` where given) is smaller.
   bool fallBack = true;
   /// Second moments of rows that the algorithm does not see; as many as `moments`. Not owned.

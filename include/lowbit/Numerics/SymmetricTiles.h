@@ -53,11 +53,20 @@ private:
   std::vector<std::vector<double>> tiles;
 };
 
+/// The same symmetric matrix in tiles of another size.
+SymmetricTiles retiled(const SymmetricTiles &a, int64_t tile);
+
 /// Replaces the symmetric positive definite A by the upper triangular R with A = R Rᵀ (of diagonal
 /// tiles the lower triangle becomes 0). With it A⁻¹ = UᵀU for U = R⁻¹, the Cholesky factor of the
 /// inverse, without inverting A. False where A is not numerically positive definite; its contents
 /// are then lost. size³ / 3 multiply-adds, in tiles; independent of `threads`.
 bool factorizeUpper(SymmetricTiles &a, unsigned threads);
+
+/// The diagonal of (R Rᵀ)⁻¹ for R of factorizeUpper.
+std::vector<double> inverseDiagonal(const SymmetricTiles &r, unsigned threads);
+
+/// Replaces `b` [rows, size], column-major, by b (R Rᵀ)⁻¹.
+void solveRight(const SymmetricTiles &r, double *b, int64_t rows);
 
 /// tr(E A Eᵀ) for E [rows, size], row-major.
 double quadraticTrace(const float *e, int64_t rows, const SymmetricTiles &a, unsigned threads);

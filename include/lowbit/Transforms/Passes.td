@@ -17,7 +17,8 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watches the activations that a recipe wants quantized";
   let description = [{
     float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
-    activations. Its name, the layer's name and `:input`, is the key in the calibration file.
+    activations with a range from calibration, or whose channels a transform or algorithm of the recipe weighs. Its name,
+    the layer's name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
 
     ```mlir
     %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>
@@ -33,12 +34,13 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
 def LoadCalibration : Pass<"lowbit-load-calibration", "::mlir::ModuleOp"> {
   let summary = "Writes what calibration saw into the observers";
   let description = [{
-    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name. A file of
-    another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of another way of calibrating is an
-    error; so is a file that lacks an observer.
+    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name: range,
+    histogram, channels. A file of another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of a
+    recipe that changes the model in another way before it is measured is an error; so is a file that lacks an observer.
 
     ```mlir
-    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<1x4xf32>
+    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.5 : f32, max = 2.0 : f32, average_min = …,
+      average_max = …, histogram = dense<…> : tensor<3x3xf64>, channel_min = …, …>} : tensor<4xf32>
     ```
   }];
   let options = [
@@ -178,10 +180,12 @@ def FoldConstants : Pass<"lowbit-fold-constants", "::mlir::ModuleOp"> {
 }
 
 def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
-  let summary = "Multiplies batch normalization into the layer before it";
+  let summary = "Multiplies batch normalization into a layer beside it";
   let description = [{
-    BatchNormalization whose input is a Conv, ConvTranspose or Gemm with constant weights, used by nothing else, scales
-    that layer's weights and bias and goes away. Computed in f64. What cannot be folded gets a remark that says why.
+    BatchNormalization of a Conv, ConvTranspose, Gemm or MatMul (with the Add of a bias behind it) with constant weights, used
+    by nothing else, scales that layer's weights and bias and goes away; the mean and standard deviation that its result
+    had in training stay behind as `lowbit.trained_moments`. Otherwise it goes into the layers that read it, where all of
+    them are such layers and do not pad what it shifts. Computed in f64. What cannot be folded gets a remark that says why.
 
     ```mlir
     %0 = "onnx.Conv"(%x, %w, %none) : (...) -> tensor<?x8x16x16xf32>
@@ -194,6 +198,102 @@ def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
     Statistic<"numFolded", "folded", "batch normalizations folded">,
     Statistic<"numLeft", "left", "batch normalizations left as they are">
   ];
+}
+
+//===----------------------------------------------------------------------===//
+// Surgery: the same function with constants that quantize better
+//===----------------------------------------------------------------------===//
+
+def Equalize : Pass<"lowbit-equalize", "::mlir::ModuleOp"> {
+  let summary = "Gives the channels between layers like ranges, without data";
+  let description = [{
+    Cross-layer equalization (arXiv 1906.04721): channel i between two layers is multiplied by sqrt(r2_i / r1_i), where
+    r1_i is the largest weight that makes it and r2_i the largest that reads it, until nothing changes. The factors go
+    into the weights and biases on both sides. They pass Relu, LeakyRelu, PRelu, pooling, zero padding, Reshape,
+    Transpose, Concat, Slice, residual Adds and depthwise convolutions; all that makes or reads a value takes part.
+    Run it after `lowbit-fold-batch-norm`.
+
+    ```mlir
+    %1 = "onnx.Conv"(%x, %w1, %b1)        // rows of w1: 16, 1
+    %2 = "onnx.Relu"(%1)
+    %3 = "onnx.Conv"(%2, %w2, %b2)        // columns of w2: 1, 4
+    // becomes rows 4, 2 and columns 4, 2
+    ```
+  }];
+  let statistics = [
+    Statistic<"numChannels", "channels", "channels that got a factor">,
+    Statistic<"numConstants", "constants", "constants that changed">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def AbsorbBias : Pass<"lowbit-absorb-bias", "::mlir::ModuleOp"> {
+  let summary = "Moves what a Relu always passes into the next bias";
+  let description = [{
+    High-bias absorption (arXiv 1906.04721): where channel i in front of a Relu always exceeds c_i > 0, its bias loses c_i and
+    the layers that read it gain W c, so the activations between them have a smaller range. c_i is the observer's
+    `channel_min` of what the readers read; without one, the mean less 3 standard deviations, as the folded batch
+    normalization had them (`lowbit.trained_moments`). Layers that pad with zeros cannot take it: a remark says so.
+
+    ```mlir
+    %1 = "onnx.Gemm"(%x, %w1, %b1)   // b1 = 5, always more than 3
+    %2 = "onnx.Relu"(%1)
+    %3 = "onnx.Gemm"(%2, %w2, %b2)   // w2 = 2, b2 = 1
+    // becomes b1 = 2, b2 = 7
+    ```
+  }];
+  let statistics = [
+    Statistic<"numChannels", "channels", "channels that lost a part of their bias">,
+    Statistic<"numLeft", "left", "layers whose readers cannot take it">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def MigrateScales : Pass<"lowbit-migrate-scales", "::mlir::ModuleOp"> {
+  let summary = "Moves input scales of layers into what makes their input";
+  let description = [{
+    A layer with `lowbit.input_scales` s (f32, one per input channel) is to read x / s and to have its weights multiplied by
+    s. The division goes into what makes x: the gain of a normalization (LayerNormalization, RMSNormalization or one
+    written as Mul by a constant), the output channels of layers, the linear branch of a gated product, values of
+    attention through the heads and their repeats. All layers that read x are multiplied; channels that are tied (by
+    several layers, or by repeats of a head) take the geometric mean. Where x cannot be divided the layer stays as it is,
+    and a remark says why. The attribute is erased.
+
+    ```mlir
+    %1 = "onnx.RMSNormalization"(%x, %gain)            // gain = 1, 1
+    %2 = "onnx.MatMul"(%1, %w) {lowbit.input_scales = dense<[2.0, 0.5]> : tensor<2xf32>}
+    // becomes gain = 0.5, 2, and the rows of w multiplied by 2, 0.5
+    ```
+  }];
+  let statistics = [
+    Statistic<"numLayers", "layers", "layers whose scales moved">,
+    Statistic<"numLeft", "left", "layers whose scales could not move">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
+  let summary = "Moves outliers of activations into weights";
+  let description = [{
+    SmoothQuant (arXiv 2211.10438): input channel j of layers that are observed is divided by
+    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and their weights are multiplied by it, wherever `lowbit-migrate-scales` could
+    move the division. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
+    cannot, and goes away. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
+    activations (one range) and of weights (one per output channel) disturbs their outputs least.
+
+    ```mlir
+    lowbit.observe %x1 "fc:input" {stats = #lowbit.stats<…, channel_min = dense<[-1.0, -64.0]> : tensor<2xf32>, …>}
+    %2 = "onnx.MatMul"(%x1, %w) {onnx_node_name = "fc"}
+    // x1's second channel is divided by 8, the second row of w is multiplied by it
+    ```
+  }];
+  let options = [Option<"strength", "alpha", "double", "0.5", "How much of the difficulty moves to the weights, 0 to 1; -1 chooses">];
+  let statistics = [
+    Statistic<"numGroups", "groups", "groups of layers that were smoothed together">,
+    Statistic<"numLayers", "layers", "layers whose input was free to be scaled">,
+    Statistic<"numLeft", "left", "observed layers whose input is fixed">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
 }
 
 //===----------------------------------------------------------------------===//

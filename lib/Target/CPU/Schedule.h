@@ -7,25 +7,10 @@
 #ifndef LOWBIT_LIB_TARGET_CPU_SCHEDULE_H
 #define LOWBIT_LIB_TARGET_CPU_SCHEDULE_H
 
+#include "KernelTable.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
-#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
-#include "lowbit/Support/LLVM.h"
-#include "mlir/IR/Builders.h"
-#include "mlir/IR/BuiltinOps.h"
 
 namespace lowbit::cpu {
-
-/// Kernels of the module by what they do, so that equal layers share one.
-class KernelTable {
-public:
-  explicit KernelTable(ModuleOp module) : module(module) {}
-  FlatSymbolRefAttr get(OpBuilder &builder, Location loc, StringRef generator,
-                        ArrayRef<std::pair<StringRef, int64_t>> schedule);
-
-private:
-  ModuleOp module;
-  llvm::DenseMap<std::pair<Attribute, Attribute>, StringAttr> names;
-};
 
 /// Rows of a linear layer that are one task: a multiple of 6, 8, 12 and 16, so that every chunk but
 /// the last has full tiles.

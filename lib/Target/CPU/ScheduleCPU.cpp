@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "IntegerParameters.h"
-#include "KernelBuilder.h"
+#include "KernelTable.h"
 #include "PackWeights.h"
 #include "Schedule.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"

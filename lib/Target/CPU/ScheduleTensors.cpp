@@ -12,23 +12,6 @@
 using namespace lowbit;
 using namespace lowbit::cpu;
 
-FlatSymbolRefAttr KernelTable::get(OpBuilder &builder, Location loc, StringRef generator,
-                                   ArrayRef<std::pair<StringRef, int64_t>> schedule) {
-  SmallVector<NamedAttribute> entries;
-  for (auto [key, value] : schedule)
-    entries.push_back(builder.getNamedAttr(key, builder.getI64IntegerAttr(value)));
-  DictionaryAttr dictionary = builder.getDictionaryAttr(entries);
-  StringAttr &name = names[{builder.getStringAttr(generator), dictionary}];
-  if (!name) {
-    std::string text = (generator.split('.').second + "_" + Twine(names.size() - 1)).str();
-    name = builder.getStringAttr(text);
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPointToStart(module.getBody());
-    rt::KernelOp::create(builder, loc, name, builder.getStringAttr(generator), dictionary);
-  }
-  return FlatSymbolRefAttr::get(name);
-}
-
 Value cpu::emptyLike(OpBuilder &b, Location loc, ArrayRef<OpFoldResult> sizes, Type element) {
   return tensor::EmptyOp::create(b, loc, sizes, element);
 }

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..bench import bench as run_bench
 from .arguments import DEVICE_FORMS
-from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit, emit_device_code, export_to
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_of, emit, emit_device_code, export_to, prepare
 from ..data import open_data
 from ..errors import InvalidInput, Unavailable
 from ..eval import evaluate
@@ -27,6 +27,7 @@ from ..output import check_free, whole, write_bytes, write_folder
 from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
+from .coverage import show_comparison, show_coverage
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -101,37 +102,67 @@ def _show_rules(console: Console, data: dict[str, Any]) -> None:
 
 def calibrate(options: Namespace) -> int:
     log = Log(options)
-    check_free(options.out, options.force)
+    if options.coverage:
+        return _coverage(options, log)
+    if not options.out:
+        raise InvalidInput("name the calibration file with -o CAL")
+    if not options.data and not options.merge:
+        raise InvalidInput("give --data, or calibration files with --merge")
+    check_free(options.out, options.force or options.resume)
     with log.progress("calibrating") as progress:
-        samples = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, progress=progress)
-    if not samples:
+        done = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, batch=max(1, options.batch),
+                            resume=options.resume, merge=options.merge, threads=options.threads, progress=progress)
+    for note in done.notes:
+        log.say(note)
+    if not done.samples:
         raise InvalidInput(f"recipe {options.recipe} needs no calibration")
-    log.say(f"wrote {options.out}: {samples} samples, recipe {options.recipe}")
+    log.say(f"wrote {options.out}: {done.samples} samples, recipe {options.recipe}")
     if options.json:
-        print(json.dumps({"calibration": options.out, "samples": samples, "recipe": options.recipe}))
+        print(json.dumps({"calibration": options.out, "samples": done.samples, "recipe": options.recipe, "coverage": done.coverage}))
+    elif not options.quiet:
+        show_coverage(log.stdout, done.coverage)
     return 0
 
 
-def _calibration(options: Namespace, log: Log, scratch: str) -> str | None:
-    """The calibration file to use: the given one, or one made from --data in the folder `scratch`."""
-    if not options.data:
-        return options.calibration
-    calibration = os.path.join(scratch, "calibration.lbcal")
-    with log.progress("calibrating") as progress:
-        samples = calibrate_to(options.model, options.recipe, options.data, calibration, progress=progress)
-    log.say(f"calibrated with {samples} samples" if samples else f"recipe {options.recipe} needs no calibration: --data is not used")
-    return calibration if samples else None
+def _coverage(options: Namespace, log: Log) -> int:
+    """calibrate --coverage: other data against a calibration file."""
+    if not options.data or options.merge or options.resume:
+        raise InvalidInput("--coverage takes --data and neither --merge nor --resume")
+    if options.out:
+        check_free(options.out, options.force)
+    with log.progress("running") as progress:
+        report = coverage_of(options.model, options.recipe, options.data, options.coverage, batch=max(1, options.batch),
+                             threads=options.threads, progress=progress)
+    if report["same_data"]:
+        log.say("these are the data that the calibration was made with")
+    log.result(report, lambda console: show_comparison(console, report))
+    return 0
+
+
+def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
+    """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
+    with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
+        calibration, quantizer, done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                                               dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
+    for note in done.notes if done else []:
+        log.say(note)
+    samples = done.samples if done else 0
+    if samples:
+        log.say(f"calibrated with {samples} samples")
+    if quantizer:
+        log.say(f"rounded weights on {quantizer.samples} samples")
+    if options.data and not samples and not quantizer:
+        log.say(f"recipe {options.recipe} needs no {'more ' if options.calibration else ''}data: --data is not used")
+    return {"calibration": calibration, "quantizer": quantizer}
 
 
 def export(options: Namespace) -> int:
     log = Log(options)
-    if options.calibration and options.data:
-        raise InvalidInput("give --calibration or --data, not both")
     check_free(options.out, options.force)
     with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
-        calibration = _calibration(options, log, scratch)
+        prepared = _prepare(options, log, scratch)
         with log.busy(f"writing {Path(options.out).name}"):
-            report = export_to(options.model, options.out, runtime=options.runtime, recipe=options.recipe, calibration=calibration,
+            report = export_to(options.model, options.out, runtime=options.runtime, recipe=options.recipe, **prepared,
                                dims=dict(options.dim), external_data=options.external_data, force=options.force)
     files = [options.out, *([f"{options.out}.data"] if report["external_data"] else [])]
     quantized = sum(layer["weights"] != "float" for layer in report["layers"])
@@ -145,15 +176,12 @@ def compile(options: Namespace) -> int:
     log = Log(options)
     if not options.emit and not options.out:
         raise InvalidInput("name the bundle with -o OUT.lowbit (or print a form with --emit)")
-    if options.calibration and options.data:
-        raise InvalidInput("give --calibration or --data, not both")
     if options.out:
         check_free(options.out, options.force)
     if options.recipe == "fp32":
         log.say("recipe fp32: only what the model quantizes itself is quantized; --recipe int8 or int4 does more")
     with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
-        calibration = _calibration(options, log, scratch)
-        arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
+        arguments = dict(recipe=options.recipe, **_prepare(options, log, scratch), target=options.target, arch=options.arch, dims=dict(options.dim))
         if options.emit:
             return _emit(options, log, arguments)
         with log.busy(f"compiling {Path(options.model).name}"):
@@ -187,6 +215,7 @@ def _emit_device_code(options: Namespace, log: Log, arguments: dict[str, Any]) -
     """A folder with one file per kernel and architecture, and kernels.json."""
     if not options.out:
         raise InvalidInput("cubins are files: name a folder for them with -o")
+    arguments.pop("quantizer")
     files = emit_device_code(options.model, options.emit, **arguments)
     write_folder(options.out, files, force=options.force)
     table = json.loads(files["kernels.json"])

@@ -48,6 +48,70 @@ func.func @stats(%x: tensor<4xf32>) {
 
 // -----
 
+func.func @averages(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected both average_min and average_max, or neither}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, average_max = 1.0 : f32>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @histogram_type(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected a histogram of type tensor<Nx3xf64>, found 'tensor<1x2xf64>'}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, histogram = dense<0.0> : tensor<1x2xf64>>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @histogram_order(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected rows [lo, hi, count] of the histogram in ascending order, found [}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, histogram = dense<[[0.5, 1.0, 2.0], [0.0, 0.5, 1.0]]> : tensor<2x3xf64>>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @channel_type(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected channel_mean of type tensor<Cxf32>, found 'tensor<4xf64>'}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, channel_mean = dense<0.0> : tensor<4xf64>>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @channel_counts(%x: tensor<4xf32>) {
+  // expected-error @+1 {{expected as many channels in channel_max as before (4), found 3}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, channel_min = dense<0.0> : tensor<4xf32>, channel_max = dense<0.0> : tensor<3xf32>>} : tensor<4xf32>
+  return
+}
+
+// -----
+
+func.func @channels_of_the_value(%x: tensor<2x4xf32>) {
+  // expected-error @+1 {{expects statistics of 4 channels, found 2}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, channel_min = dense<0.0> : tensor<2xf32>>} : tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @channel_axis(%x: tensor<2x4xf32>) {
+  // expected-error @+1 {{expects a channel_axis in [0, 2), found 2}}
+  lowbit.observe %x "a" {channel_axis = 2 : i64} : tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @moments(%x: tensor<2x4xf32>) {
+  // expected-error @+1 {{expected moments of type tensor<KxKxf32> or tensor<GxKxKxf32>, found 'tensor<4x3xf32>'}}
+  lowbit.observe %x "a" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32, moments = dense<0.0> : tensor<4x3xf32>>} : tensor<2x4xf32>
+  return
+}
+
+// -----
+
 func.func @not_finite(%x: tensor<4xf32>) {
   // expected-error @+1 {{expected finite statistics}}
   lowbit.observe %x "a" {stats = #lowbit.stats<min = 0xFF800000 : f32, max = 0.0 : f32>} : tensor<4xf32>

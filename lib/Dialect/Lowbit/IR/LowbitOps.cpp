@@ -299,3 +299,23 @@ LogicalResult GatherOp::verify() {
   return verifyWeightScale(*this, cast<RankedTensorType>(getWeightScale().getType()),
                            getWeightZero(), weight.getDimSize(0), weight.getDimSize(1), getGroup());
 }
+
+LogicalResult ObserveOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getInput().getType());
+  std::optional<uint64_t> axis = getChannelAxis();
+  if (!type)
+    return axis ? emitOpError("expects an input of known rank for its channel_axis") : success();
+  int64_t rank = type.getRank();
+  if (axis && int64_t(*axis) >= rank)
+    return emitOpError("expects a channel_axis in [0, ") << rank << "), found " << int64_t(*axis);
+  StatsAttr stats = getStatsAttr();
+  if (!stats || rank == 0)
+    return success();
+  int64_t channels = type.getDimSize(axis ? int64_t(*axis) : rank - 1);
+  for (ElementsAttr values : {stats.getChannelMin(), stats.getChannelMax(), stats.getChannelMean(),
+                              stats.getChannelAbsmean()})
+    if (values && !ShapedType::isDynamic(channels) && values.getNumElements() != channels)
+      return emitOpError("expects statistics of ")
+             << channels << " channels, found " << values.getNumElements();
+  return success();
+}

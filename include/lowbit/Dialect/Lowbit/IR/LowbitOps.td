@@ -47,11 +47,39 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
   let mnemonic = "stats";
   let summary = "What calibration saw of one value";
   let description = [{
-    `#lowbit.stats<min = -1.0, max = 2.5>`: the smallest and the largest value seen. Passes that decide read statistics
-    only from this attribute, so a person can write it in a test.
+    `#lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>`: the smallest and the largest value seen. Passes that decide read
+    statistics only from this attribute, so a person can write it in a test. What else may be known:
+
+    - `average_min`, `average_max`: the means of the samples' smallest and largest values;
+    - `histogram`, tensor<Nx3xf64>: rows [lo, hi, count] in ascending order, without overlap; a row with lo = hi = 0 counts
+      exact zeros;
+    - `channel_min`, `channel_max`, `channel_mean`, `channel_absmean`, tensor<Cxf32>: of each channel, that is of each
+      index of the observer's channel axis; `channel_absmean` is the mean of |x|;
+    - `moments`, tensor<KxKxf32> or, of a convolution with G groups, tensor<GxKxKxf32>: E[x xᵀ] where x are the values
+      that a row of the weight matrix [channels, K] is multiplied with; of a convolution K runs over the flattened
+      C / G × kernel elements of a filter.
+
+    Tensors are dense constants or resources.
+
+    ```mlir
+    #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32, channel_absmean = dense<[0.5, 0.25]> : tensor<2xf32>>
+    ```
   }];
-  let parameters = (ins "::mlir::FloatAttr":$min, "::mlir::FloatAttr":$max);
-  let assemblyFormat = "`<` `min` `=` $min `,` `max` `=` $max `>`";
+  let parameters = (ins "::mlir::FloatAttr":$min, "::mlir::FloatAttr":$max,
+                        OptionalParameter<"::mlir::FloatAttr">:$average_min,
+                        OptionalParameter<"::mlir::FloatAttr">:$average_max,
+                        OptionalParameter<"::mlir::ElementsAttr">:$histogram,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_min,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_max,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_mean,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_absmean,
+                        OptionalParameter<"::mlir::ElementsAttr">:$moments);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let builders = [AttrBuilder<(ins "::mlir::FloatAttr":$min, "::mlir::FloatAttr":$max), [{
+    return $_get($_ctxt, min, max, ::mlir::FloatAttr(), ::mlir::FloatAttr(), ::mlir::ElementsAttr(),
+                 ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(),
+                 ::mlir::ElementsAttr());
+  }]>];
   let genVerifyDecl = 1;
 }
 
@@ -135,15 +163,20 @@ def Lowbit_ObserveOp : Lowbit_Op<"observe"> {
   let summary = "Watches a float value during calibration";
   let description = [{
     `name` is the key in the calibration file: the layer's name, a colon, and the operand's role. When the model runs, the
-    value's range is recorded; `lowbit-load-calibration` writes what was seen into `stats`; `lowbit-apply-recipe` reads it
-    and erases the op.
+    value is measured; `lowbit-load-calibration` writes what was seen into `stats`; `lowbit-apply-recipe` reads it and
+    erases the op. `channel_axis` counts channels (of a convolution's input 1); without it the last axis does.
 
     ```mlir
     lowbit.observe %x "conv1:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<?x3x32x32xf32>
     ```
   }];
-  let arguments = (ins FloatTensor:$input, StrAttr:$name, OptionalAttr<Lowbit_StatsAttr>:$stats);
+  let arguments = (ins FloatTensor:$input, StrAttr:$name, OptionalAttr<Lowbit_StatsAttr>:$stats,
+                       OptionalAttr<I64Attr>:$channel_axis);
   let assemblyFormat = "$input $name attr-dict `:` type($input)";
+  let builders = [OpBuilder<(ins "::mlir::Value":$input, "::mlir::StringAttr":$name), [{
+    build($_builder, $_state, input, name, StatsAttr(), ::mlir::IntegerAttr());
+  }]>];
+  let hasVerifier = 1;
 }
 
 def Lowbit_ExchangeOp : Lowbit_Op<"exchange", [MemoryEffects<[MemRead, MemWrite]>]> {
