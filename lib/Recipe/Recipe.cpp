@@ -122,24 +122,6 @@ std::vector<std::string> Recipe::unsupported() const {
   for (const GraphTransform &transform : transforms)
     if (transform.name != "fold-bn")
       add("the transform " + transform.name);
-  for (const Rule &rule : rules) {
-    std::string at = rule.origin + ": ";
-    if (rule.keep == Rule::Keep::Half)
-      add(at + "keep: fp16");
-    if (!rule.weights)
-      continue;
-    const Scheme &scheme = rule.weights->scheme;
-    if (bitWidth(scheme.type) == 3)
-      add(at + "weights of type " + lowbit::name(scheme.type));
-    if (!rule.activations)
-      continue;
-    if (!rule.activations->dynamic.empty())
-      add(at + "a range of activations per " + rule.activations->dynamic + " (dynamic)");
-    if (scheme.type != IntType::I8 || !scheme.symmetric ||
-        scheme.granularity == Scheme::Granularity::Group)
-      add(at +
-          "quantizing activations beside weights other than symmetric i8 per tensor or channel");
-  }
   return reasons;
 }
 
@@ -271,10 +253,10 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
   } else {
     rule.activations.reset();
-    if (value == "u8" || value == "i8")
-      rule.activations = ActivationRule{value == "u8" ? IntType::U8 : IntType::I8, false, ""};
+    if (llvm::is_contained({"u8", "i8", "u16", "i16"}, value))
+      rule.activations = ActivationRule{*parseIntType(value.str()), false, ""};
     else if (value != "float")
-      return fail("float, u8 or i8");
+      return fail("float, u8, i8, u16 or i16");
   }
   return true;
 }
