@@ -17,7 +17,7 @@ say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 packages=(
   clang-22 lld-22 llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools liblld-22-dev libclang-rt-22-dev
   cmake ninja-build ccache git
-  libprotobuf-dev protobuf-compiler nlohmann-json3-dev zlib1g-dev libzstd-dev libgtest-dev libzip-dev libssl-dev
+  libprotobuf-dev protobuf-compiler nlohmann-json3-dev zlib1g-dev libzstd-dev libgtest-dev libzip-dev libssl-dev libeigen3-dev
   python3 python3-dev python3-venv
 )
 

@@ -38,6 +38,8 @@ typedef struct lowbit_callbacks {
   /* A run-time check failed (index out of range, shapes that do not fit). Does not return: the
    * runtime unwinds the run, and lowbit_bundle_run returns LOWBIT_INVALID with the message. */
   void (*fail)(const char *message);
+  /* One tensor that the caller of the run may change: row-major float32, `dims[rank]`. */
+  void (*exchange)(int64_t id, float *data, int64_t rank, const int64_t *dims);
 } lowbit_callbacks;
 
 /* A row-major tensor as MLIR passes it: struct { void *allocated, *aligned;

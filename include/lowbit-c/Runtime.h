@@ -114,6 +114,9 @@ LOWBIT_API lowbit_status lowbit_bundle_open(const char *path,
 /* No run may be in progress. NULL is allowed. */
 LOWBIT_API void lowbit_bundle_close(lowbit_bundle *bundle);
 
+/* Bytes of one element of a lowbit_dtype; 0 for other numbers. */
+LOWBIT_API size_t lowbit_dtype_size(int32_t dtype);
+
 LOWBIT_API size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle);
 LOWBIT_API size_t lowbit_bundle_num_outputs(const lowbit_bundle *bundle);
 /* NULL where the index is out of range. */

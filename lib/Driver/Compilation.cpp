@@ -17,6 +17,7 @@
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
@@ -331,10 +332,27 @@ llvm::Error Compilation::toQDQ() {
   ToQDQOptions qdq;
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
-  if (llvm::Error error = run(2, "applying the recipe",
-                              [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq); }))
+  const RoundedLayers *rounded = options.rounded ? &options.rounded->layers : nullptr;
+  return run(2, "applying the recipe",
+             [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq, rounded); });
+}
+
+llvm::Error Compilation::toPrepared() {
+  if (llvm::Error error = joinQDQ())
     return error;
-  return llvm::Error::success();
+  ToQDQOptions qdq;
+  qdq.recipe = options.recipe;
+  qdq.calibration = options.calibration;
+  return run(2, "preparing layers",
+             [&](OpPassManager &manager) { buildToPreparedPipeline(manager, qdq); });
+}
+
+llvm::Error Compilation::toOpened() {
+  return run(2, "opening layers", [&](OpPassManager &manager) {
+    InsertExchangesOptions exchanges;
+    exchanges.recipe = options.recipe;
+    manager.addPass(createInsertExchanges(exchanges));
+  });
 }
 
 llvm::Error Compilation::toQuantized() {

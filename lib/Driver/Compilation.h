@@ -50,6 +50,11 @@ public:
   /// recipe would decide about them again. The two that follow do this themselves.
   llvm::Error joinQDQ();
   llvm::Error toObserved();
+  /// The float form as the recipe quantizes it: transformed, and with the statistics of the
+  /// calibration file. toQDQ does this itself.
+  llvm::Error toPrepared();
+  /// From there to a program with exchange points.
+  llvm::Error toOpened();
   llvm::Error toQDQ();
   llvm::Error toQuantized();
   llvm::Error toScheduled();

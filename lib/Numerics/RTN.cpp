@@ -102,4 +102,28 @@ std::optional<QuantizedWeights> rtn(const float *w, int64_t rows, int64_t cols,
   return result;
 }
 
+void roundToNearest(const float *w, QuantizedWeights &result) {
+  for (int64_t r = 0; r < result.rows; ++r)
+    for (int64_t c = 0; c < result.cols; ++c) {
+      int64_t index = result.scaleIndex(r, c), at = r * result.cols + c;
+      result.q[at] =
+          int8_t(quantize(w[at], result.scales[index], result.zeros[index], result.scheme.type));
+    }
+}
+
+void measureError(const float *w, QuantizedWeights &result) {
+  double max = 0, absolute = 0, squared = 0, weights = 0;
+  for (int64_t r = 0; r < result.rows; ++r)
+    for (int64_t c = 0; c < result.cols; ++c) {
+      double own = w[r * result.cols + c], e = std::fabs(own - double(result.real(r, c)));
+      max = std::max(max, e);
+      absolute += e;
+      squared += e * e;
+      weights += own * own;
+    }
+  result.maxError = max;
+  result.meanError = result.q.empty() ? 0 : absolute / double(result.q.size());
+  result.relativeError = weights > 0 ? std::sqrt(squared / weights) : 0;
+}
+
 } // namespace lowbit

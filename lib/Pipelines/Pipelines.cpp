@@ -43,7 +43,7 @@ void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
   manager.addPass(createInsertObservers(observers));
 }
 
-void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options) {
+void lowbit::buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions &options) {
   if (options.calibration.empty()) {
     buildJoinQDQPipeline(manager);
     manager.addPass(createFoldBatchNorm());
@@ -54,9 +54,14 @@ void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &opti
     load.recipe = options.recipe;
     manager.addPass(createLoadCalibration(load));
   }
+}
+
+void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,
+                                const RoundedLayers *rounded) {
+  buildToPreparedPipeline(manager, options);
   ApplyRecipeOptions apply;
   apply.recipe = options.recipe;
-  manager.addPass(createApplyRecipe(apply));
+  manager.addPass(createApplyRecipe(apply, rounded));
   // Layers that read the same value now quantize it once.
   manager.addPass(createCSEPass());
 }
@@ -70,13 +75,16 @@ void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
 void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledOptions &options) {
   // An unknown target schedules nothing; whoever takes the name from a user checks it with
   // findTarget.
-  if (const Target *target = findTarget(options.target))
+  const Target *target = findTarget(options.target);
+  if (target)
     target->buildSchedule(manager);
   manager.addPass(createLowbitToLinalg());
   manager.addPass(createConvertONNXToLinalg());
   manager.addPass(createReconcileUnrealizedCastsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
+  if (target)
+    target->buildLinalgSchedule(manager);
   // Transposes around kernels become index maps of the elementwise ops beside them.
   manager.addPass(createLinalgGeneralizeNamedOpsPass());
   manager.addPass(createFuseElementwise());
@@ -103,7 +111,9 @@ void lowbit::registerPipelines() {
                                            buildToObservedPipeline(manager, options.recipe);
                                          });
   PassPipelineRegistration<ToQDQOptions>("lowbit-to-qdq", "float form to qdq form",
-                                         buildToQDQPipeline);
+                                         [](OpPassManager &manager, const ToQDQOptions &options) {
+                                           buildToQDQPipeline(manager, options);
+                                         });
   PassPipelineRegistration<>("lowbit-to-quantized", "qdq form to quantized form",
                              [](OpPassManager &manager) { buildToQuantizedPipeline(manager); });
   PassPipelineRegistration<ToScheduledOptions>(

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Recipe/Recipe.h"
 #include "YamlTree.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -91,6 +92,20 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
+bool Recipe::comparesWithFloat() const {
+  return llvm::any_of(transforms, [](const GraphTransform &transform) {
+    auto method = transform.options.find("method");
+    return transform.name == "bias-correction" && method != transform.options.end() &&
+           method->second == "empirical";
+  });
+}
+
+bool Recipe::isSequential() const {
+  return comparesWithFloat() || llvm::any_of(rules, [](const Rule &rule) {
+           return rule.weights && needsMoments(rule.weights->algorithm);
+         });
+}
+
 std::vector<std::string> Recipe::unsupported() const {
   std::vector<std::string> reasons;
   auto add = [&](const Twine &reason) {
@@ -111,7 +126,7 @@ std::vector<std::string> Recipe::unsupported() const {
     const Scheme &scheme = rule.weights->scheme;
     if (bitWidth(scheme.type) == 3)
       add(at + "weights of type " + lowbit::name(scheme.type));
-    if (rule.weights->algorithm != WeightAlgorithm::RTN)
+    if (rule.weights->algorithm > WeightAlgorithm::GPTQ)
       add(at + "rounding weights by " + algorithms[size_t(rule.weights->algorithm)]);
     if (!rule.activations)
       continue;

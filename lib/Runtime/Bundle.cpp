@@ -6,6 +6,8 @@
 //===----------------------------------------------------------------------===//
 #include "Bundle.h"
 
+#include "Tensor.h"
+
 #include "Failure.h"
 #include "Processor.h"
 
@@ -100,6 +102,8 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
 
 void lowbit_bundle_close(lowbit_bundle *bundle) { delete bundle; }
 
+size_t lowbit_dtype_size(int32_t dtype) { return size_t(lowbit::runtime::elementSize(dtype)); }
+
 size_t lowbit_bundle_num_inputs(const lowbit_bundle *bundle) {
   return bundle ? bundle->inputs.size() : 0;
 }
@@ -126,6 +130,16 @@ lowbit_status lowbit_bundle_set_observer(lowbit_bundle *bundle, lowbit_observer 
       fail(LOWBIT_INVALID, "lowbit_bundle_set_observer: bundle is NULL");
     bundle->observer = observer;
     bundle->observerUser = user;
+  });
+}
+
+lowbit_status lowbit_bundle_set_exchange(lowbit_bundle *bundle, lowbit_exchange exchange,
+                                         void *user) {
+  return guarded([&] {
+    if (!bundle)
+      fail(LOWBIT_INVALID, "lowbit_bundle_set_exchange: bundle is NULL");
+    bundle->exchange = exchange;
+    bundle->exchangeUser = user;
   });
 }
 

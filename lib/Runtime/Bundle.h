@@ -58,6 +58,8 @@ struct lowbit_bundle {
 
   lowbit_observer observer = nullptr;
   void *observerUser = nullptr;
+  lowbit_exchange exchange = nullptr;
+  void *exchangeUser = nullptr;
 
   std::unique_ptr<lowbit::runtime::RunContext> takeContext();
   void returnContext(std::unique_ptr<lowbit::runtime::RunContext> context) noexcept;

@@ -137,12 +137,25 @@ static void observe(int64_t id, const float *data, int64_t rank, const int64_t *
     state.context->observer(state.context->observerUser, id, data, rank, shape);
 }
 
+static void exchange(int64_t id, float *data, int64_t rank, const int64_t *dims) {
+  RunContext &context = *state.context;
+  if (!state.outermost || !context.exchange)
+    leaveModel(LOWBIT_INTERNAL, state.outermost
+                                    ? "the model has exchange points, and nobody serves them"
+                                    : "the model has an exchange point within a parallel loop");
+  // Many runs may wait here at once: none keeps what it does not use.
+  context.memory.trimCache();
+  if (context.exchange(context.exchangeUser, id, data, rank, dims) != 0)
+    leaveModel(LOWBIT_INVALID, "stopped at an exchange point");
+}
+
 static void reportFailure(const char *message) {
   leaveModel(LOWBIT_INVALID, message ? message : "a check in the model failed");
 }
 
 const lowbit_callbacks &callbacks() {
-  static const lowbit_callbacks table = {allocate, release, parallelFor, observe, reportFailure};
+  static const lowbit_callbacks table = {allocate, release, parallelFor, observe,
+                                         reportFailure, exchange};
   return table;
 }
 

@@ -26,6 +26,8 @@ struct RunContext {
   ThreadPool &pool;
   lowbit_observer observer = nullptr;
   void *observerUser = nullptr;
+  lowbit_exchange exchange = nullptr;
+  void *exchangeUser = nullptr;
 
   /// Records the first failure of the run. Any thread of the run may call it.
   void recordFailure(lowbit_status status, const char *message) noexcept;

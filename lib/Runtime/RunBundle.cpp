@@ -268,6 +268,8 @@ void runBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInp
   ContextLease context(bundle);
   context->observer = bundle.observer;
   context->observerUser = bundle.observerUser;
+  context->exchange = bundle.exchange;
+  context->exchangeUser = bundle.exchangeUser;
   Call call{&bundle, {}, {}, {}};
   for (size_t i = 0; i < numInputs; ++i)
     addInput(inputs[i], "input " + inQuotes(manifest.inputs[i].name), *context, call);

@@ -140,6 +140,11 @@ void RunMemory::trim(bool all) noexcept {
   }
 }
 
+void RunMemory::trimCache() noexcept {
+  std::lock_guard<std::mutex> lock(mutex);
+  trim(/*all=*/true);
+}
+
 void RunMemory::endRun() noexcept {
   while (live)
     free(live + 1);

@@ -36,6 +36,8 @@ public:
   /// A buffer that was never part of a run, for release(). Null where memory is exhausted.
   static void *allocateDetached(int64_t bytes) noexcept;
 
+  /// Gives back all memory that no live buffer of the run uses.
+  void trimCache() noexcept;
   /// Ends a run: takes back all live buffers and trims what this run did not use.
   void endRun() noexcept;
 

@@ -23,6 +23,8 @@ struct ApplyRecipe : public lowbit::impl::ApplyRecipeBase<ApplyRecipe> {
   using ApplyRecipeBase::ApplyRecipeBase;
   void runOnOperation() override;
 
+  const RoundedLayers *rounded = nullptr;
+
 private:
   LogicalResult quantizeLayer(const PlannedLayer &planned, const Rule &rule);
   void leaveInFloat(const PlannedLayer &planned, const Twine &reason);
@@ -35,6 +37,13 @@ private:
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
 } // namespace
+
+std::unique_ptr<Pass> lowbit::createApplyRecipe(const ApplyRecipeOptions &options,
+                                                const RoundedLayers *rounded) {
+  auto pass = std::make_unique<ApplyRecipe>(options);
+  pass->rounded = rounded;
+  return pass;
+}
 
 static void setDecision(Operation *op, const LayerKey &key, ArrayRef<NamedAttribute> attributes) {
   Builder builder(op->getContext());
@@ -116,7 +125,7 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     }
     params = *chosen;
   }
-  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, scheme);
+  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
 
@@ -181,7 +190,7 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
 
 void ApplyRecipe::runOnOperation() {
   activations.reset();
-  weights = {};
+  weights = WeightQuantizer(rounded);
   withoutStatistics.clear();
   replaced.clear();
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);

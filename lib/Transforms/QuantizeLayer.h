@@ -11,6 +11,7 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Numerics/RTN.h"
+#include "lowbit/Recipe/RoundedLayers.h"
 #include "lowbit/Support/ConstantData.h"
 #include "llvm/ADT/StringMap.h"
 #include <map>
@@ -31,6 +32,7 @@ struct QuantizedWeightOps {
   /// [1] or one per channel; of grouped weights not used.
   std::vector<float> scales;
   double relativeError = 0, maxError = 0;
+  RoundingReport report;
   int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
 };
 
@@ -38,11 +40,19 @@ struct QuantizedWeightOps {
 /// Quantizes weights and shares them between layers that read the same constant alike.
 class WeightQuantizer {
 public:
+  /// Layers in `rounded` take their weights from there; null for none.
+  explicit WeightQuantizer(const RoundedLayers *rounded = nullptr) : rounded(rounded) {}
+
   /// Puts the quantized constant and its lowbit.dequantize beside the float one. An error at the
   /// layer where a weight is not finite.
-  FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const Scheme &scheme);
+  FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const WeightRule &rule);
 
 private:
+  /// The rounded matrix of a layer; an error at the layer where there can be none.
+  FailureOr<QuantizedWeights> round(const PlannedLayer &planned, const WeightRule &rule,
+                                    const ConstantData &data, int64_t rows, int64_t cols);
+
+  const RoundedLayers *rounded;
   /// By (constant, scheme, layout, factor).
   std::vector<std::tuple<Value, Scheme, int64_t, float, QuantizedWeightOps>> known;
 };

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "QuantizeLayer.h"
 #include "LayerConstants.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
 using namespace lowbit;
@@ -30,29 +31,58 @@ std::vector<float> lowbit::weightMatrix(const QuantizableLayer &layer, const Con
   return values;
 }
 
+FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
+                                                   const WeightRule &rule, const ConstantData &data,
+                                                   int64_t rows, int64_t cols) {
+  if (rounded)
+    if (auto found = rounded->find(planned.key.name); found != rounded->end()) {
+      const QuantizedWeights &known = found->second.weights;
+      if (known.rows == rows && known.cols == cols && known.scheme == rule.scheme)
+        return known;
+      return planned.op->emitOpError("of layer '")
+             << planned.key.name << "' was rounded to " << str(known.scheme)
+             << ", which is not what the recipe says: " << str(rule.scheme);
+    }
+  if (needsMoments(rule.algorithm)) {
+    InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
+                              << planned.key.name
+                              << "' is to be rounded on data, and there is none";
+    diag.attachNote() << "give calibration data to the compiler: lowbit compile MODEL --recipe … "
+                         "--data …";
+    return diag;
+  }
+  std::string error;
+  std::optional<QuantizedWeights> quantized =
+      roundWeights(weightMatrix(*planned.layer, data, rows, cols).data(), rows, cols, rule.scheme,
+                   roundingOptions(rule), {}, error);
+  if (quantized)
+    return std::move(*quantized);
+  InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
+                            << planned.key.name
+                            << "' has weights that cannot be quantized: " << error;
+  diag.attachNote() << "mend the model, or give the layer a rule with keep: float";
+  return diag;
+}
+
 FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &planned,
-                                                           const Scheme &scheme) {
+                                                        const WeightRule &rule) {
   const QuantizableLayer &layer = *planned.layer;
+  const Scheme &scheme = rule.scheme;
   Value original = layer.weight->get();
-  for (auto &[value, otherScheme, axis, factor, ops] : known)
-    if (value == original && otherScheme == scheme && axis == layer.channelAxis() &&
-        factor == layer.weightFactor && !(layer.kind == LayerKind::Conv))
-      return ops;
+  bool shares = layer.kind != LayerKind::Conv && !(rounded && rounded->count(planned.key.name));
+  if (shares)
+    for (auto &[value, otherScheme, axis, factor, ops] : known)
+      if (value == original && otherScheme == scheme && axis == layer.channelAxis() &&
+          factor == layer.weightFactor)
+        return ops;
 
   ConstantData data = *ConstantData::get(original);
   RankedTensorType type = data.getType();
   int64_t channelAxis = layer.channelAxis(), rows = type.getDimSize(channelAxis),
           cols = type.getNumElements() / rows;
-  std::string error;
-  std::optional<QuantizedWeights> quantized =
-      rtn(weightMatrix(layer, data, rows, cols).data(), rows, cols, scheme, error);
-  if (!quantized) {
-    InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
-                              << planned.key.name
-                              << "' has weights that cannot be quantized: " << error;
-    diag.attachNote() << "mend the model, or give the layer a rule with keep: float";
-    return diag;
-  }
+  FailureOr<QuantizedWeights> quantized = round(planned, rule, data, rows, cols);
+  if (failed(quantized))
+    return failure();
 
   OpBuilder builder(original.getContext());
   builder.setInsertionPointAfterValue(original);
@@ -114,10 +144,12 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
   result.scales = quantized->scales;
   result.relativeError = quantized->relativeError;
   result.maxError = quantized->maxError;
+  result.report = quantized->report;
   int64_t bits = bitWidth(scheme.type), count = quantized->scales.size();
   result.bytes = (type.getNumElements() * bits + 7) / 8 + count * 4;
   if (!scheme.symmetric)
     result.bytes += (count * bits + 7) / 8;
-  known.emplace_back(original, scheme, channelAxis, layer.weightFactor, result);
+  if (shares)
+    known.emplace_back(original, scheme, channelAxis, layer.weightFactor, result);
   return result;
 }

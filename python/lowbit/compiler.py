@@ -7,15 +7,18 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _native
 from .calibration import Calibrated, Progress, run_calibration, run_coverage
+from .data import open_data
 from .errors import InvalidInput, from_code
+from .feeds import Feeder
 from .output import check_free
 from .runtime import Bundle
+from .signature import Value
 
 
 @contextlib.contextmanager
@@ -38,19 +41,20 @@ def _existing(model: str) -> str:
 
 
 def compile_bundle(model: str, out: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cpu",
-                   arch: str | None = None, dims: Mapping[str, int] | None = None, force: bool = False) -> dict[str, Any]:
-    """Compiles the .onnx file into the folder `out` and returns the report. arch None is the target's default."""
+                   arch: str | None = None, dims: Mapping[str, int] | None = None, quantizer: Any = None,
+                   force: bool = False) -> dict[str, Any]:
+    """Compiles the .onnx file into the folder `out` and returns the report. arch None is the target's default; quantizer: of `quantize_on`."""
     check_free(out, force)
     with compiler_errors() as module:
-        report = module.compile(_existing(model), out, **_options(recipe, calibration, target, arch, dims), force=force)
+        report = module.compile(_existing(model), out, **_options(recipe, calibration, target, arch, dims), quantizer=quantizer, force=force)
     return json.loads(report)
 
 
 def emit(model: str, form: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cpu",
-         arch: str | None = None, dims: Mapping[str, int] | None = None) -> bytes:
+         arch: str | None = None, dims: Mapping[str, int] | None = None, quantizer: Any = None) -> bytes:
     """The module in a form on the way to code: onnx, qdq, quantized, scheduled, llvm, asm, ptx or cubin."""
     with compiler_errors() as module:
-        return bytes(module.emit(_existing(model), form, **_options(recipe, calibration, target, arch, dims)))
+        return bytes(module.emit(_existing(model), form, **_options(recipe, calibration, target, arch, dims), quantizer=quantizer))
 
 
 def emit_device_code(model: str, form: str, *, recipe: str = "fp32", calibration: str | None = None, target: str = "cuda",
@@ -61,12 +65,12 @@ def emit_device_code(model: str, form: str, *, recipe: str = "fp32", calibration
 
 
 def export_to(model: str, out: str, *, runtime: str, recipe: str, calibration: str | None = None, dims: Mapping[str, int] | None = None,
-              external_data: bool = False, force: bool = False) -> dict[str, Any]:
+              external_data: bool = False, quantizer: Any = None, force: bool = False) -> dict[str, Any]:
     """Writes the quantized model as ONNX for another runtime and returns the report."""
     check_free(out, force)
     with compiler_errors() as module:
         report = module.export_model(_existing(model), out, runtime=runtime, recipe=recipe, calibration=calibration,
-                                     dims=dict(dims or {}), external_data=external_data, force=force)
+                                     dims=dict(dims or {}), external_data=external_data, quantizer=quantizer, force=force)
     return json.loads(report)
 
 
@@ -92,6 +96,43 @@ def coverage_of(model: str, recipe: str, data: Any, calibration: str | os.PathLi
     """How much of what the data make of the model lies outside of a calibration file. Options: batch, threads."""
     with compiler_errors() as module:
         return run_coverage(module, _existing(model), recipe, data, calibration, progress=progress, **options)
+
+
+def quantize_on(model: str, recipe: str, data: Any, *, calibration: str | None = None, dims: Mapping[str, int] | None = None,
+                progress: Progress | None = None) -> Any:
+    """Rounds the weights layer by layer on the data, as sequential recipes (GPTQ, …) ask; None for other recipes.
+
+    progress: called with the done thousandths of the work.
+    """
+    with compiler_errors() as module:
+        if not module.recipe_is_sequential(recipe):
+            return None
+        if data is None:
+            raise InvalidInput(f"recipe {recipe} rounds weights on data: give calibration data (--data D)")
+        quantizer = module.Quantizer(_existing(model), recipe, calibration, dict(dims or {}))
+        inputs = [Value(name, dtype, tuple(shape), tuple(symbols)) for name, dtype, shape, symbols in quantizer.inputs]
+        for feed in Feeder(open_data(data), inputs, [], batch=1):
+            quantizer.add(feed.inputs)
+        quantizer.run((lambda done: progress(int(1000 * done), 1000)) if progress else None)
+        return quantizer
+
+
+def prepare(model: str, recipe: str, scratch: str, *, data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None,
+            threads: int = 0, say: Callable[[str], None] = lambda text: None, calibrating: Progress | None = None,
+            quantizing: Progress | None = None) -> tuple[str | None, Any, int]:
+    """What compiling with a recipe needs: (calibration file, quantizer, number of samples that were measured).
+
+    Without a calibration file, one is made from the data in the folder `scratch` where the recipe needs it.
+    """
+    samples = 0
+    if data is not None and calibration is None:
+        calibration = os.path.join(scratch, "calibration.lbcal")
+        done = calibrate_to(model, recipe, data, calibration, threads=threads, progress=calibrating)
+        samples = done.samples
+        for note in done.notes:
+            say(note)
+        calibration = calibration if samples else None
+    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), samples
 
 
 @contextlib.contextmanager
@@ -133,25 +174,19 @@ def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, c
     """Compiles a model (path, bytes or onnx.ModelProto) and opens the bundle.
 
     recipe: a name, NAME:key=value,… or a file. calibration_data: as for `calibrate`; calibration: a
-    file that `calibrate` wrote; at most one of them. dims: sizes for dynamic dimensions, by symbol.
+    file that `calibrate` wrote; both for a recipe that rounds weights on data (GPTQ, …). dims: sizes for dynamic dimensions, by symbol.
     output: where the bundle is to stay; without it, it lives in a temporary folder as long as the
     returned object.
     """
-    if calibration is not None and calibration_data is not None:
-        raise InvalidInput("give calibration or calibration_data, not both")
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(model_file(model))
         folder = None
         if output is None:
             folder = tempfile.TemporaryDirectory(prefix="lowbit-")
             output = os.path.join(folder.name, "model.lowbit")
-        if calibration_data is not None:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
-            calibration = os.path.join(scratch, "calibration.lbcal")
-            if not calibrate_to(path, recipe, calibration_data, calibration).samples:
-                calibration = None  # weight-only recipes look at no activations
-        compile_bundle(path, os.fspath(output), recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
-                       target=target, arch=arch, dims=dims, force=force)
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
+        file, quantizer, _ = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
+        compile_bundle(path, os.fspath(output), recipe=recipe, calibration=file, target=target, arch=arch, dims=dims, quantizer=quantizer, force=force)
         bundle = Bundle(output, threads=threads)
         bundle._folder = folder  # removed with the bundle
         return bundle
@@ -165,14 +200,9 @@ def export(model: Any, output: str | os.PathLike[str], *, recipe: str, runtime: 
     Arguments as for `compile`. external_data: tensors of a KiB and more go to OUTPUT.data; above a GiB of them they do so
     anyway. Returns the report: the layers and what became of them.
     """
-    if calibration is not None and calibration_data is not None:
-        raise InvalidInput("give calibration or calibration_data, not both")
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(model_file(model))
-        if calibration_data is not None:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
-            calibration = os.path.join(scratch, "calibration.lbcal")
-            if not calibrate_to(path, recipe, calibration_data, calibration).samples:
-                calibration = None  # weight-only recipes look at no activations
-        return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=os.fspath(calibration) if calibration else None,
-                         dims=dims, external_data=external_data, force=force)
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
+        file, quantizer, _ = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
+        return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=file, dims=dims, external_data=external_data,
+                         quantizer=quantizer, force=force)

@@ -21,6 +21,9 @@ namespace nb = nanobind;
 using namespace nb::literals;
 using namespace lowbit;
 
+/// numerics.cpp: the algorithms on weights, for tests and for looking at one layer.
+void registerNumerics(nb::module_ &m);
+
 /// Python's `lowbit._compiler.Error`, with the exit code in `code`.
 static PyObject *errorType = nullptr;
 
@@ -105,10 +108,12 @@ static const char *dtypeName(int32_t dtype) {
 
 using Port = std::tuple<std::string, std::string, std::vector<int64_t>, std::vector<std::string>>;
 
-static std::vector<Port> inputsOf(const Calibrator &calibrator) {
+/// Of what runs a model on data: a Calibrator or a SequentialQuantizer.
+template <typename Runner>
+static std::vector<Port> inputsOf(const Runner &runner) {
   std::vector<Port> ports;
-  for (size_t i = 0; i < lowbit_bundle_num_inputs(calibrator.bundle()); ++i) {
-    const lowbit_value_info *info = lowbit_bundle_input(calibrator.bundle(), i);
+  for (size_t i = 0; i < lowbit_bundle_num_inputs(runner.bundle()); ++i) {
+    const lowbit_value_info *info = lowbit_bundle_input(runner.bundle(), i);
     ports.emplace_back(info->name, dtypeName(info->dtype),
                        std::vector<int64_t>(info->dims, info->dims + info->rank),
                        std::vector<std::string>(info->symbols, info->symbols + info->rank));
@@ -154,23 +159,34 @@ static lowbit_tensor view(const nb::ndarray<nb::ro, nb::device::cpu> &array,
   return tensor;
 }
 
-static void feed(Calibrator &calibrator,
-                 std::map<std::string, nb::ndarray<nb::ro, nb::device::cpu>> arrays,
-                 int64_t count) {
+using Arrays = std::map<std::string, nb::ndarray<nb::ro, nb::device::cpu>>;
+
+/// The arrays in the order of the model's inputs.
+template <typename Runner>
+static std::vector<lowbit_tensor> tensorsOf(const Runner &runner, const Arrays &arrays) {
   std::vector<lowbit_tensor> tensors;
-  for (const Port &port : inputsOf(calibrator)) {
+  for (const Port &port : inputsOf(runner)) {
     const std::string &name = std::get<0>(port);
     auto found = arrays.find(name);
     if (found == arrays.end())
       raise(2, "input " + name + " is missing");
     tensors.push_back(view(found->second, name));
   }
+  return tensors;
+}
+
+static void feed(Calibrator &calibrator, const Arrays &arrays, int64_t count) {
+  std::vector<lowbit_tensor> tensors = tensorsOf(calibrator, arrays);
   llvm::Error error = [&] {
     nb::gil_scoped_release release;
     return calibrator.feed(tensors, count);
   }();
   if (error)
     raise(std::move(error));
+}
+
+static std::shared_ptr<const SequentialResult> roundedBy(const SequentialQuantizer *quantizer) {
+  return quantizer ? quantizer->result() : nullptr;
 }
 
 NB_MODULE(_compiler, m) {
@@ -182,9 +198,11 @@ NB_MODULE(_compiler, m) {
       "compile",
       [](const std::string &model, const std::string &out, const std::string &recipe,
          std::optional<std::string> calibration, const std::string &target,
-         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force,
+         const SequentialQuantizer *quantizer) {
         CompileOptions options =
             makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        options.rounded = roundedBy(quantizer);
         auto report = [&] {
           nb::gil_scoped_release release;
           return compileBundle(options, out);
@@ -193,20 +211,22 @@ NB_MODULE(_compiler, m) {
       },
       "model"_a, "out"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
       "target"_a = "cpu", "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
-      "force"_a = false, "Writes a bundle folder; returns its report as JSON text.");
+      "force"_a = false, "quantizer"_a = nb::none(), "Writes a bundle folder; returns its report as JSON text.");
   m.def(
       "emit",
       [](const std::string &model, const std::string &form, const std::string &recipe,
          std::optional<std::string> calibration, const std::string &target,
-         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force) {
+         std::optional<std::string> arch, std::map<std::string, int64_t> dims, bool force,
+         const SequentialQuantizer *quantizer) {
         CompileOptions options =
             makeOptions(model, recipe, calibration, target, arch, std::move(dims), force);
+        options.rounded = roundedBy(quantizer);
         std::string text = unwrap(emitForm(options, form));
         return nb::bytes(text.data(), text.size());
       },
       "model"_a, "form"_a, nb::kw_only(), "recipe"_a = "fp32", "calibration"_a = nb::none(),
       "target"_a = "cpu", "arch"_a = nb::none(), "dims"_a = std::map<std::string, int64_t>(),
-      "force"_a = false, "The model at one of its forms.");
+      "force"_a = false, "quantizer"_a = nb::none(), "The model at one of its forms.");
   m.def(
       "emit_device_code",
       [](const std::string &model, const std::string &form, const std::string &recipe,
@@ -226,9 +246,11 @@ NB_MODULE(_compiler, m) {
       "export_model",
       [](const std::string &model, const std::string &out, const std::string &runtime,
          const std::string &recipe, std::optional<std::string> calibration,
-         std::map<std::string, int64_t> dims, bool external_data, bool force) {
+         std::map<std::string, int64_t> dims, bool external_data, bool force,
+         const SequentialQuantizer *quantizer) {
         CompileOptions options =
             makeOptions(model, recipe, calibration, "cpu", std::nullopt, std::move(dims), force);
+        options.rounded = roundedBy(quantizer);
         ExportRequest request{runtime, external_data};
         auto report = [&] {
           nb::gil_scoped_release release;
@@ -238,6 +260,7 @@ NB_MODULE(_compiler, m) {
       },
       "model"_a, "out"_a, nb::kw_only(), "runtime"_a, "recipe"_a, "calibration"_a = nb::none(),
       "dims"_a = std::map<std::string, int64_t>(), "external_data"_a = false, "force"_a = false,
+      "quantizer"_a = nb::none(),
       "Writes the quantized model as ONNX for another runtime; returns a report as JSON text.");
   m.def("inspect", [](const std::string &model) { return unwrap(inspectModel(model)); }, "model"_a);
   m.def("recipe_show", [](const std::string &specification) {
@@ -252,6 +275,8 @@ NB_MODULE(_compiler, m) {
     return unwrap(explainRecipe(model, recipe));
   });
 
+  registerNumerics(m);
+
   nb::class_<Calibrator>(m, "Calibrator")
       .def(nb::new_([](const std::string &model, const std::string &recipe, int threads) {
              auto calibrator = [&] {
@@ -261,7 +286,7 @@ NB_MODULE(_compiler, m) {
              return unwrap(std::move(calibrator));
            }),
            "model"_a, "recipe"_a, nb::kw_only(), "threads"_a = 0)
-      .def_prop_ro("inputs", inputsOf, "(name, dtype, dims, symbols) of each input of the model.")
+      .def_prop_ro("inputs", inputsOf<Calibrator>, "(name, dtype, dims, symbols) of each input of the model.")
       .def_prop_ro("observers", &Calibrator::observers)
       .def_prop_ro("recipe_samples", &Calibrator::recipeSamples,
                    "How many samples the recipe asks for; 0 where it takes all.")
@@ -296,4 +321,46 @@ NB_MODULE(_compiler, m) {
             check(self.finish(path, force));
           },
           "path"_a, "force"_a = false, "Writes the calibration file.");
+
+  m.def("recipe_is_sequential", [](const std::string &recipe) {
+    return unwrap(SequentialQuantizer::isNeeded(recipe));
+  });
+  nb::class_<SequentialQuantizer>(m, "Quantizer")
+      .def(nb::new_([](const std::string &model, const std::string &recipe,
+                       std::optional<std::string> calibration,
+                       std::map<std::string, int64_t> dims) {
+             auto quantizer = [&] {
+               nb::gil_scoped_release release;
+               return SequentialQuantizer::create(makeOptions(
+                   model, recipe, calibration, "cpu", std::nullopt, std::move(dims), false));
+             }();
+             return unwrap(std::move(quantizer));
+           }),
+           "model"_a, "recipe"_a, "calibration"_a = nb::none(),
+           "dims"_a = std::map<std::string, int64_t>())
+      .def_prop_ro("inputs", inputsOf<SequentialQuantizer>)
+      .def_prop_ro("samples", &SequentialQuantizer::samples)
+      .def(
+          "add",
+          [](SequentialQuantizer &self, const Arrays &arrays) {
+            if (llvm::Error error = self.add(tensorsOf(self, arrays)))
+              raise(std::move(error));
+          },
+          "arrays"_a, "Keeps a copy of one sample.")
+      .def(
+          "run",
+          [](SequentialQuantizer &self, std::optional<nb::callable> progress) {
+            llvm::Error error = [&] {
+              nb::gil_scoped_release release;
+              return self.run([&](double done) {
+                if (!progress)
+                  return;
+                nb::gil_scoped_acquire acquire;
+                (*progress)(done);
+              });
+            }();
+            if (error)
+              raise(std::move(error));
+          },
+          "progress"_a = nb::none(), "Rounds all layers; `progress` gets the done part of the work.");
 }

@@ -8,6 +8,8 @@
 #define LOWBIT_DRIVER_DRIVER_H
 
 #include "lowbit-c/Runtime.h"
+#include "lowbit/Recipe/RoundedLayers.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/Support/Error.h"
 #include <map>
 #include <memory>
@@ -29,9 +31,18 @@ public:
   std::string message;
 };
 
+/// What quantization on data decided about each layer, and on which data.
+struct SequentialResult {
+  RoundedLayers layers;
+  std::string dataSha256;
+  int64_t samples = 0;
+};
+
 struct CompileOptions {
   std::string model;           ///< Path of an .onnx file, or of a .mlir file in the quantized form.
   std::string recipe = "fp32"; ///< A name, NAME:key=value,… or a file.
+  /// Of SequentialQuantizer, for a recipe that needs it.
+  std::shared_ptr<const SequentialResult> rounded;
   std::string calibration;     ///< Calibration file; empty where the recipe needs none.
   std::string target = "cpu";  ///< As registered: cpu, cuda.
   std::string arch;            ///< Empty: the target's default.
@@ -113,6 +124,33 @@ private:
   Calibrator();
   struct State;
   std::unique_ptr<State> state;
+};
+
+/// Rounds the weights of a model layer by layer, on data that has gone through the quantized layers
+/// before: what GPTQ, AWQ and empirical bias correction need.
+class SequentialQuantizer {
+public:
+  /// Whether the recipe asks for any of it.
+  static llvm::Expected<bool> isNeeded(const std::string &recipe);
+  /// `options` as for compileBundle, with the calibration file if the recipe needs one.
+  static llvm::Expected<std::unique_ptr<SequentialQuantizer>> create(const CompileOptions &options);
+  ~SequentialQuantizer();
+
+  /// The model with its exchange points; its inputs are what add() takes.
+  lowbit_bundle *bundle() const;
+  /// Keeps a copy of one sample, in the order of the model's inputs.
+  llvm::Error add(const std::vector<lowbit_tensor> &inputs);
+  int64_t samples() const;
+  /// Rounds all layers. `progress` gets the done part of the work, in [0, 1].
+  llvm::Error run(llvm::function_ref<void(double)> progress);
+  /// After run().
+  std::shared_ptr<const SequentialResult> result() const { return outcome; }
+
+private:
+  SequentialQuantizer();
+  struct State;
+  std::unique_ptr<State> state;
+  std::shared_ptr<const SequentialResult> outcome;
 };
 
 } // namespace lowbit

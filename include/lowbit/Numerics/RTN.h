@@ -16,6 +16,23 @@
 
 namespace lowbit {
 
+/// What roundWeights did, for the report; see RoundWeights.h.
+struct RoundingReport {
+  /// tr((W - Ŵ) H (W - Ŵ)ᵀ) / tr(W H Wᵀ), the layer's relative squared output error on the rows
+  /// behind H: of this result, and of plain RTN. Nothing without moments; 0 where tr(W H Wᵀ) is.
+  std::optional<double> outputError, rtnOutputError;
+  /// The same on rows that the algorithm did not see.
+  std::optional<double> heldOutError, rtnHeldOutError;
+  /// GPTQ: what was added to H's diagonal, as a fraction of its mean.
+  double damping = 0;
+  /// Columns whose inputs were always zero.
+  int64_t deadColumns = 0;
+  /// The result is RTN's, though another algorithm was asked for; a note says why.
+  bool fellBack = false;
+  /// Full sentences without a period, e.g. why it fell back.
+  std::vector<std::string> notes;
+};
+
 /// A quantized matrix [rows, cols], row-major, cols = the reduction axis K.
 struct QuantizedWeights {
   Scheme scheme;
@@ -32,6 +49,7 @@ struct QuantizedWeights {
   double maxError = 0, meanError = 0;
   /// ‖w - dequantized w‖₂ / ‖w‖₂; 0 for an all-zero matrix.
   double relativeError = 0;
+  RoundingReport report;
 
   /// The quantized value at [row, col].
   int32_t value(int64_t row, int64_t col) const {
@@ -59,6 +77,11 @@ struct QuantizedWeights {
 /// is not finite or the scheme cannot apply.
 std::optional<QuantizedWeights> rtn(const float *w, int64_t rows, int64_t cols,
                                     const Scheme &scheme, std::string &error);
+
+/// Rounds `w` [result.rows, result.cols] again, with the parameters that `result` has.
+void roundToNearest(const float *w, QuantizedWeights &result);
+/// Fills in maxError, meanError and relativeError.
+void measureError(const float *w, QuantizedWeights &result);
 
 } // namespace lowbit
 

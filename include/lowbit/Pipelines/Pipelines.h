@@ -7,6 +7,7 @@
 #ifndef LOWBIT_PIPELINES_PIPELINES_H
 #define LOWBIT_PIPELINES_PIPELINES_H
 
+#include "lowbit/Recipe/RoundedLayers.h"
 #include "lowbit/Support/LLVM.h"
 #include "mlir/Pass/PassOptions.h"
 #include <string>
@@ -36,9 +37,13 @@ void buildToFloatPipeline(OpPassManager &manager);
 void buildJoinQDQPipeline(OpPassManager &manager);
 /// float form → float form with observers for what `recipe` wants calibrated.
 void buildToObservedPipeline(OpPassManager &manager, StringRef recipe);
-/// float form → qdq form. Without a calibration file, statistics are those that the IR's
-/// lowbit.observe ops hold.
-void buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options);
+/// float form → what lowbit-apply-recipe takes: transformed as the recipe says, with statistics.
+/// Without a calibration file, they are those that the IR's lowbit.observe ops hold.
+void buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions &options);
+/// float form → qdq form: prepared, and the recipe applied. `rounded` (see createApplyRecipe) is
+/// read while the pipeline runs.
+void buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,
+                        const RoundedLayers *rounded = nullptr);
 /// qdq form → quantized form.
 void buildToQuantizedPipeline(OpPassManager &manager);
 /// quantized form → scheduled form for the CPU: kernel launches and linalg on tensors.

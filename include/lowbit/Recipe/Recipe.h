@@ -119,6 +119,12 @@ public:
   /// names. `layers` are all operators of the model, not only those that can be quantized.
   std::optional<RecipeError> findUnmatchedRule(ArrayRef<LayerKey> layers) const;
 
+  /// Rounds weights on data that has gone through the quantized layers before: such a recipe is
+  /// compiled with data, not with a calibration file alone.
+  bool isSequential() const;
+  /// Corrects biases by what the float model gives for the same data.
+  bool comparesWithFloat() const;
+
   /// Canonical YAML: base expanded, defaults written out. Parsing it gives this recipe again.
   std::string print() const;
   /// SHA-256 of print(), hexadecimal.

@@ -35,6 +35,9 @@ public:
   /// Adds the passes that replace pivot ops by launches of this target's kernels (quantized form →
   /// scheduled form, tensors still).
   virtual void buildSchedule(OpPassManager &manager) const = 0;
+  /// Adds the passes that do the same to the linalg ops that everything else has become. None by
+  /// default.
+  virtual void buildLinalgSchedule(OpPassManager &manager) const {}
 
   /// Forms of device code that emit() gives, as in `--emit`.
   virtual std::vector<StringRef> deviceForms() const { return {}; }

@@ -7,12 +7,18 @@
 #ifndef LOWBIT_TRANSFORMS_PASSES_H
 #define LOWBIT_TRANSFORMS_PASSES_H
 
+#include "lowbit/Recipe/RoundedLayers.h"
 #include "lowbit/Support/LLVM.h"
 #include "mlir/Pass/Pass.h"
 
 namespace lowbit {
 #define GEN_PASS_DECL
 #include "lowbit/Transforms/Passes.h.inc"
+
+/// lowbit-apply-recipe that takes the weights of the layers in `rounded` from there; null for none. It
+/// must outlive the pass.
+std::unique_ptr<Pass> createApplyRecipe(const ApplyRecipeOptions &options,
+                                        const RoundedLayers *rounded);
 
 #define GEN_PASS_REGISTRATION
 #include "lowbit/Transforms/Passes.h.inc"

@@ -51,6 +51,26 @@ def LoadCalibration : Pass<"lowbit-load-calibration", "::mlir::ModuleOp"> {
   let dependentDialects = ["::lowbit::LowbitDialect"];
 }
 
+def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
+  let summary = "Opens a model for quantization layer by layer while it runs";
+  let description = [{
+    float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
+    input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
+    the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
+    they are behind the layers already quantized, and supplies the weights. The float weights go away.
+
+    ```mlir
+    %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
+    %w1 = lowbit.exchange "fc" "weight"() : () -> tensor<4x2xf32>
+    %0 = "onnx.MatMul"(%x1, %w1) {onnx_node_name = "fc"} : (tensor<?x4xf32>, tensor<4x2xf32>) -> tensor<?x2xf32>
+    %y = lowbit.exchange "fc" "output"(%0) : (tensor<?x2xf32>) -> tensor<?x2xf32>
+    ```
+  }];
+  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let statistics = [Statistic<"numLayers", "num-layers", "Number of layers opened">];
+  let dependentDialects = ["::lowbit::LowbitDialect"];
+}
+
 def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
   let summary = "Makes every decision of a recipe visible as quantize and dequantize ops";
   let description = [{

@@ -60,8 +60,17 @@ struct LowbitToLinalg : public lowbit::impl::LowbitToLinalgBase<LowbitToLinalg> 
       if (isa<LowbitDialect>(op->getDialect()))
         ops.push_back(op);
     });
-    int64_t observers = 0;
+    int64_t observers = 0, exchanges = 0;
     for (Operation *op : ops) {
+      if (auto exchange = dyn_cast<ExchangeOp>(op)) {
+        OpBuilder b(op);
+        auto call = rt::ExchangeOp::create(b, op->getLoc(), exchange.getType(),
+                                           exchange.getInput(), exchanges++);
+        exchange.getOutput().replaceAllUsesWith(call.getOutput());
+        op->erase();
+        ++numDecomposed;
+        continue;
+      }
       if (auto observe = dyn_cast<ObserveOp>(op)) {
         OpBuilder b(op);
         rt::ObserveOp::create(b, op->getLoc(), observe.getInput(), observers++);

@@ -18,6 +18,9 @@ class CPUTarget : public Target {
   void buildSchedule(OpPassManager &manager) const override {
     manager.addPass(createScheduleCPU());
   }
+  void buildLinalgSchedule(OpPassManager &manager) const override {
+    manager.addPass(createScheduleCPUContractions());
+  }
 };
 } // namespace
 

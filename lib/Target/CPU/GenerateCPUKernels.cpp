@@ -27,8 +27,33 @@ struct Family {
   StringRef name;
   BodyGenerator body;
   TaskCounter tasks;
+  bool anySize = false; ///< Built once for all sizes: dims are read from the buffers.
 };
 
+} // namespace
+
+static const Family *findFamily(StringRef name) {
+  static const Family families[] = {{"cpu.qgemm", generateQGemm, countQGemmTasks},
+                                    {"cpu.wgemm", generateWGemm, countWGemmTasks},
+                                    {"cpu.fgemm", generateFGemm, countFGemmTasks, true},
+                                    {"cpu.fpack", generateFPack, countFPackTasks, true}};
+  for (const Family &family : families)
+    if (family.name == name)
+      return &family;
+  return nullptr;
+}
+
+/// `memref` as one of unknown sizes.
+static Value withoutSizes(OpBuilder &builder, Location loc, Value memref) {
+  auto type = cast<MemRefType>(memref.getType());
+  SmallVector<int64_t> shape(type.getRank(), ShapedType::kDynamic);
+  auto plain = MemRefType::get(shape, type.getElementType());
+  if (type == plain)
+    return memref;
+  return memref::CastOp::create(builder, loc, plain, memref);
+}
+
+namespace {
 struct GenerateCPUKernels : public lowbit::impl::GenerateCPUKernelsBase<GenerateCPUKernels> {
   using GenerateCPUKernelsBase::GenerateCPUKernelsBase;
 
@@ -60,46 +85,38 @@ struct GenerateCPUKernels : public lowbit::impl::GenerateCPUKernelsBase<Generate
         launch.emitOpError("names a kernel that is not in the module: ") << launch.getKernel();
         return signalPassFailure();
       }
-      SmallVector<Type> types;
-      for (Value operand : launch->getOperands())
-        types.push_back(operand.getType());
+      const Family *family = findFamily(kernel.getGenerator());
+      if (!family) {
+        kernel.emitOpError("has no generator on this target: ") << kernel.getGenerator();
+        return signalPassFailure();
+      }
+      builder.setInsertionPoint(launch);
+      SmallVector<Value> operands(launch->getOperands());
+      if (family->anySize)
+        for (Value &operand : operands)
+          operand = withoutSizes(builder, launch.getLoc(), operand);
+      SmallVector<Type> types(ValueRange(operands).getTypes());
       // A kernel that is launched on buffers of other static shapes is built for each.
       func::FuncOp &wrapper = wrappers[{kernel, builder.getFunctionType(types, {})}];
       if (!wrapper) {
-        wrapper = build(symbols, kernel, types, variants);
-        if (!wrapper)
-          return signalPassFailure();
+        wrapper = build(symbols, kernel, *family, types, variants);
         ++numKernels;
       }
-      builder.setInsertionPoint(launch);
-      func::CallOp::create(builder, launch.getLoc(), wrapper, launch->getOperands());
+      func::CallOp::create(builder, launch.getLoc(), wrapper, operands);
       launch.erase();
     }
     for (auto kernel : llvm::make_early_inc_range(module.getOps<rt::KernelOp>()))
       kernel.erase();
   }
 
-  func::FuncOp build(SymbolTable &symbols, rt::KernelOp kernel, ArrayRef<Type> types,
-                     ArrayRef<const ISA *> variants);
+  func::FuncOp build(SymbolTable &symbols, rt::KernelOp kernel, const Family &family,
+                     ArrayRef<Type> types, ArrayRef<const ISA *> variants);
 };
 } // namespace
 
-static const Family *findFamily(StringRef name) {
-  static const Family families[] = {{"cpu.qgemm", generateQGemm, countQGemmTasks},
-                                    {"cpu.wgemm", generateWGemm, countWGemmTasks}};
-  for (const Family &family : families)
-    if (family.name == name)
-      return &family;
-  return nullptr;
-}
-
 func::FuncOp GenerateCPUKernels::build(SymbolTable &symbols, rt::KernelOp kernel,
-                                       ArrayRef<Type> types, ArrayRef<const ISA *> variants) {
-  const Family *family = findFamily(kernel.getGenerator());
-  if (!family) {
-    kernel.emitOpError("has no generator on this target: ") << kernel.getGenerator();
-    return {};
-  }
+                                       const Family &family, ArrayRef<Type> types,
+                                       ArrayRef<const ISA *> variants) {
   MLIRContext *context = &getContext();
   Location loc = kernel.getLoc();
   KernelBuilder b(kernel, loc);
@@ -123,14 +140,14 @@ func::FuncOp GenerateCPUKernels::build(SymbolTable &symbols, rt::KernelOp kernel
         b.getStrArrayAttr({"min-legal-vector-width", std::to_string(isa->vectorBits)});
     Attribute processor = b.getStrArrayAttr({"target-cpu", "x86-64-v3"});
     body->setAttr("passthrough", b.getArrayAttr({processor, features, prefer, legal}));
-    family->body(b, kernel, *isa, body);
+    family.body(b, kernel, *isa, body);
     bodies.push_back(body);
   }
 
   // The wrapper: the first variant unless the runtime chose a better one.
   func::FuncOp wrapper = function(kernel.getSymName() + ".launch", types);
   ValueRange memrefs = wrapper.getArguments();
-  Value tasks = family->tasks(b, kernel, memrefs);
+  Value tasks = family.tasks(b, kernel, memrefs);
   auto call = [&](func::FuncOp body) {
     rt::ParallelOp::create(b, loc, FlatSymbolRefAttr::get(context, body.getSymName()), tasks,
                            memrefs);

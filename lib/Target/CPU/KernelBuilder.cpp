@@ -65,6 +65,13 @@ Value KernelBuilder::load(Value flat, Value offset, int64_t count) {
 void KernelBuilder::store(Value vector, Value flat, Value offset) {
   vector::StoreOp::create(*this, loc, vector, flat, offset);
 }
+Value KernelBuilder::loadMasked(Value flat, Value offset, int64_t count, Value limit) {
+  Type element = cast<MemRefType>(flat.getType()).getElementType();
+  auto type = VectorType::get({count}, element);
+  Value mask = vector::CreateMaskOp::create(*this, loc, VectorType::get({count}, getI1Type()), limit);
+  Value zeros = constantVector(getZeroAttr(element), count);
+  return vector::MaskedLoadOp::create(*this, loc, type, flat, offset, mask, zeros);
+}
 void KernelBuilder::storeMasked(Value vector, Value flat, Value offset, Value limit) {
   auto lanes = cast<VectorType>(vector.getType()).getShape();
   Value mask = vector::CreateMaskOp::create(*this, loc, VectorType::get(lanes, getI1Type()), limit);

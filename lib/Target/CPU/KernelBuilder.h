@@ -48,6 +48,8 @@ struct KernelBuilder : public OpBuilder {
   /// `count` elements of the flat memref from `offset`.
   Value load(Value flat, Value offset, int64_t count);
   void store(Value vector, Value flat, Value offset);
+  /// The first `limit` of `count` elements (none where it is not positive), zeros behind them.
+  Value loadMasked(Value flat, Value offset, int64_t count, Value limit);
   /// Stores only the first `limit` lanes.
   void storeMasked(Value vector, Value flat, Value offset, Value limit);
   Value splat(Value scalar, int64_t lanes);
@@ -78,6 +80,16 @@ Value countQGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange me
 void generateWGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);
 Value countWGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
+
+/// f32 GEMM and convolution; see FGemm.cpp.
+void generateFGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
+                   func::FuncOp function);
+Value countFGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
+
+/// f32 weights to FGemm's layout; see FPack.cpp.
+void generateFPack(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
+                   func::FuncOp function);
+Value countFPackTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
 
 } // namespace lowbit::cpu
 

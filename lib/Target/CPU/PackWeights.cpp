@@ -37,3 +37,17 @@ std::vector<int8_t> cpu::packWGemm(ArrayRef<int8_t> weights, int64_t n, int64_t 
     }
   return packed;
 }
+
+std::vector<float> cpu::packFGemm(ArrayRef<float> weights, int64_t matrices, int64_t k, int64_t n,
+                                  int64_t nr) {
+  int64_t width = 16 * nr, blocks = (n + width - 1) / width;
+  std::vector<float> packed(matrices * blocks * k * width, 0.0f);
+  float *to = packed.data();
+  for (int64_t matrix = 0; matrix < matrices; ++matrix)
+    for (int64_t block = 0; block < blocks; ++block)
+      for (int64_t i = 0; i < k; ++i, to += width) {
+        const float *from = weights.data() + (matrix * k + i) * n + block * width;
+        std::copy(from, from + std::min(width, n - block * width), to);
+      }
+  return packed;
+}

@@ -24,6 +24,11 @@ std::vector<int8_t> packQGemm(ArrayRef<int8_t> weights, int64_t n, int64_t runs,
 std::vector<int8_t> packWGemm(ArrayRef<int8_t> weights, int64_t n, int64_t k, int64_t nr,
                               int64_t bits, int8_t offset);
 
+/// Row-major [matrices, k, n] floats to FGemm's layout (see FGemm.cpp) with blocks of 16 · nr
+/// columns; columns past n are zeros.
+std::vector<float> packFGemm(ArrayRef<float> weights, int64_t matrices, int64_t k, int64_t n,
+                             int64_t nr);
+
 /// Row-major [n, groups] parameters to [block][group][16 · nr], `fill` past n.
 template <typename T>
 std::vector<T> packParameters(ArrayRef<T> values, int64_t n, int64_t groups, int64_t nr, T fill) {

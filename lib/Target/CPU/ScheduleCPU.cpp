@@ -5,7 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "IntegerParameters.h"
-#include "KernelBuilder.h"
+#include "KernelTable.h"
 #include "PackWeights.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
@@ -25,35 +25,10 @@ namespace lowbit {
 using namespace lowbit;
 using lowbit::cpu::castElement;
 using lowbit::cpu::IntegerParameters;
+using lowbit::cpu::KernelTable;
 using lowbit::cpu::vectorConstant;
 
 namespace {
-
-/// Kernels of the module by what they do, so that equal layers share one.
-class KernelTable {
-public:
-  explicit KernelTable(ModuleOp module) : module(module) {}
-  FlatSymbolRefAttr get(OpBuilder &builder, Location loc, StringRef generator,
-                        ArrayRef<std::pair<StringRef, int64_t>> schedule) {
-    SmallVector<NamedAttribute> entries;
-    for (auto [key, value] : schedule)
-      entries.push_back(builder.getNamedAttr(key, builder.getI64IntegerAttr(value)));
-    DictionaryAttr dictionary = builder.getDictionaryAttr(entries);
-    StringAttr &name = names[{builder.getStringAttr(generator), dictionary}];
-    if (!name) {
-      std::string text = (generator.split('.').second + "_" + Twine(names.size() - 1)).str();
-      name = builder.getStringAttr(text);
-      OpBuilder::InsertionGuard guard(builder);
-      builder.setInsertionPointToStart(module.getBody());
-      rt::KernelOp::create(builder, loc, name, builder.getStringAttr(generator), dictionary);
-    }
-    return FlatSymbolRefAttr::get(name);
-  }
-
-private:
-  ModuleOp module;
-  llvm::DenseMap<std::pair<Attribute, Attribute>, StringAttr> names;
-};
 
 struct ScheduleCPU : public lowbit::impl::ScheduleCPUBase<ScheduleCPU> {
   void runOnOperation() override;

@@ -21,7 +21,7 @@ inline constexpr StringLiteral kISAGlobal = "lowbit_isa";
 inline constexpr StringLiteral kNoAlias = "lowbit_rt.noalias";
 
 /// Fields of lowbit_callbacks, in its order.
-enum class Callback { Alloc, Free, ParallelFor, Observe, Fail };
+enum class Callback { Alloc, Free, ParallelFor, Observe, Fail, Exchange };
 
 /// Finds or makes the global `name` of `type`.
 LLVM::GlobalOp getModelGlobal(ModuleOp module, OpBuilder &builder, StringRef name, Type type);

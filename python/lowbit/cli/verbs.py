@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..bench import bench as run_bench
 from .arguments import DEVICE_FORMS
-from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_of, emit, emit_device_code, export_to
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_of, emit, emit_device_code, export_to, prepare
 from ..data import open_data
 from ..errors import InvalidInput, Unavailable
 from ..eval import evaluate
@@ -139,28 +139,28 @@ def _coverage(options: Namespace, log: Log) -> int:
     return 0
 
 
-def _calibration(options: Namespace, log: Log, scratch: str) -> str | None:
-    """The calibration file to use: the given one, or one made from --data in the folder `scratch`."""
-    if not options.data:
-        return options.calibration
-    calibration = os.path.join(scratch, "calibration.lbcal")
-    with log.progress("calibrating") as progress:
-        done = calibrate_to(options.model, options.recipe, options.data, calibration, threads=options.threads, progress=progress)
-    for note in done.notes:
-        log.say(note)
-    log.say(f"calibrated with {done.samples} samples" if done.samples else f"recipe {options.recipe} needs no calibration: --data is not used")
-    return calibration if done.samples else None
+def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
+    """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
+    with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
+        calibration, quantizer, samples = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                                                  dims=dict(options.dim), threads=options.threads, say=log.say, calibrating=calibrating,
+                                                  quantizing=quantizing)
+    if samples:
+        log.say(f"calibrated with {samples} samples")
+    if quantizer:
+        log.say(f"rounded weights on {quantizer.samples} samples")
+    if options.data and not samples and not quantizer:
+        log.say(f"recipe {options.recipe} needs no {'more ' if options.calibration else ''}data: --data is not used")
+    return {"calibration": calibration, "quantizer": quantizer}
 
 
 def export(options: Namespace) -> int:
     log = Log(options)
-    if options.calibration and options.data:
-        raise InvalidInput("give --calibration or --data, not both")
     check_free(options.out, options.force)
     with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
-        calibration = _calibration(options, log, scratch)
+        prepared = _prepare(options, log, scratch)
         with log.busy(f"writing {Path(options.out).name}"):
-            report = export_to(options.model, options.out, runtime=options.runtime, recipe=options.recipe, calibration=calibration,
+            report = export_to(options.model, options.out, runtime=options.runtime, recipe=options.recipe, **prepared,
                                dims=dict(options.dim), external_data=options.external_data, force=options.force)
     files = [options.out, *([f"{options.out}.data"] if report["external_data"] else [])]
     quantized = sum(layer["weights"] != "float" for layer in report["layers"])
@@ -174,15 +174,12 @@ def compile(options: Namespace) -> int:
     log = Log(options)
     if not options.emit and not options.out:
         raise InvalidInput("name the bundle with -o OUT.lowbit (or print a form with --emit)")
-    if options.calibration and options.data:
-        raise InvalidInput("give --calibration or --data, not both")
     if options.out:
         check_free(options.out, options.force)
     if options.recipe == "fp32":
         log.say("recipe fp32: only what the model quantizes itself is quantized; --recipe int8 or int4 does more")
     with tempfile.TemporaryDirectory(prefix="lowbit-") as scratch:
-        calibration = _calibration(options, log, scratch)
-        arguments = dict(recipe=options.recipe, calibration=calibration, target=options.target, arch=options.arch, dims=dict(options.dim))
+        arguments = dict(recipe=options.recipe, **_prepare(options, log, scratch), target=options.target, arch=options.arch, dims=dict(options.dim))
         if options.emit:
             return _emit(options, log, arguments)
         with log.busy(f"compiling {Path(options.model).name}"):
@@ -216,6 +213,7 @@ def _emit_device_code(options: Namespace, log: Log, arguments: dict[str, Any]) -
     """A folder with one file per kernel and architecture, and kernels.json."""
     if not options.out:
         raise InvalidInput("cubins are files: name a folder for them with -o")
+    arguments.pop("quantizer")
     files = emit_device_code(options.model, options.emit, **arguments)
     write_folder(options.out, files, force=options.force)
     table = json.loads(files["kernels.json"])

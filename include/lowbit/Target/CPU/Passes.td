@@ -28,6 +28,27 @@ def ScheduleCPU : Pass<"lowbit-schedule-cpu", "::mlir::ModuleOp"> {
                     Statistic<"numLeft", "num-left", "Quantized ops left to their decomposition">];
 }
 
+def ScheduleCPUContractions : Pass<"lowbit-schedule-cpu-contractions", "::mlir::ModuleOp"> {
+  let summary = "f32 products and convolutions become launches of CPU kernels";
+  let description = [{
+    Takes every `linalg.generic` on f32 tensors that adds up products: products of matrices (with any number of batch dims, either operand
+    transposed), whose result is ordered batch, rows, columns, and two-dimensional convolutions with channels last. The second operand is packed
+    for the kernel: now where it is a constant, else by a kernel as soon as it is computed. Sums that start from one number per column start from
+    it in the kernel. What else adds up products stays a loop nest.
+
+    ```mlir
+    %y = linalg.generic … ins(%x, %w : tensor<?x64xf32>, tensor<64x48xf32>) outs(%zero : tensor<?x48xf32>) { mulf, addf }
+    // becomes
+    lowbit_rt.kernel @fgemm_0 generator("cpu.fgemm") schedule({…})
+    %y3 = lowbit_rt.launch @fgemm_0 ins(%x3, %packed : tensor<1x?x64xf32>, tensor<4096xf32>) outs(%init : tensor<1x?x48xf32>) -> tensor<1x?x48xf32>
+    ```
+  }];
+  let dependentDialects = ["::lowbit::rt::LowbitRTDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+                           "::mlir::arith::ArithDialect"];
+  let statistics = [Statistic<"numScheduled", "num-scheduled", "Products and convolutions with a kernel">,
+                    Statistic<"numLeft", "num-left", "Sums of products left to loops">];
+}
+
 def GenerateCPUKernels : Pass<"lowbit-generate-cpu-kernels", "::mlir::ModuleOp"> {
   let summary = "Builds the code of the CPU kernels";
   let description = [{

@@ -74,6 +74,20 @@ LogicalResult QuantizeOp::verify() {
                          getGroup());
 }
 
+LogicalResult ExchangeOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getOutput().getType());
+  if (!llvm::is_contained({"input", "weight", "output"}, getRole()))
+    return emitOpError("has the role '") << getRole() << "', expected input, weight or output";
+  if (!type || !type.getElementType().isF32())
+    return emitOpError("has a result of type ") << getOutput().getType() << ", expected ranked f32";
+  if (!getInput() && !type.hasStaticShape())
+    return emitOpError("has no input, so its result needs a static shape");
+  if (getInput() && getInput().getType() != type)
+    return emitOpError("has an input of type ")
+           << getInput().getType() << " and a result of type " << type << ", expected the same";
+  return success();
+}
+
 LogicalResult DequantizeOp::verify() {
   if (getInput().getType().getElementType() != getZero().getType().getElementType())
     return emitOpError("expects zero points of the input's element type ")

@@ -80,12 +80,54 @@ struct ObserveModel : public BufferizableOpInterface::ExternalModel<ObserveModel
     return success();
   }
 };
+
+/// The result is always a new buffer: the caller may write to it.
+struct ExchangeModel : public BufferizableOpInterface::ExternalModel<ExchangeModel, ExchangeOp> {
+  bool bufferizesToAllocation(Operation *, Value) const { return true; }
+  bool bufferizesToMemoryRead(Operation *, OpOperand &, const AnalysisState &) const {
+    return true;
+  }
+  bool bufferizesToMemoryWrite(Operation *, OpOperand &, const AnalysisState &) const {
+    return false;
+  }
+  AliasingValueList getAliasingValues(Operation *, OpOperand &, const AnalysisState &) const {
+    return {};
+  }
+  bool resultBufferizesToMemoryWrite(Operation *, OpResult, const AnalysisState &) const {
+    return true;
+  }
+  LogicalResult bufferize(Operation *op, RewriterBase &rewriter,
+                          const BufferizationOptions &options, BufferizationState &state) const {
+    auto exchange = cast<ExchangeOp>(op);
+    auto type = cast<RankedTensorType>(exchange.getOutput().getType());
+    Value input;
+    if (exchange.getInput()) {
+      FailureOr<Value> buffer = getBuffer(rewriter, exchange.getInput(), options, state);
+      if (failed(buffer))
+        return failure();
+      input = *buffer;
+    }
+    SmallVector<Value> dynamic;
+    for (int64_t d = 0; d < type.getRank(); ++d)
+      if (type.isDynamicDim(d))
+        dynamic.push_back(memref::DimOp::create(rewriter, op->getLoc(), input, d));
+    Value buffer =
+        memref::AllocOp::create(rewriter, op->getLoc(),
+                                MemRefType::get(type.getShape(), type.getElementType()), dynamic);
+    if (input)
+      memref::CopyOp::create(rewriter, op->getLoc(), input, buffer);
+    ExchangeOp::create(rewriter, op->getLoc(), Type(), buffer, exchange.getIdAttr());
+    replaceOpWithBufferizedValues(rewriter, op, buffer);
+    return success();
+  }
+};
 } // namespace
 
 void rt::registerBufferizableOpInterfaceExternalModels(DialectRegistry &registry) {
   registry.addExtension(+[](MLIRContext *context, LowbitRTDialect *) {
     LaunchOp::attachInterface<LaunchModel>(*context);
     ObserveOp::attachInterface<ObserveModel>(*context);
+    ExchangeOp::attachInterface<ExchangeModel>(*context);
     context->loadDialect<memref::MemRefDialect>();
   });
 }

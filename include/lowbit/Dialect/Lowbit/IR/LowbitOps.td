@@ -151,6 +151,25 @@ def Lowbit_ObserveOp : Lowbit_Op<"observe"> {
   let hasVerifier = 1;
 }
 
+def Lowbit_ExchangeOp : Lowbit_Op<"exchange", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "A float value that whoever runs the program may change";
+  let description = [{
+    The result is a copy of `input` after the caller of the program has seen and perhaps changed it; without `input` it is
+    what the caller supplies (the type is static). `role` is `input`, `weight` or `output` of `layer`. Sequential
+    quantization (`lowbit-insert-exchanges`) runs a model through these points, layer by layer; they are in no bundle that
+    is kept.
+
+    ```mlir
+    %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    %w1 = lowbit.exchange "fc" "weight"() : () -> tensor<64x172xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$layer, StrAttr:$role, Optional<FloatTensor>:$input);
+  let results = (outs FloatTensor:$output);
+  let assemblyFormat = "$layer $role `(` $input `)` attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
 //===----------------------------------------------------------------------===//
 // Quantized operators
 //===----------------------------------------------------------------------===//

@@ -95,6 +95,17 @@ def LowbitRT_ObserveOp : LowbitRT_Op<"observe", [MemoryEffects<[MemRead, MemWrit
   let assemblyFormat = "$input `id` `(` $id `)` attr-dict `:` type($input)";
 }
 
+def LowbitRT_ExchangeOp : LowbitRT_Op<"exchange", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "Hands a row-major f32 buffer to whoever runs the program, who may change it";
+  let description = [{
+    On tensors the result is a new buffer with the contents of `input`, or undefined ones without it, after the call; after
+    bufferization `input` is that buffer and there is no result.
+  }];
+  let arguments = (ins Optional<AnyShaped>:$input, I64Attr:$id);
+  let results = (outs Optional<AnyRankedTensor>:$output);
+  let assemblyFormat = "`(` $input `)` `id` `(` $id `)` attr-dict `:` functional-type(operands, results)";
+}
+
 // Writes the run's status: never removed, and no buffer depends on it.
 def LowbitRT_AssertOp : LowbitRT_Op<"assert", [MemoryEffects<[MemWrite]>]> {
   let summary = "Makes the run fail with `message` where `condition` is false";

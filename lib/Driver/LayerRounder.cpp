@@ -1,0 +1,341 @@
+//===- LayerRounder.cpp - the layers of an opened model, rounded one after the other ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "LayerRounder.h"
+#include "lowbit/Numerics/Patches.h"
+#include "lowbit/Numerics/Quantize.h"
+#include "lowbit/Recipe/Rounding.h"
+#include "lowbit/Support/ConstantData.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
+#include <algorithm>
+#include <numeric>
+
+using namespace lowbit;
+
+int64_t ExchangedTensor::count() const {
+  return std::accumulate(dims.begin(), dims.end(), int64_t(1), std::multiplies<>());
+}
+
+/// Sums per channel of a layer's output.
+namespace {
+struct ChannelSums {
+  std::vector<double> sums;
+  double count = 0; ///< Of each channel.
+};
+} // namespace
+
+struct LayerRounder::Layer {
+  std::string name;
+  LayerKind kind;
+  WeightRule rule;
+  std::optional<ActivationRule> activation;
+  QuantParams params; ///< Of static activations.
+  ConvGeometry conv;
+  ElementsAttr weights;
+  SmallVector<int64_t> shape;
+  bool reductionFirst;
+  float factor;
+  int64_t channels, cols;
+  /// Of the first of the layers that share an input: all of them, itself too.
+  std::vector<Layer *> sharing;
+  std::vector<Moments> moments, heldOut;
+  ChannelSums quantized, reference;
+  bool rounded = false;
+  RoundedLayer result;
+  /// Dequantized, in the layout of `weights`.
+  std::vector<float> supplied;
+
+  int64_t groups() const { return kind == LayerKind::Conv ? conv.groups : 1; }
+  /// Channel axis of the layer's output of this rank.
+  int64_t outputAxis(int64_t rank) const { return kind == LayerKind::Conv ? 1 : rank - 1; }
+
+  /// [channels, cols], times the factor.
+  std::vector<float> matrix() const;
+  /// From [channels, cols] with the factor to the layout of `weights`.
+  void toLayout(std::vector<float> &values) const;
+};
+
+std::vector<float> LayerRounder::Layer::matrix() const {
+  std::vector<float> values = ConstantData::get(weights)->toFloats();
+  if (reductionFirst) {
+    std::vector<float> rows(values.size());
+    for (int64_t k = 0; k < cols; ++k)
+      for (int64_t n = 0; n < channels; ++n)
+        rows[n * cols + k] = values[k * channels + n];
+    values = std::move(rows);
+  }
+  if (factor != 1)
+    for (float &value : values)
+      value *= factor;
+  return values;
+}
+
+void LayerRounder::Layer::toLayout(std::vector<float> &values) const {
+  if (factor != 1 && factor != 0)
+    for (float &value : values)
+      value /= factor;
+  if (!reductionFirst)
+    return;
+  std::vector<float> turned(values.size());
+  for (int64_t k = 0; k < cols; ++k)
+    for (int64_t n = 0; n < channels; ++n)
+      turned[k * channels + n] = values[n * cols + k];
+  values = std::move(turned);
+}
+
+LayerRounder::LayerRounder(const LayerPlan &plan, bool compareWithFloat)
+    : compareWithFloat(compareWithFloat) {
+  for (const PlannedLayer &planned : plan.layers) {
+    const Rule *rule = plan.ruleOf(planned);
+    if (!planned.layer || !rule || !rule->weights)
+      continue;
+    auto layer = std::make_shared<Layer>();
+    const QuantizableLayer &from = *planned.layer;
+    auto type = cast<RankedTensorType>(from.weight->get().getType());
+    layer->name = planned.key.name;
+    layer->kind = from.kind;
+    layer->rule = *rule->weights;
+    if (from.kind != LayerKind::Gather)
+      layer->activation = rule->activations;
+    layer->conv = from.conv;
+    layer->weights = cast<ElementsAttr>(from.weight->get().getDefiningOp()->getAttr("value"));
+    layer->shape = llvm::to_vector(type.getShape());
+    layer->reductionFirst = from.channelAxis() == 1;
+    layer->factor = from.weightFactor;
+    layer->channels = type.getDimSize(from.channelAxis());
+    layer->cols = type.getNumElements() / layer->channels;
+    layers.push_back(std::move(layer));
+  }
+}
+
+LogicalResult LayerRounder::readPoints(ModuleOp module) {
+  llvm::StringMap<size_t> index;
+  for (auto [i, layer] : llvm::enumerate(layers))
+    index[layer->name] = i;
+  llvm::DenseMap<Value, size_t> inputs;
+  WalkResult walked = module.walk([&](ExchangeOp op) -> WalkResult {
+    auto found = index.find(op.getLayer());
+    if (found == index.end())
+      return op.emitOpError("of layer '") << op.getLayer() << "', which the recipe does not have";
+    size_t layer = found->second;
+    ExchangePoint::Role role = op.getRole() == "input"    ? ExchangePoint::Role::Input
+                               : op.getRole() == "weight" ? ExchangePoint::Role::Weight
+                                                          : ExchangePoint::Role::Output;
+    exchangePoints.push_back({role, layer});
+    if (role == ExchangePoint::Role::Input)
+      inputs[op.getOutput()] = layer;
+    if (role == ExchangePoint::Role::Input)
+      if (auto scale = op->getAttrOfType<FloatAttr>("scale"))
+        layers[layer]->params = {float(scale.getValueAsDouble()),
+                                 int32_t(op->getAttrOfType<IntegerAttr>("zero").getInt())};
+    return WalkResult::advance();
+  });
+  if (walked.wasInterrupted())
+    return failure();
+  // The layers behind each input.
+  module.walk([&](ExchangeOp op) {
+    if (op.getRole() != "weight")
+      return;
+    Layer &layer = *layers[index[op.getLayer()]];
+    Operation *user = *op->user_begin();
+    for (Value operand : user->getOperands())
+      if (auto found = inputs.find(operand); found != inputs.end())
+        layers[found->second]->sharing.push_back(&layer);
+  });
+  return success();
+}
+
+/// Whether rounding by this algorithm reads the layer's input.
+static bool readsInput(const WeightRule &rule) { return needsMoments(rule.algorithm); }
+
+bool LayerRounder::isBarrier(const ExchangePoint &point) const {
+  const Layer &layer = *layers[point.layer];
+  switch (point.role) {
+  case ExchangePoint::Role::Input:
+    return llvm::any_of(layer.sharing, [](Layer *other) { return readsInput(other->rule); });
+  case ExchangePoint::Role::Weight:
+    return false;
+  case ExchangePoint::Role::Output:
+    return compareWithFloat;
+  }
+  return false;
+}
+
+void LayerRounder::addRows(const Layer &layer, ExchangedTensor x, std::vector<Moments> &moments) {
+  if (moments.empty())
+    moments.assign(layer.groups(), Moments(layer.cols));
+  if (layer.kind == LayerKind::Linear) {
+    moments[0].add(x.data, x.count() / layer.cols, layer.cols);
+    return;
+  }
+  PatchGeometry geometry;
+  geometry.channels = x.dims[1];
+  geometry.groups = layer.conv.groups;
+  geometry.input.assign(x.dims.begin() + 2, x.dims.end());
+  geometry.kernel.assign(layer.shape.begin() + 2, layer.shape.end());
+  geometry.strides.assign(layer.conv.strides.begin(), layer.conv.strides.end());
+  geometry.dilations.assign(layer.conv.dilations.begin(), layer.conv.dilations.end());
+  geometry.pads.assign(layer.conv.pads.begin(), layer.conv.pads.end());
+  int64_t rows = geometry.rows(), image = x.count() / std::max<int64_t>(x.dims[0], 1);
+  constexpr int64_t chunk = 256;
+  std::vector<float> patches(chunk * layer.cols);
+  for (int64_t n = 0; n < x.dims[0]; ++n)
+    for (int64_t g = 0; g < geometry.groups; ++g)
+      for (int64_t begin = 0; begin < rows; begin += chunk) {
+        int64_t count = std::min(chunk, rows - begin);
+        gatherPatches(x.data + n * image, geometry, g, begin, count, patches.data());
+        moments[g].add(patches.data(), count, layer.cols);
+      }
+}
+
+void LayerRounder::observeInput(const ExchangePoint &point, ExchangedTensor x, bool heldOut) {
+  Layer &layer = *layers[point.layer];
+  if (layer.activation) {
+    const ActivationRule &rule = *layer.activation;
+    int64_t count = x.count();
+    // Dynamic parameters are those of each row, or of the tensor.
+    int64_t row = rule.dynamic == "token" && layer.kind == LayerKind::Linear ? layer.cols : count;
+    for (int64_t begin = 0; begin < count; begin += row) {
+      QuantParams params = layer.params;
+      float *values = x.data + begin;
+      if (!rule.dynamic.empty()) {
+        auto [low, high] = std::minmax_element(values, values + row);
+        params = chooseParams(*low, *high, rule.type, rule.symmetric).value_or(params);
+      }
+      for (int64_t i = 0; i < row; ++i)
+        values[i] = dequantize(quantize(values[i], params.scale, params.zero, rule.type),
+                               params.scale, params.zero);
+    }
+  }
+  if (isBarrier(point))
+    addRows(layer, x, heldOut ? layer.heldOut : layer.moments);
+}
+
+bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
+  Layer &first = *layers[point.layer];
+  for (std::vector<Moments> *moments : {&first.moments, &first.heldOut})
+    for (Moments &group : *moments)
+      group.finish();
+  for (const Moments &group : first.moments)
+    if (!group.finite()) {
+      error = "NaN or infinity reaches the input of layer '" + first.name +
+              "'; look for it in the data, or for an overflow in the model";
+      return false;
+    }
+  for (Layer *layer : first.sharing) {
+    if (layer != &first) {
+      layer->moments = first.moments;
+      layer->heldOut = first.heldOut;
+    }
+    if (!round(*layer, error))
+      return false;
+    if (layer != &first)
+      layer->moments = layer->heldOut = {};
+  }
+  first.moments = first.heldOut = {};
+  return true;
+}
+
+bool LayerRounder::round(Layer &layer, std::string &error) {
+  RoundingOptions options = roundingOptions(layer.rule);
+  if (!layer.heldOut.empty())
+    options.heldOut = &layer.heldOut;
+  std::optional<QuantizedWeights> weights =
+      roundWeights(layer.matrix().data(), layer.channels, layer.cols, layer.rule.scheme, options,
+                   layer.moments, error);
+  if (!weights) {
+    error = "layer '" + layer.name + "' has weights that cannot be quantized: " + error;
+    return false;
+  }
+  layer.result.weights = std::move(*weights);
+  layer.supplied.resize(layer.channels * layer.cols);
+  for (int64_t n = 0; n < layer.channels; ++n)
+    for (int64_t k = 0; k < layer.cols; ++k)
+      layer.supplied[n * layer.cols + k] = layer.result.weights.real(n, k);
+  layer.toLayout(layer.supplied);
+  layer.rounded = true;
+  return true;
+}
+
+bool LayerRounder::supplyWeights(const ExchangePoint &point, ExchangedTensor weights, bool isFloat,
+                                 std::string &error) {
+  Layer &layer = *layers[point.layer];
+  if (isFloat) {
+    std::vector<float> values = ConstantData::get(layer.weights)->toFloats();
+    std::copy(values.begin(), values.end(), weights.data);
+    return true;
+  }
+  if (!layer.rounded && !round(layer, error))
+    return false;
+  std::copy(layer.supplied.begin(), layer.supplied.end(), weights.data);
+  return true;
+}
+
+void LayerRounder::dropWeights(const ExchangePoint &point) {
+  layers[point.layer]->supplied = {};
+}
+
+void LayerRounder::observeOutput(const ExchangePoint &point, ExchangedTensor y, bool isFloat) {
+  Layer &layer = *layers[point.layer];
+  ChannelSums &sums = isFloat ? layer.reference : layer.quantized;
+  sums.sums.resize(layer.channels);
+  int64_t axis = layer.outputAxis(y.dims.size()), inner = 1;
+  for (int64_t dim : y.dims.drop_front(axis + 1))
+    inner *= dim;
+  int64_t count = y.count();
+  for (int64_t begin = 0; begin < count; begin += inner) {
+    double &sum = sums.sums[begin / inner % layer.channels];
+    for (int64_t i = 0; i < inner; ++i)
+      sum += y.data[begin + i];
+  }
+  sums.count += double(count) / double(layer.channels);
+}
+
+void LayerRounder::finishOutput(const ExchangePoint &point) {
+  Layer &layer = *layers[point.layer];
+  layer.result.biasShift.assign(layer.channels, 0);
+  if (layer.quantized.count == 0 || layer.reference.count == 0)
+    return;
+  for (int64_t n = 0; n < layer.channels; ++n)
+    layer.result.biasShift[n] = float(layer.reference.sums[n] / layer.reference.count -
+                                      layer.quantized.sums[n] / layer.quantized.count);
+}
+
+void LayerRounder::shiftOutput(const ExchangePoint &point, ExchangedTensor y) const {
+  const Layer &layer = *layers[point.layer];
+  if (layer.result.biasShift.empty())
+    return;
+  int64_t axis = layer.outputAxis(y.dims.size()), inner = 1;
+  for (int64_t dim : y.dims.drop_front(axis + 1))
+    inner *= dim;
+  int64_t count = y.count();
+  for (int64_t begin = 0; begin < count; begin += inner)
+    for (int64_t i = 0; i < inner; ++i)
+      y.data[begin + i] += layer.result.biasShift[begin / inner % layer.channels];
+}
+
+RoundedLayers LayerRounder::takeResult() {
+  RoundedLayers result;
+  for (auto &layer : layers)
+    if (layer->rounded)
+      result[layer->name] = std::move(layer->result);
+  return result;
+}
+
+double LayerRounder::cost(const ExchangePoint &point, double rows) const {
+  const Layer &layer = *layers[point.layer];
+  double cols = double(layer.cols), channels = double(layer.channels);
+  switch (point.role) {
+  case ExchangePoint::Role::Input:
+    return isBarrier(point) ? rows * cols * cols / 2 : 0;
+  case ExchangePoint::Role::Weight:
+    return readsInput(layer.rule) ? cols * cols * (cols + channels) / layer.groups() : 0;
+  case ExchangePoint::Role::Output:
+    return rows * cols * channels;
+  }
+  return 0;
+}

@@ -1,0 +1,246 @@
+//===- SequentialQuantizer.cpp - weights rounded while the model runs on data ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+//
+// The float model is compiled once, with exchange points at each layer. All samples run
+// through it in lock step: they wait in front of a layer until the last one is there; the
+// layer's weights are rounded on what reached it; then all go on with the rounded weights.
+// One pass over the data quantizes the whole model, and each layer is rounded on inputs
+// that have gone through the quantized layers before it. What is kept of a layer's input
+// is its second moments, for as long as that layer takes.
+//
+//===----------------------------------------------------------------------===//
+#include "Compilation.h"
+#include "LayerRounder.h"
+#include "LockStep.h"
+#include "lowbit-c/Calibration.h"
+#include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Runtime/Sha256.h"
+#include "llvm/Support/FileSystem.h"
+#include <cstring>
+
+using namespace lowbit;
+
+namespace {
+/// A copy of one input of one sample.
+struct OwnedTensor {
+  std::vector<char> bytes;
+  lowbit_tensor view;
+};
+} // namespace
+
+struct SequentialQuantizer::State {
+  explicit State(const CompileOptions &options) : trial(options) {}
+
+  Compilation trial;
+  std::unique_ptr<LayerRounder> rounder;
+  std::string folder;
+  lowbit_bundle *bundle = nullptr;
+  /// Runs of the float model go beside those of the quantized one.
+  bool withFloat = false;
+  std::vector<std::vector<OwnedTensor>> samples;
+  std::string hashes; ///< Of the samples' bytes, one after the other.
+
+  LockStep steps;
+  std::vector<size_t> position; ///< Of each run: how many points it has passed.
+  std::string error;
+  llvm::function_ref<void(double)> progress = nullptr;
+  double done = 0, total = 0;
+
+  size_t runs() const { return samples.size() * (withFloat ? 2 : 1); }
+  bool isFloat(size_t run) const { return withFloat && run % 2 == 0; }
+  size_t sampleOf(size_t run) const { return withFloat ? run / 2 : run; }
+  int exchange(size_t run, int64_t id, float *data, int64_t rank, const int64_t *dims);
+  bool start(size_t run);
+};
+
+/// The run that this thread belongs to.
+static thread_local size_t currentRun = 0;
+
+SequentialQuantizer::SequentialQuantizer() = default;
+
+SequentialQuantizer::~SequentialQuantizer() {
+  if (!state)
+    return;
+  lowbit_bundle_close(state->bundle);
+  if (!state->folder.empty())
+    llvm::sys::fs::remove_directories(state->folder, true);
+}
+
+lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
+int64_t SequentialQuantizer::samples() const { return state->samples.size(); }
+
+llvm::Expected<bool> SequentialQuantizer::isNeeded(const std::string &recipe) {
+  RecipeError why;
+  std::optional<Recipe> loaded = Recipe::load(recipe, why);
+  if (!loaded)
+    return driverError(why.exitCode, why.message);
+  return loaded->isSequential();
+}
+
+llvm::Expected<std::unique_ptr<SequentialQuantizer>>
+SequentialQuantizer::create(const CompileOptions &given) {
+  CompileOptions options = given;
+  options.target = "cpu";
+  options.arch = "host"; // It runs here, and only here.
+  std::unique_ptr<SequentialQuantizer> result(new SequentialQuantizer());
+  result->state = std::make_unique<State>(options);
+  State &state = *result->state;
+  Compilation &trial = state.trial;
+  for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toPrepared})
+    if (llvm::Error error = (trial.*step)())
+      return std::move(error);
+  std::optional<LayerPlan> plan = planLayers(trial.module(), options.recipe);
+  if (!plan)
+    return trial.takeError(2, "planning layers");
+  state.withFloat = plan->recipe.comparesWithFloat();
+  state.rounder = std::make_unique<LayerRounder>(*plan, state.withFloat);
+  if (llvm::Error error = trial.toOpened())
+    return std::move(error);
+  if (failed(state.rounder->readPoints(trial.module())))
+    return trial.takeError(5, "reading exchange points");
+  for (auto step : {&Compilation::toScheduled, &Compilation::toExecutable})
+    if (llvm::Error error = (trial.*step)())
+      return std::move(error);
+  llvm::SmallString<128> folder;
+  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("lowbit-quantize", folder))
+    return driverError(4, "cannot create a temporary folder: " + error.message());
+  state.folder = folder.str().str();
+  auto report = writeBundle(trial, state.folder);
+  if (!report)
+    return report.takeError();
+  lowbit_status status = lowbit_bundle_open(state.folder.c_str(), nullptr, &state.bundle);
+  if (status != LOWBIT_OK)
+    return driverError(status, lowbit_last_error());
+  lowbit_bundle_set_exchange(
+      state.bundle,
+      [](void *user, int64_t id, float *data, int64_t rank, const int64_t *dims) {
+        return static_cast<State *>(user)->exchange(currentRun, id, data, rank, dims);
+      },
+      &state);
+  return result;
+}
+
+/// Row-major copy of a tensor with any strides (in elements).
+static OwnedTensor copyTensor(const lowbit_tensor &from) {
+  OwnedTensor copy;
+  copy.view = from;
+  size_t size = lowbit_dtype_size(from.dtype);
+  int64_t count = 1;
+  for (size_t d = 0; d < from.rank; ++d)
+    count *= from.shape[d];
+  copy.bytes.resize(size_t(count) * size);
+  int64_t stride = 1;
+  for (size_t d = from.rank; d-- > 0;) {
+    copy.view.strides[d] = stride;
+    stride *= from.shape[d];
+  }
+  std::vector<int64_t> at(from.rank);
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t offset = 0;
+    for (size_t d = 0; d < from.rank; ++d)
+      offset += at[d] * from.strides[d];
+    std::memcpy(copy.bytes.data() + size_t(i) * size,
+                static_cast<const char *>(from.data) + offset * int64_t(size), size);
+    for (size_t d = from.rank; d-- > 0 && ++at[d] == from.shape[d];)
+      at[d] = 0;
+  }
+  copy.view.data = copy.bytes.data();
+  return copy;
+}
+
+llvm::Error SequentialQuantizer::add(const std::vector<lowbit_tensor> &inputs) {
+  std::vector<OwnedTensor> sample;
+  for (const lowbit_tensor &input : inputs)
+    sample.push_back(copyTensor(input));
+  for (OwnedTensor &tensor : sample)
+    state->hashes += sha256(tensor.bytes.data(), tensor.bytes.size());
+  state->samples.push_back(std::move(sample));
+  return llvm::Error::success();
+}
+
+bool SequentialQuantizer::State::start(size_t run) {
+  currentRun = run;
+  std::vector<lowbit_tensor> inputs, outputs(lowbit_bundle_num_outputs(bundle));
+  for (OwnedTensor &tensor : samples[sampleOf(run)]) {
+    tensor.view.data = tensor.bytes.data();
+    inputs.push_back(tensor.view);
+  }
+  lowbit_status status =
+      lowbit_bundle_run(bundle, inputs.data(), inputs.size(), outputs.data(), outputs.size());
+  for (lowbit_tensor &output : outputs)
+    lowbit_tensor_release(&output);
+  if (status != LOWBIT_OK && error.empty())
+    error = "sample " + std::to_string(sampleOf(run)) + ": " + lowbit_last_error();
+  return status == LOWBIT_OK;
+}
+
+int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, int64_t rank,
+                                         const int64_t *dims) {
+  const std::vector<ExchangePoint> &points = rounder->points();
+  size_t at = position[run]++;
+  // Runs take every point, in the order of the program.
+  if (at >= points.size() || int64_t(at) != id) {
+    error = "the opened model left the order of its exchange points";
+    return 1;
+  }
+  const ExchangePoint &point = points[at];
+  ExchangedTensor tensor{data, ArrayRef<int64_t>(dims, size_t(rank))};
+  bool floatRun = isFloat(run), last = run + 1 == runs();
+  size_t sample = sampleOf(run);
+  auto finish = [&](llvm::function_ref<bool()> complete) {
+    return rounder->isBarrier(point) && !steps.wait(run, [&] { return complete(); });
+  };
+  double rows = 1;
+  for (int64_t dim : tensor.dims.drop_back())
+    rows *= double(dim);
+  switch (point.role) {
+  case ExchangePoint::Role::Input:
+    // One in eight samples only checks what the others decide.
+    if (!floatRun)
+      rounder->observeInput(point, tensor, samples.size() >= 8 && sample % 8 == 7);
+    if (finish([&] { return rounder->finishInput(point, error); }))
+      return 1;
+    break;
+  case ExchangePoint::Role::Weight:
+    if (!rounder->supplyWeights(point, tensor, floatRun, error))
+      return 1;
+    if (last)
+      rounder->dropWeights(point);
+    break;
+  case ExchangePoint::Role::Output:
+    rounder->observeOutput(point, tensor, floatRun);
+    if (finish([&] {
+          rounder->finishOutput(point);
+          return true;
+        }))
+      return 1;
+    if (!floatRun)
+      rounder->shiftOutput(point, tensor);
+    break;
+  }
+  if (last && progress) {
+    done += 1;
+    progress(done / double(points.size()));
+  }
+  return 0;
+}
+
+llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) {
+  if (state->samples.empty())
+    return driverError(2, "no calibration data");
+  state->progress = progress;
+  state->position.assign(state->runs(), 0);
+  bool done = state->steps.run(state->runs(), [&](size_t run) { return state->start(run); });
+  if (!done)
+    return driverError(2, state->error);
+  auto result = std::make_shared<SequentialResult>();
+  result->layers = state->rounder->takeResult();
+  result->dataSha256 = sha256(state->hashes.data(), state->hashes.size());
+  result->samples = state->samples.size();
+  outcome = std::move(result);
+  return llvm::Error::success();
+}
