@@ -205,7 +205,7 @@ bool RecipeParser::readActivations(const YamlNode &node, Rule &rule) {
   const YamlNode *type = node.find("type");
   if (!type)
     return fail(node, "expected activations to have a type, as in {type: u8}");
-  if (!readType(*type, {"u8", "i8"}, activations.type))
+  if (!readType(*type, {"u8", "i8", "u16", "i16"}, activations.type))
     return false;
   if (const YamlNode *symmetric = node.find("symmetric"))
     if (!readBool(*symmetric, "symmetric", activations.symmetric))
@@ -215,6 +215,9 @@ bool RecipeParser::readActivations(const YamlNode &node, Rule &rule) {
     if (!readChoice(*dynamic, "dynamic", {"token", "tensor"}, index))
       return false;
     activations.dynamic = index == 0 ? "token" : "tensor";
+    if (bitWidth(activations.type) > 8)
+      return fail(*dynamic, "a range of the run (dynamic) is of 8-bit activations, found type " +
+                                Twine(lowbit::name(activations.type)));
   }
   rule.activations = activations;
   return true;

@@ -7,18 +7,15 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _native
 from .calibration import Calibrated, Progress, run_calibration, run_coverage
-from .data import open_data
 from .errors import InvalidInput, from_code
-from .feeds import Feeder
 from .output import check_free
 from .runtime import Bundle
-from .signature import Value
 
 
 @contextlib.contextmanager
@@ -118,21 +115,18 @@ def quantize_on(model: str, recipe: str, data: Any, *, calibration: str | None =
 
 
 def prepare(model: str, recipe: str, scratch: str, *, data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None,
-            threads: int = 0, say: Callable[[str], None] = lambda text: None, calibrating: Progress | None = None,
-            quantizing: Progress | None = None) -> tuple[str | None, Any, int]:
-    """What compiling with a recipe needs: (calibration file, quantizer, number of samples that were measured).
+            threads: int = 0, calibrating: Progress | None = None,
+            quantizing: Progress | None = None) -> tuple[str | None, Any, Calibrated | None]:
+    """What compiling with a recipe needs: (calibration file, quantizer, what was measured).
 
     Without a calibration file, one is made from the data in the folder `scratch` where the recipe needs it.
     """
-    samples = 0
+    done = None
     if data is not None and calibration is None:
         calibration = os.path.join(scratch, "calibration.lbcal")
         done = calibrate_to(model, recipe, data, calibration, threads=threads, progress=calibrating)
-        samples = done.samples
-        for note in done.notes:
-            say(note)
-        calibration = calibration if samples else None
-    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), samples
+        calibration = calibration if done.samples else None
+    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), done
 
 
 @contextlib.contextmanager

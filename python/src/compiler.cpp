@@ -343,8 +343,7 @@ NB_MODULE(_compiler, m) {
       .def(
           "add",
           [](SequentialQuantizer &self, const Arrays &arrays) {
-            if (llvm::Error error = self.add(tensorsOf(self, arrays)))
-              raise(std::move(error));
+            check(self.add(tensorsOf(self, arrays)));
           },
           "arrays"_a, "Keeps a copy of one sample.")
       .def(

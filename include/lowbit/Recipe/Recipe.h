@@ -122,7 +122,10 @@ public:
   /// Rounds weights on data that has gone through the quantized layers before: such a recipe is
   /// compiled with data, not with a calibration file alone.
   bool isSequential() const;
-  /// Corrects biases by what the float model gives for the same data.
+  /// Corrects biases by what the float model's layers give for the same data.
+  bool correctsBiases() const;
+  /// Runs the float model beside the quantized one: to correct biases, or because GPTQ rounds
+  /// towards the float model's outputs (Numerics/FloatTargets.h).
   bool comparesWithFloat() const;
 
   /// Canonical YAML: base expanded, defaults written out. Parsing it gives this recipe again.

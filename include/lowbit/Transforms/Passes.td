@@ -77,7 +77,8 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
     float or observed form → qdq form. Of each layer that a rule takes, the weights become a quantized constant and a
     `lowbit.dequantize`; where the rule quantizes activations too, the input goes through `lowbit.quantize` and
     `lowbit.dequantize` with parameters from the observer's statistics, and the bias becomes 32-bit integers with the
-    scale of the accumulator. Observers are erased. What was decided about a layer, and why one was left in float, is
+    scale of the accumulator where there is one; or, with a range of the run, through `lowbit.dynamic_quantize`. Weights that
+    are kept in half precision become a f16 constant and its conversion to f32. Observers are erased. What was decided about a layer, and why one was left in float, is
     in its attribute `lowbit.decision`.
 
     ```mlir
@@ -92,6 +93,7 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"numQuantized", "num-quantized", "Number of layers whose weights were quantized">,
     Statistic<"numInteger", "num-integer", "Number of layers whose activations were quantized too">,
+    Statistic<"numHalf", "num-half", "Number of layers whose weights became f16">,
     Statistic<"numFloat", "num-left-in-float", "Number of layers left in float">,
   ];
   let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect",
@@ -103,8 +105,9 @@ def FuseQDQ : Pass<"lowbit-fuse-qdq", "::mlir::ModuleOp"> {
   let description = [{
     qdq form → quantized form. A Conv, MatMul, Gemm or Gather (or a linalg named op) on dequantized weights becomes
     `lowbit.conv`, `linear` or `gather`; a bias that is added, a Relu and a `lowbit.quantize` that are the only users go
-    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one. A layer that does not fuse
-    gets a remark with the reason.
+    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one; a linear op on other weights, on an
+    input with a scale per row or of 16 bits sums its integers in float. A layer that does not fuse gets a remark with the
+    reason.
 
     ```mlir
     %3 = lowbit.linear %q, %w scale(%ws) input_scale(%s) input_zero(%z) {layer = "fc"}
@@ -177,10 +180,12 @@ def FoldConstants : Pass<"lowbit-fold-constants", "::mlir::ModuleOp"> {
 }
 
 def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
-  let summary = "Multiplies batch normalization into the layer before it";
+  let summary = "Multiplies batch normalization into a layer beside it";
   let description = [{
-    BatchNormalization whose input is a Conv, ConvTranspose or Gemm with constant weights, used by nothing else, scales
-    that layer's weights and bias and goes away. Computed in f64. What cannot be folded gets a remark that says why.
+    BatchNormalization of a Conv, ConvTranspose, Gemm or MatMul (with the Add of a bias behind it) with constant weights, used
+    by nothing else, scales that layer's weights and bias and goes away; the mean and standard deviation that its result
+    had in training stay behind as `lowbit.trained_moments`. Otherwise it goes into the layers that read it, where all of
+    them are such layers and do not pad what it shifts. Computed in f64. What cannot be folded gets a remark that says why.
 
     ```mlir
     %0 = "onnx.Conv"(%x, %w, %none) : (...) -> tensor<?x8x16x16xf32>
@@ -193,6 +198,102 @@ def FoldBatchNorm : Pass<"lowbit-fold-batch-norm", "::mlir::ModuleOp"> {
     Statistic<"numFolded", "folded", "batch normalizations folded">,
     Statistic<"numLeft", "left", "batch normalizations left as they are">
   ];
+}
+
+//===----------------------------------------------------------------------===//
+// Surgery: the same function with constants that quantize better
+//===----------------------------------------------------------------------===//
+
+def Equalize : Pass<"lowbit-equalize", "::mlir::ModuleOp"> {
+  let summary = "Gives the channels between layers like ranges, without data";
+  let description = [{
+    Cross-layer equalization (arXiv 1906.04721): channel i between two layers is multiplied by sqrt(r2_i / r1_i), where
+    r1_i is the largest weight that makes it and r2_i the largest that reads it, until nothing changes. The factors go
+    into the weights and biases on both sides. They pass Relu, LeakyRelu, PRelu, pooling, zero padding, Reshape,
+    Transpose, Concat, Slice, residual Adds and depthwise convolutions; all that makes or reads a value takes part.
+    Run it after `lowbit-fold-batch-norm`.
+
+    ```mlir
+    %1 = "onnx.Conv"(%x, %w1, %b1)        // rows of w1: 16, 1
+    %2 = "onnx.Relu"(%1)
+    %3 = "onnx.Conv"(%2, %w2, %b2)        // columns of w2: 1, 4
+    // becomes rows 4, 2 and columns 4, 2
+    ```
+  }];
+  let statistics = [
+    Statistic<"numChannels", "channels", "channels that got a factor">,
+    Statistic<"numConstants", "constants", "constants that changed">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def AbsorbBias : Pass<"lowbit-absorb-bias", "::mlir::ModuleOp"> {
+  let summary = "Moves what a Relu always passes into the next bias";
+  let description = [{
+    High-bias absorption (arXiv 1906.04721): where channel i in front of a Relu always exceeds c_i > 0, its bias loses c_i and
+    the layers that read it gain W c, so the activations between them have a smaller range. c_i is the observer's
+    `channel_min` of what the readers read; without one, the mean less 3 standard deviations, as the folded batch
+    normalization had them (`lowbit.trained_moments`). Layers that pad with zeros cannot take it: a remark says so.
+
+    ```mlir
+    %1 = "onnx.Gemm"(%x, %w1, %b1)   // b1 = 5, always more than 3
+    %2 = "onnx.Relu"(%1)
+    %3 = "onnx.Gemm"(%2, %w2, %b2)   // w2 = 2, b2 = 1
+    // becomes b1 = 2, b2 = 7
+    ```
+  }];
+  let statistics = [
+    Statistic<"numChannels", "channels", "channels that lost a part of their bias">,
+    Statistic<"numLeft", "left", "layers whose readers cannot take it">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def MigrateScales : Pass<"lowbit-migrate-scales", "::mlir::ModuleOp"> {
+  let summary = "Moves input scales of layers into what makes their input";
+  let description = [{
+    A layer with `lowbit.input_scales` s (f32, one per input channel) is to read x / s and to have its weights multiplied by
+    s. The division goes into what makes x: the gain of a normalization (LayerNormalization, RMSNormalization or one
+    written as Mul by a constant), the output channels of layers, the linear branch of a gated product, values of
+    attention through the heads and their repeats. All layers that read x are multiplied; channels that are tied (by
+    several layers, or by repeats of a head) take the geometric mean. Where x cannot be divided the layer stays as it is,
+    and a remark says why. The attribute is erased.
+
+    ```mlir
+    %1 = "onnx.RMSNormalization"(%x, %gain)            // gain = 1, 1
+    %2 = "onnx.MatMul"(%1, %w) {lowbit.input_scales = dense<[2.0, 0.5]> : tensor<2xf32>}
+    // becomes gain = 0.5, 2, and the rows of w multiplied by 2, 0.5
+    ```
+  }];
+  let statistics = [
+    Statistic<"numLayers", "layers", "layers whose scales moved">,
+    Statistic<"numLeft", "left", "layers whose scales could not move">
+  ];
+  let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
+  let summary = "Moves outliers of activations into weights";
+  let description = [{
+    SmoothQuant (arXiv 2211.10438): input channel j of layers that are observed is divided by
+    s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and their weights are multiplied by it, wherever `lowbit-migrate-scales` could
+    move the division. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
+    cannot, and goes away. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
+    activations (one range) and of weights (one per output channel) disturbs their outputs least.
+
+    ```mlir
+    lowbit.observe %x1 "fc:input" {stats = #lowbit.stats<…, channel_min = dense<[-1.0, -64.0]> : tensor<2xf32>, …>}
+    %2 = "onnx.MatMul"(%x1, %w) {onnx_node_name = "fc"}
+    // x1's second channel is divided by 8, the second row of w is multiplied by it
+    ```
+  }];
+  let options = [Option<"strength", "alpha", "double", "0.5", "How much of the difficulty moves to the weights, 0 to 1; -1 chooses">];
+  let statistics = [
+    Statistic<"numGroups", "groups", "groups of layers that were smoothed together">,
+    Statistic<"numLayers", "layers", "layers whose input was free to be scaled">,
+    Statistic<"numLeft", "left", "observed layers whose input is fixed">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
 }
 
 //===----------------------------------------------------------------------===//

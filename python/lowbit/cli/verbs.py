@@ -142,9 +142,11 @@ def _coverage(options: Namespace, log: Log) -> int:
 def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
     """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
     with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
-        calibration, quantizer, samples = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
-                                                  dims=dict(options.dim), threads=options.threads, say=log.say, calibrating=calibrating,
-                                                  quantizing=quantizing)
+        calibration, quantizer, done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                                               dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
+    for note in done.notes if done else []:
+        log.say(note)
+    samples = done.samples if done else 0
     if samples:
         log.say(f"calibrated with {samples} samples")
     if quantizer:

@@ -1,0 +1,112 @@
+//===- ChannelStats.cpp - statistics of channels that were changed ---*- C++ -*-===//
+//
+// Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+//===----------------------------------------------------------------------===//
+#include "ChannelStats.h"
+#include "lowbit/Support/ConstantData.h"
+#include "mlir/IR/Builders.h"
+#include <algorithm>
+
+using namespace lowbit;
+
+static std::vector<float> floatsOf(ElementsAttr attr) {
+  std::optional<ConstantData> data = attr ? ConstantData::get(attr) : std::nullopt;
+  return data ? data->toFloats() : std::vector<float>();
+}
+
+std::optional<ChannelStats> ChannelStats::get(ObserveOp op) {
+  StatsAttr stats = op.getStatsAttr();
+  if (!stats)
+    return std::nullopt;
+  ChannelStats result{floatsOf(stats.getChannelMin()), floatsOf(stats.getChannelMax()),
+                      floatsOf(stats.getChannelMean()), floatsOf(stats.getChannelAbsmean())};
+  if (result.min.empty() || result.min.size() != result.max.size())
+    return std::nullopt;
+  return result;
+}
+
+int64_t lowbit::getChannelAxis(ObserveOp op) {
+  if (std::optional<uint64_t> axis = op.getChannelAxis())
+    return *axis;
+  auto type = dyn_cast<RankedTensorType>(op.getInput().getType());
+  return type ? type.getRank() - 1 : 0;
+}
+
+static ElementsAttr transformed(ElementsAttr attr, ArrayRef<double> factor,
+                                ArrayRef<double> shift) {
+  std::vector<float> values = floatsOf(attr);
+  if (values.size() != factor.size())
+    return {};
+  for (size_t c = 0; c < values.size(); ++c)
+    values[c] = float(values[c] * factor[c] + shift[c]);
+  return makeConstant(cast<RankedTensorType>(attr.getType()), values, "stats");
+}
+
+static ElementsAttr scaledHistogram(ElementsAttr attr, double factor) {
+  std::optional<ConstantData> data = attr ? ConstantData::get(attr) : std::nullopt;
+  if (!data)
+    return {};
+  std::vector<double> rows(data->as<double>().begin(), data->as<double>().end());
+  for (size_t i = 0; i < rows.size(); ++i)
+    if (i % 3 != 2)
+      rows[i] *= factor;
+  return makeConstant(data->getType(), rows, "histogram");
+}
+
+/// Row and column k of a group of G belong to channel (group · K + k) / taps.
+static ElementsAttr scaledMoments(ElementsAttr attr, ArrayRef<double> factor) {
+  std::vector<float> values = floatsOf(attr);
+  if (values.empty())
+    return {};
+  auto type = cast<RankedTensorType>(attr.getType());
+  int64_t k = type.getShape().back(), groups = type.getRank() == 3 ? type.getDimSize(0) : 1,
+          taps = groups * k / int64_t(factor.size());
+  if (taps * int64_t(factor.size()) != groups * k)
+    return {};
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t i = 0; i < k; ++i)
+      for (int64_t j = 0; j < k; ++j) {
+        float &value = values[(g * k + i) * k + j];
+        value = float(value * factor[(g * k + i) / taps] * factor[(g * k + j) / taps]);
+      }
+  return makeConstant(type, values, "moments");
+}
+
+void lowbit::transformStats(ObserveOp op, ArrayRef<double> factor, ArrayRef<double> shift) {
+  StatsAttr stats = op.getStatsAttr();
+  if (!stats)
+    return;
+  bool shifts = llvm::any_of(shift, [](double s) { return s != 0; });
+  bool isUniform =
+      !shifts && llvm::all_of(factor, [&](double f) { return f == factor.front(); });
+  ElementsAttr low = transformed(stats.getChannelMin(), factor, shift),
+               high = transformed(stats.getChannelMax(), factor, shift),
+               mean = transformed(stats.getChannelMean(), factor, shift), absmean;
+  Builder builder(op.getContext());
+  double min = stats.getMin().getValueAsDouble() * factor.front(),
+         max = stats.getMax().getValueAsDouble() * factor.front();
+  if (!isUniform) {
+    if (!low || !high) {
+      op->removeAttr("stats");
+      return;
+    }
+    std::vector<float> lows = floatsOf(low), highs = floatsOf(high);
+    min = *llvm::min_element(lows);
+    max = *llvm::max_element(highs);
+  }
+  if (!shifts)
+    absmean = transformed(stats.getChannelAbsmean(), factor, shift);
+  else if (min >= 0)
+    absmean = mean;
+  auto scaled = [&](FloatAttr value) {
+    return isUniform && value ? builder.getF32FloatAttr(value.getValueAsDouble() * factor.front())
+                              : FloatAttr();
+  };
+  op.setStatsAttr(StatsAttr::get(
+      op.getContext(), builder.getF32FloatAttr(min), builder.getF32FloatAttr(max),
+      scaled(stats.getAverageMin()), scaled(stats.getAverageMax()),
+      isUniform ? scaledHistogram(stats.getHistogram(), factor.front()) : ElementsAttr(), low, high,
+      mean, absmean, shifts ? ElementsAttr() : scaledMoments(stats.getMoments(), factor)));
+}
