@@ -31,7 +31,7 @@ struct InsertObservers : public lowbit::impl::InsertObserversBase<InsertObserver
         continue;
       OpBuilder builder(planned.op);
       ObserveOp::create(builder, planned.op->getLoc(), planned.layer->input->get(),
-                        builder.getStringAttr(planned.key.name + ":input"), StatsAttr());
+                        builder.getStringAttr(planned.key.name + ":input"));
       ++numObservers;
     }
   }
