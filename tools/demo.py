@@ -35,7 +35,7 @@ def compile_all(console: Console, model: str, data: str, folder: Path, cuda: str
     for recipe in RECIPES:
         name = recipe.replace(":", ".").replace("=", "")
         calibration = str(folder / f"{model}.{name}.lbcal")
-        samples = calibrate_to(source, recipe, str(MODELS / f"{data}_calib.npz"), calibration, force=True)
+        samples = calibrate_to(source, recipe, str(MODELS / f"{data}_calib.npz"), calibration, force=True).samples
         used = calibration if samples else None
         out = folder / f"{model}.{name}.lowbit"
         begin = time.monotonic()

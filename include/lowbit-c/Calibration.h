@@ -18,9 +18,11 @@
 extern "C" {
 #endif
 
-/* `data` holds `count` row-major float32 values and is valid during the call only.
- * Called on the thread that called lowbit_bundle_run. */
-typedef void (*lowbit_observer)(void *user, int64_t id, const float *data, int64_t count);
+/* `data` holds shape[0] x … x shape[rank - 1] row-major float32 values (one where rank
+ * is 0). `data` and `shape` are valid during the call only. Called on the thread that
+ * called lowbit_bundle_run. */
+typedef void (*lowbit_observer)(void *user, int64_t id, const float *data, int64_t rank,
+                                const int64_t *shape);
 
 /* Sets (or with NULL removes) the function that observers of later runs call. No
  * run may be in progress. A bundle without observers never calls it. */

@@ -33,8 +33,8 @@ typedef struct lowbit_callbacks {
   /* Returns when body has done all of [0, tasks), each task exactly once, split in
    * any way over any threads. */
   void (*parallel_for)(int64_t tasks, lowbit_task body, void *argument);
-  /* One observed tensor: row-major float32. */
-  void (*observe)(int64_t id, const float *data, int64_t count);
+  /* One observed tensor: row-major float32 of shape[0] x … x shape[rank - 1] values. */
+  void (*observe)(int64_t id, const float *data, int64_t rank, const int64_t *shape);
   /* A run-time check failed (index out of range, shapes that do not fit). Does not return: the
    * runtime unwinds the run, and lowbit_bundle_run returns LOWBIT_INVALID with the message. */
   void (*fail)(const char *message);

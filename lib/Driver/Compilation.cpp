@@ -304,7 +304,23 @@ llvm::Error Compilation::toObserved() {
         buildToObservedPipeline(manager, options.recipe);
       }))
     return error;
-  root->walk([&](ObserveOp op) { observers.push_back(op.getName().str()); });
+  RecipeError why;
+  std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
+  if (!recipe)
+    return driverError(why.exitCode, why.message);
+  llvm::StringMap<ActivationRule> rules;
+  for (const PlannedLayer &layer : findLayers(*root))
+    if (std::optional<size_t> rule = recipe->match(layer.key))
+      if (const auto &activations = recipe->rules[*rule].activations)
+        rules[layer.key.name + ":input"] = *activations;
+  root->walk([&](ObserveOp op) {
+    ObserverInfo info;
+    info.name = op.getName().str();
+    info.channelAxis = op.getChannelAxis() ? int(*op.getChannelAxis()) : -1;
+    if (auto found = rules.find(info.name); found != rules.end())
+      info.activations = found->second;
+    observers.push_back(std::move(info));
+  });
   return llvm::Error::success();
 }
 

@@ -8,6 +8,7 @@
 #define LOWBIT_LIB_DRIVER_COMPILATION_H
 
 #include "lowbit/Driver/Driver.h"
+#include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Support/LLVM.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -31,6 +32,14 @@ llvm::json::Array portsToJSON(const std::vector<PortInfo> &ports);
 
 /// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the
 /// way.
+/// One lowbit.observe; its place in the list is the id that the model calls it by.
+struct ObserverInfo {
+  std::string name;
+  int channelAxis = -1; ///< -1: the last one.
+  /// How the recipe quantizes the value; nothing where it only weighs channels by it.
+  std::optional<ActivationRule> activations;
+};
+
 class Compilation {
 public:
   explicit Compilation(const CompileOptions &options);
@@ -67,7 +76,7 @@ public:
 
   CompileOptions options;
   std::vector<PortInfo> inputs, outputs;
-  std::vector<std::string> observers;
+  std::vector<ObserverInfo> observers;
   std::vector<std::string> remarks;
   std::string recipeText, recipeName, recipeHash;
   std::vector<std::string> isa;

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "LayerRounder.h"
+#include "lowbit/Numerics/FloatTargets.h"
 #include "lowbit/Numerics/Patches.h"
 #include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Recipe/Rounding.h"
@@ -43,11 +44,19 @@ struct LayerRounder::Layer {
   /// Of the first of the layers that share an input: all of them, itself too.
   std::vector<Layer *> sharing;
   std::vector<Moments> moments, heldOut;
+  std::vector<CrossMoments> cross; ///< Of the rows behind `moments`.
+  std::vector<float> floatInput;   ///< Of the sample whose quantized run comes next.
   ChannelSums quantized, reference;
   bool rounded = false;
   RoundedLayer result;
   /// Dequantized, in the layout of `weights`.
   std::vector<float> supplied;
+
+  void forgetInput() {
+    moments = heldOut = {};
+    cross = {};
+    floatInput = {};
+  }
 
   int64_t groups() const { return kind == LayerKind::Conv ? conv.groups : 1; }
   /// Channel axis of the layer's output of this rank.
@@ -87,8 +96,8 @@ void LayerRounder::Layer::toLayout(std::vector<float> &values) const {
   values = std::move(turned);
 }
 
-LayerRounder::LayerRounder(const LayerPlan &plan, bool compareWithFloat)
-    : compareWithFloat(compareWithFloat) {
+LayerRounder::LayerRounder(const LayerPlan &plan)
+    : correctBiases(plan.recipe.correctsBiases()), floatTargets(plan.recipe.comparesWithFloat()) {
   for (const PlannedLayer &planned : plan.layers) {
     const Rule *rule = plan.ruleOf(planned);
     if (!planned.layer || !rule || !rule->weights)
@@ -160,16 +169,24 @@ bool LayerRounder::isBarrier(const ExchangePoint &point) const {
   case ExchangePoint::Role::Weight:
     return false;
   case ExchangePoint::Role::Output:
-    return compareWithFloat;
+    return correctBiases;
   }
   return false;
 }
 
-void LayerRounder::addRows(const Layer &layer, ExchangedTensor x, std::vector<Moments> &moments) {
+void LayerRounder::addRows(Layer &layer, ExchangedTensor x, std::vector<Moments> &moments,
+                           bool heldOut) {
   if (moments.empty())
     moments.assign(layer.groups(), Moments(layer.cols));
+  bool paired = !heldOut && int64_t(layer.floatInput.size()) == x.count() && x.count() != 0;
+  if (paired && layer.cross.empty())
+    layer.cross.assign(layer.groups(), CrossMoments(layer.cols));
+  const float *reference = paired ? layer.floatInput.data() : nullptr;
   if (layer.kind == LayerKind::Linear) {
-    moments[0].add(x.data, x.count() / layer.cols, layer.cols);
+    int64_t rows = x.count() / layer.cols;
+    moments[0].add(x.data, rows, layer.cols);
+    if (paired)
+      layer.cross[0].add(x.data, reference, rows, layer.cols);
     return;
   }
   PatchGeometry geometry;
@@ -181,15 +198,25 @@ void LayerRounder::addRows(const Layer &layer, ExchangedTensor x, std::vector<Mo
   geometry.dilations.assign(layer.conv.dilations.begin(), layer.conv.dilations.end());
   geometry.pads.assign(layer.conv.pads.begin(), layer.conv.pads.end());
   int64_t rows = geometry.rows(), image = x.count() / std::max<int64_t>(x.dims[0], 1);
-  constexpr int64_t chunk = 256;
-  std::vector<float> patches(chunk * layer.cols);
+  constexpr int64_t chunk = 1024;
+  std::vector<float> patches(std::min(rows, chunk) * layer.cols), others(paired ? patches.size() : 0);
   for (int64_t n = 0; n < x.dims[0]; ++n)
     for (int64_t g = 0; g < geometry.groups; ++g)
       for (int64_t begin = 0; begin < rows; begin += chunk) {
         int64_t count = std::min(chunk, rows - begin);
         gatherPatches(x.data + n * image, geometry, g, begin, count, patches.data());
         moments[g].add(patches.data(), count, layer.cols);
+        if (!paired)
+          continue;
+        gatherPatches(reference + n * image, geometry, g, begin, count, others.data());
+        layer.cross[g].add(patches.data(), others.data(), count, layer.cols);
       }
+}
+
+void LayerRounder::observeFloatInput(const ExchangePoint &point, ExchangedTensor x) {
+  Layer &layer = *layers[point.layer];
+  if (floatTargets && isBarrier(point))
+    layer.floatInput.assign(x.data, x.data + x.count());
 }
 
 void LayerRounder::observeInput(const ExchangePoint &point, ExchangedTensor x, bool heldOut) {
@@ -212,7 +239,8 @@ void LayerRounder::observeInput(const ExchangePoint &point, ExchangedTensor x, b
     }
   }
   if (isBarrier(point))
-    addRows(layer, x, heldOut ? layer.heldOut : layer.moments);
+    addRows(layer, x, heldOut ? layer.heldOut : layer.moments, heldOut);
+  layer.floatInput.clear();
 }
 
 bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
@@ -220,6 +248,8 @@ bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
   for (std::vector<Moments> *moments : {&first.moments, &first.heldOut})
     for (Moments &group : *moments)
       group.finish();
+  for (CrossMoments &group : first.cross)
+    group.finish();
   for (const Moments &group : first.moments)
     if (!group.finite()) {
       error = "NaN or infinity reaches the input of layer '" + first.name +
@@ -230,13 +260,14 @@ bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
     if (layer != &first) {
       layer->moments = first.moments;
       layer->heldOut = first.heldOut;
+      layer->cross = first.cross;
     }
     if (!round(*layer, error))
       return false;
     if (layer != &first)
-      layer->moments = layer->heldOut = {};
+      layer->forgetInput();
   }
-  first.moments = first.heldOut = {};
+  first.forgetInput();
   return true;
 }
 
@@ -244,13 +275,18 @@ bool LayerRounder::round(Layer &layer, std::string &error) {
   RoundingOptions options = roundingOptions(layer.rule);
   if (!layer.heldOut.empty())
     options.heldOut = &layer.heldOut;
+  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !layer.cross.empty())
+    options.cross = &layer.cross;
+  std::vector<float> matrix = layer.matrix();
   std::optional<QuantizedWeights> weights =
-      roundWeights(layer.matrix().data(), layer.channels, layer.cols, layer.rule.scheme, options,
+      roundWeights(matrix.data(), layer.channels, layer.cols, layer.rule.scheme, options,
                    layer.moments, error);
   if (!weights) {
     error = "layer '" + layer.name + "' has weights that cannot be quantized: " + error;
     return false;
   }
+  if (options.cross)
+    weights->measureErrors(matrix.data());
   layer.result.weights = std::move(*weights);
   layer.supplied.resize(layer.channels * layer.cols);
   for (int64_t n = 0; n < layer.channels; ++n)

@@ -36,7 +36,7 @@ class LayerRounder {
 public:
   /// Reads the layers that the recipe quantizes from a module that lowbit-insert-exchanges has not
   /// seen yet, and copies nothing: the module's context must outlive this.
-  LayerRounder(const LayerPlan &plan, bool compareWithFloat);
+  explicit LayerRounder(const LayerPlan &plan);
   /// Reads the points of the opened module.
   LogicalResult readPoints(ModuleOp module);
 
@@ -47,6 +47,8 @@ public:
   /// The input of a layer in one run of the quantized model: quantizes it as the recipe says, and
   /// learns from it. `heldOut` runs only check what the others decided.
   void observeInput(const ExchangePoint &point, ExchangedTensor x, bool heldOut);
+  /// The same input in the run of the float model for the same sample, which comes first.
+  void observeFloatInput(const ExchangePoint &point, ExchangedTensor x);
   /// All runs were there: rounds the weights of all layers that read this input. False, with the
   /// reason in `error`, where that is impossible.
   bool finishInput(const ExchangePoint &point, std::string &error);
@@ -72,11 +74,11 @@ public:
 private:
   struct Layer;
   bool round(Layer &layer, std::string &error);
-  void addRows(const Layer &layer, ExchangedTensor x, std::vector<Moments> &moments);
+  void addRows(Layer &layer, ExchangedTensor x, std::vector<Moments> &moments, bool heldOut);
 
   std::vector<std::shared_ptr<Layer>> layers;
   std::vector<ExchangePoint> exchangePoints;
-  bool compareWithFloat;
+  bool correctBiases, floatTargets;
 };
 
 } // namespace lowbit

@@ -97,7 +97,7 @@ SequentialQuantizer::create(const CompileOptions &given) {
   if (!plan)
     return trial.takeError(2, "planning layers");
   state.withFloat = plan->recipe.comparesWithFloat();
-  state.rounder = std::make_unique<LayerRounder>(*plan, state.withFloat);
+  state.rounder = std::make_unique<LayerRounder>(*plan);
   if (llvm::Error error = trial.toOpened())
     return std::move(error);
   if (failed(state.rounder->readPoints(trial.module())))
@@ -200,7 +200,9 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
   switch (point.role) {
   case ExchangePoint::Role::Input:
     // One in eight samples only checks what the others decide.
-    if (!floatRun)
+    if (floatRun)
+      rounder->observeFloatInput(point, tensor);
+    else
       rounder->observeInput(point, tensor, samples.size() >= 8 && sample % 8 == 7);
     if (finish([&] { return rounder->finishInput(point, error); }))
       return 1;

@@ -126,7 +126,8 @@ static json::Object summarize(const json::Array &layers) {
       continue;
     }
     ++quantized;
-    bool isInteger = layer.getString("activations").value_or("float") != "float";
+    bool isInteger = layer.getString("activations").value_or("float") != "float" &&
+                     layer.getString("computes").value_or("") != "float";
     (isInteger ? integer : weightOnly) += 1;
     fp32 += layer.getInteger("fp32_bytes").value_or(0);
     bytes += layer.getInteger("bytes").value_or(0);
@@ -171,8 +172,9 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
   }
 
   json::Array observers;
-  for (auto [id, name] : llvm::enumerate(compilation.observers))
-    observers.push_back(json::Object{{"id", (int64_t)id}, {"name", name}});
+  for (auto [id, observer] : llvm::enumerate(compilation.observers))
+    observers.push_back(json::Object{
+        {"id", (int64_t)id}, {"name", observer.name}, {"channel_axis", observer.channelAxis}});
   auto modelHash = module->getAttrOfType<StringAttr>("onnx.model_sha256");
   json::Object manifest{{"schema", "lowbit.bundle/1"},
                         {"abi", LOWBIT_MODEL_ABI},
@@ -205,6 +207,10 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
     }
     manifest["calibration"] = std::move(calibration);
   }
+
+  if (const SequentialResult *rounded = compilation.options.rounded.get())
+    manifest["quantized_on"] =
+        json::Object{{"data_sha256", rounded->dataSha256}, {"samples", rounded->samples}};
 
   json::Object report{{"schema", "lowbit.report/1"},
                       {"recipe", compilation.recipeName},

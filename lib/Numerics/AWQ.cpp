@@ -68,7 +68,7 @@ double Search::errorWith(const std::vector<AWQLayer> &layers,
   for (int64_t c = 0; c < cols; ++c)
     inverse[c] = 1.0f / scales[c];
   std::vector<Moments> scaledMoments;
-  if (options.range == RangeMethod::WeightedMSE || options.range == RangeMethod::OutputMSE)
+  if (options.range == WeightRange::WeightedMSE || options.range == WeightRange::OutputMSE)
     scaledMoments.push_back(moments.scaled(inverse.data()));
   double sum = 0;
   for (size_t l = 0; l < layers.size(); ++l) {
@@ -80,7 +80,7 @@ double Search::errorWith(const std::vector<AWQLayer> &layers,
     std::optional<QuantizedWeights> q = rtn(scaled.data(), rows, cols, layers[l].scheme, error);
     if (!q)
       return -1;
-    if (options.range != RangeMethod::MinMax) {
+    if (options.range != WeightRange::MinMax) {
       searchRanges(scaled.data(), options.range, 2.0, scaledMoments, options.threads, *q);
       roundToNearest(scaled.data(), *q);
     }

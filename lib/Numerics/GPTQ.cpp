@@ -119,7 +119,7 @@ void GPTQ::chooseGroup(const MatrixXd &block, int64_t at, int64_t step, int64_t 
     for (int64_t c = 0; c < count; ++c)
       values[c] = float(block(r, at + c));
     QuantParams params =
-        options.range == RangeMethod::MinMax
+        options.range == WeightRange::MinMax
             ? minMaxParams(values.data(), count, scheme.type, scheme.symmetric)
             : searchParams(values.data(), count, scheme.type, scheme.symmetric, cost);
     int64_t index = result.scaleIndex(begin + r, step);
@@ -171,17 +171,31 @@ void GPTQ::roundPanel(int64_t begin, int64_t end) {
 bool gptq(const float *w, int64_t begin, int64_t end, const Moments &moments,
           const RoundingOptions &options, QuantizedWeights &result) {
   fixEigenBlocking();
-  if (begin == end || result.cols == 0)
+  int64_t cols = result.cols;
+  if (begin == end || cols == 0)
     return true;
   GPTQ run{w, moments, options, result, {}, {}, {}, {}};
   if (!run.factorize())
     return false;
-  if (run.updatesGroups())
-    for (int64_t c = 0; c < result.cols; c += result.scheme.group)
-      run.costs.push_back(rangeCost(options.range, options.norm, &moments, c,
-                                    std::min(result.scheme.group, result.cols - c)));
-  for (int64_t c = 0; c < result.cols; ++c)
+  for (int64_t c = 0; c < cols; ++c)
     result.report.deadColumns += moments.second(c) <= 0;
+
+  std::vector<double> inverse;
+  if (options.range == WeightRange::InverseMSE) {
+    std::vector<double> inOrder = inverseDiagonal(run.factor, options.threads);
+    inverse.resize(cols);
+    for (int64_t k = 0; k < cols; ++k)
+      inverse[run.order[k]] = inOrder[k];
+  }
+  const std::vector<double> *known = inverse.empty() ? nullptr : &inverse;
+  if (run.updatesGroups())
+    for (int64_t c = 0; c < cols; c += result.scheme.group)
+      run.costs.push_back(rangeCost(options.range, options.norm, &moments, known, c,
+                                    std::min(result.scheme.group, cols - c)));
+  else if (result.scheme.granularity != Scheme::Granularity::Tensor)
+    searchRows(w, begin, end, options.range, options.norm, &moments, known, options.threads,
+               result);
+
   int64_t panel = panelRows(end - begin);
   int64_t panels = (end - begin + panel - 1) / panel;
   parallelFor(panels, options.threads, [&](int64_t p) {

@@ -12,9 +12,8 @@
 namespace lowbit {
 
 /// Rounds rows [begin, end) of `w` [rows, cols] by GPTQ with the moments of their input into
-/// `result`, whose scheme, sizes and parameters are set: those of groups are replaced unless
-/// options.actOrder. False, with result.report.notes, where H cannot be factorized; the rows are
-/// then as they were.
+/// `result`, whose parameters are replaced, except one of a whole tensor. False, with a note in
+/// the report, where H cannot be factorized; the rows are then as they were.
 bool gptq(const float *w, int64_t begin, int64_t end, const Moments &moments,
           const RoundingOptions &options, QuantizedWeights &result);
 

@@ -114,6 +114,27 @@ Moments Moments::scaled(const float *factors) const {
   return result;
 }
 
+Moments Moments::centered() const {
+  Moments result = *this;
+  int64_t side = sums.tileSize();
+  for (int64_t j = 0; j < sums.tileCount(); ++j)
+    for (int64_t i = 0; i <= j; ++i)
+      for (int64_t c = 0; c < sums.extent(j); ++c)
+        for (int64_t r = 0; r < sums.extent(i); ++r)
+          result.sums.tile(i, j)[c * sums.extent(i) + r] -=
+              firsts[i * side + r] * mean(j * side + c);
+  result.firsts.assign(cols(), 0.0);
+  // Rounding may leave a constant column's variance below zero.
+  for (int64_t c = 0; c < cols(); ++c)
+    result.sums.upper(c, c) = std::max(result.sums.at(c, c), 0.0);
+  return result;
+}
+
+void Moments::addNoise(double variance) {
+  for (int64_t c = 0; c < cols(); ++c)
+    sums.upper(c, c) += variance * double(rowCount);
+}
+
 bool Moments::finite() const {
   // A row with x_i not finite makes H_ii so; no finite float does.
   for (int64_t i = 0; i < cols(); ++i)

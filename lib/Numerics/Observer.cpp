@@ -40,4 +40,10 @@ void MinMaxObserver::merge(const MinMaxObserver &other) {
   largest = std::max(largest, other.largest);
 }
 
+void MinMaxObserver::add(float min, float max, int64_t count) {
+  seen += count;
+  smallest = std::min(smallest, min);
+  largest = std::max(largest, max);
+}
+
 } // namespace lowbit

@@ -19,6 +19,21 @@ float QuantizedWeights::real(int64_t row, int64_t col) const {
   return dequantize(value(row, col), scales[index], zeros[index]);
 }
 
+void QuantizedWeights::measureErrors(const float *w) {
+  double largest = 0, absolute = 0, squared = 0, weights = 0;
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) {
+      double value = w[r * cols + c], error = std::fabs(value - double(real(r, c)));
+      largest = std::max(largest, error);
+      absolute += error;
+      squared += error * error;
+      weights += value * value;
+    }
+  maxError = largest;
+  meanError = q.empty() ? 0 : absolute / double(q.size());
+  relativeError = weights > 0 ? std::sqrt(squared / weights) : 0;
+}
+
 /// The sums behind the reported errors; in double, so that large matrices keep their digits.
 namespace {
 struct ErrorSums {

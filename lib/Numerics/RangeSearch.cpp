@@ -29,11 +29,11 @@ QuantParams minMaxParams(const float *w, int64_t count, IntType type, bool symme
   return *chooseParams(values.minCoeff(), values.maxCoeff(), type, symmetric);
 }
 
-RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments, int64_t column,
-                    int64_t count) {
+RangeCost rangeCost(WeightRange method, double norm, const Moments *moments,
+                    const std::vector<double> *inverse, int64_t column, int64_t count) {
   RangeCost cost;
   cost.norm = norm;
-  if (!moments || method == RangeMethod::MSE || method == RangeMethod::MinMax)
+  if (!moments || method == WeightRange::MSE || method == WeightRange::MinMax)
     return cost;
   // Costs are relative; divided by the count they stay in float's range.
   bool any = false;
@@ -42,12 +42,17 @@ RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments, int
     cost.diagonal[c] = float(moments->second(column + c));
     any |= cost.diagonal[c] > 0;
   }
+  if (inverse && method == WeightRange::InverseMSE) {
+    for (int64_t c = 0; c < count; ++c)
+      cost.diagonal[c] = float(1.0 / ((*inverse)[column + c] * double(moments->count())));
+    return cost;
+  }
   // Columns that never saw an input say nothing; where all are such, all weights count the same.
   if (!any) {
     cost.diagonal.clear();
     return cost;
   }
-  if (method != RangeMethod::OutputMSE || count > maxBlock)
+  if (method != WeightRange::OutputMSE || count > maxBlock)
     return cost;
   double scale = 1.0 / double(std::max<int64_t>(moments->count(), 1));
   cost.block.resize(count * count);
@@ -173,47 +178,56 @@ QuantParams searchParams(const float *w, int64_t count, IntType type, bool symme
   return best;
 }
 
-void searchRanges(const float *w, RangeMethod method, double norm,
+void searchRows(const float *w, int64_t begin, int64_t end, WeightRange method, double norm,
+                const Moments *moments, const std::vector<double> *inverse, unsigned threads,
+                QuantizedWeights &result) {
+  const Scheme &scheme = result.scheme;
+  int64_t cols = result.cols, rows = end - begin;
+  int64_t step = scheme.granularity == Scheme::Granularity::Group ? scheme.group : cols;
+  constexpr int64_t piece = 32;
+  for (int64_t column = 0; column < cols; column += step) {
+    int64_t count = std::min(step, cols - column);
+    RangeCost cost = rangeCost(method, norm, moments, inverse, column, count);
+    // A thread's start costs as much as some ten thousand weights.
+    unsigned used = rows * count < 50000 ? 1 : threads;
+    parallelFor((rows + piece - 1) / piece, used, [&](int64_t p) {
+      for (int64_t r = begin + p * piece; r < std::min(end, begin + (p + 1) * piece); ++r) {
+        const float *range = w + r * cols + column;
+        QuantParams params = method == WeightRange::MinMax
+                                 ? minMaxParams(range, count, scheme.type, scheme.symmetric)
+                                 : searchParams(range, count, scheme.type, scheme.symmetric, cost);
+        int64_t index = result.scaleIndex(r, column);
+        result.scales[index] = params.scale;
+        result.zeros[index] = params.zero;
+      }
+    });
+  }
+}
+
+void searchRanges(const float *w, WeightRange method, double norm,
                   const std::vector<Moments> &moments, unsigned threads, QuantizedWeights &result) {
   const Scheme &scheme = result.scheme;
   int64_t rows = result.rows, cols = result.cols;
   if (rows == 0 || cols == 0)
     return;
   int64_t each = moments.empty() ? rows : rows / int64_t(moments.size());
-  auto momentsOf = [&](int64_t row) { return moments.empty() ? nullptr : &moments[row / each]; };
-  auto search = [&](const float *range, int64_t count, int64_t index, const RangeCost &cost) {
-    QuantParams params = method == RangeMethod::MinMax
-                             ? minMaxParams(range, count, scheme.type, scheme.symmetric)
-                             : searchParams(range, count, scheme.type, scheme.symmetric, cost);
-    result.scales[index] = params.scale;
-    result.zeros[index] = params.zero;
-  };
-  if (scheme.granularity == Scheme::Granularity::Tensor) {
-    RangeCost cost;
-    cost.norm = norm;
-    if (!moments.empty() && method != RangeMethod::MSE)
-      for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < cols; ++c)
-          cost.diagonal.push_back(float(momentsOf(r)->second(c)));
-    search(w, rows * cols, 0, cost);
+  if (scheme.granularity != Scheme::Granularity::Tensor) {
+    for (int64_t first = 0; first < rows; first += each)
+      searchRows(w, first, first + each, method, norm,
+                 moments.empty() ? nullptr : &moments[first / each], nullptr, threads, result);
     return;
   }
-  // One cost for all rows of a run of columns and moments; rows in pieces for the threads.
-  int64_t step = scheme.granularity == Scheme::Granularity::Group ? scheme.group : cols;
-  int64_t perRow = (cols + step - 1) / step;
-  constexpr int64_t piece = 32;
-  for (int64_t first = 0; first < rows; first += each)
-    for (int64_t g = 0; g < perRow; ++g) {
-      int64_t column = g * step, count = std::min(step, cols - column);
-      RangeCost cost = rangeCost(method, norm, momentsOf(first), column, count);
-      // A thread's start costs as much as some ten thousand weights.
-      unsigned used = each * count < 50000 ? 1 : threads;
-      parallelFor((each + piece - 1) / piece, used, [&](int64_t p) {
-        for (int64_t r = p * piece; r < std::min(each, (p + 1) * piece); ++r)
-          search(w + (first + r) * cols + column, count, result.scaleIndex(first + r, column),
-                 cost);
-      });
-    }
+  RangeCost cost;
+  cost.norm = norm;
+  if (!moments.empty() && method != WeightRange::MSE)
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = 0; c < cols; ++c)
+        cost.diagonal.push_back(float(moments[r / each].second(c)));
+  QuantParams params = method == WeightRange::MinMax
+                           ? minMaxParams(w, rows * cols, scheme.type, scheme.symmetric)
+                           : searchParams(w, rows * cols, scheme.type, scheme.symmetric, cost);
+  result.scales[0] = params.scale;
+  result.zeros[0] = params.zero;
 }
 
 } // namespace lowbit

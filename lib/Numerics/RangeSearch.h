@@ -27,8 +27,10 @@ struct RangeCost {
 };
 
 /// The cost by `method` of columns [column, column + count) with these moments (null: none).
-RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments, int64_t column,
-                    int64_t count);
+/// `inverse`: the diagonal of the inverse of the damped H, for WeightRange::InverseMSE; without it
+/// that is WeightedMSE.
+RangeCost rangeCost(WeightRange method, double norm, const Moments *moments,
+                    const std::vector<double> *inverse, int64_t column, int64_t count);
 
 /// The parameters of the smallest cost that the search finds: ranges shrunk from the full one to
 /// 0.3 of it, then zero points beside the best, then the scale of least squares for the integers
@@ -36,8 +38,14 @@ RangeCost rangeCost(RangeMethod method, double norm, const Moments *moments, int
 QuantParams searchParams(const float *w, int64_t count, IntType type, bool symmetric,
                          const RangeCost &cost);
 
-/// Replaces all parameters of `result` by searchParams over `w` [result.rows, result.cols].
-void searchRanges(const float *w, RangeMethod method, double norm,
+/// Replaces the parameters of rows [begin, end) of `result` by searchParams (or minMaxParams) over
+/// `w` [result.rows, result.cols]. Not for scales of a whole tensor.
+void searchRows(const float *w, int64_t begin, int64_t end, WeightRange method, double norm,
+                const Moments *moments, const std::vector<double> *inverse, unsigned threads,
+                QuantizedWeights &result);
+
+/// Replaces all parameters.
+void searchRanges(const float *w, WeightRange method, double norm,
                   const std::vector<Moments> &moments, unsigned threads, QuantizedWeights &result);
 
 } // namespace lowbit

@@ -67,43 +67,42 @@ static bool check(const std::vector<Moments> &moments, const char *what, int64_t
 /// where it cannot be carried out.
 static bool apply(const float *w, const RoundingOptions &options,
                   const std::vector<Moments> &moments, QuantizedWeights &result) {
-  auto toNearest = [&](RangeMethod method) {
+  auto toNearest = [&](WeightRange method) {
     searchRanges(w, method, options.norm, moments, options.threads, result);
     roundToNearest(w, result);
   };
-  // Calls each(begin, end, moments) on the rows of each group of a convolution.
-  auto overGroups = [&](auto each) {
-    int64_t rows = result.rows / int64_t(moments.size());
-    for (size_t g = 0; g < moments.size(); ++g)
-      if (!each(int64_t(g) * rows, int64_t(g + 1) * rows, moments[g]))
-        return false;
-    return true;
-  };
-  auto sweep = [&](double damping) {
-    return overGroups([&](int64_t begin, int64_t end, const Moments &own) {
-      descend(w, begin, end, own, damping, options, result);
-      return true;
-    });
+  auto sweep = [&](size_t group, double damping) {
+    int64_t each = result.rows / int64_t(moments.size());
+    descend(w, int64_t(group) * each, int64_t(group + 1) * each, moments[group], damping, options,
+            result);
   };
   switch (options.algorithm) {
   case RoundingAlgorithm::RTN:
     return true;
   case RoundingAlgorithm::MSE:
-    toNearest(moments.empty() ? RangeMethod::MSE : RangeMethod::WeightedMSE);
+    toNearest(moments.empty() ? WeightRange::MSE : WeightRange::WeightedMSE);
     return true;
   case RoundingAlgorithm::HQQ:
     hqq(w, options.threads, result);
     return true;
   case RoundingAlgorithm::AWQ:
-    toNearest(RangeMethod::OutputMSE);
-    return sweep(options.damping);
-  case RoundingAlgorithm::GPTQ:
-    if (result.scheme.granularity != Scheme::Granularity::Group || options.actOrder)
-      searchRanges(w, options.range, options.norm, moments, options.threads, result);
-    return overGroups([&](int64_t begin, int64_t end, const Moments &own) {
-             return gptq(w, begin, end, own, options, result);
-           }) &&
-           sweep(result.report.damping);
+    toNearest(WeightRange::OutputMSE);
+    for (size_t g = 0; g < moments.size(); ++g)
+      sweep(g, options.damping);
+    return true;
+  case RoundingAlgorithm::GPTQ: {
+    if (result.scheme.granularity == Scheme::Granularity::Tensor)
+      toNearest(options.range);
+    int64_t each = result.rows / int64_t(moments.size());
+    // Groups of a convolution whose moments do not serve keep the values that they have.
+    bool any = false;
+    for (size_t g = 0; g < moments.size(); ++g)
+      if (gptq(w, int64_t(g) * each, int64_t(g + 1) * each, moments[g], options, result)) {
+        sweep(g, result.report.damping);
+        any = true;
+      }
+    return any;
+  }
   }
   return false;
 }
@@ -127,8 +126,18 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
   if (!plain)
     return std::nullopt;
 
+  std::optional<std::vector<float>> targets;
+  if (options.cross) {
+    targets = floatTargets(w, rows, cols, moments, *options.cross, options.targetStrength,
+                           options.targetRidge, options.threads, error);
+    if (!targets)
+      return std::nullopt;
+  }
+  // What outputs are compared with.
+  const float *aim = targets ? targets->data() : w;
+
   QuantizedWeights result = *plain;
-  if (!apply(w, options, moments, result)) {
+  if (!apply(aim, options, moments, result)) {
     std::vector<std::string> notes = std::move(result.report.notes);
     result = *plain;
     result.report.notes = std::move(notes);
@@ -143,7 +152,7 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
     double all =
         outputEnergy(std::vector<float>(w, w + rows * cols), rows, cols, on, options.threads);
     auto relative = [&](const QuantizedWeights &q) {
-      return all > 0 ? errorEnergy(w, q, on, options.threads) / all : 0.0;
+      return all > 0 ? errorEnergy(aim, q, on, options.threads) / all : 0.0;
     };
     rtnOwn = relative(*plain);
     bool same = options.algorithm == RoundingAlgorithm::RTN || report.fellBack;

@@ -62,6 +62,52 @@ bool factorizeUpper(SymmetricTiles &a, unsigned threads) {
   return true;
 }
 
+static ConstTile tileOf(const SymmetricTiles &a, int64_t i, int64_t j) {
+  return ConstTile(a.tile(i, j), a.extent(i), a.extent(j));
+}
+
+std::vector<double> inverseDiagonal(const SymmetricTiles &r, unsigned threads) {
+  fixEigenBlocking();
+  // With U = R⁻¹ the inverse is UᵀU; U is made one column of tiles at a time, from below.
+  std::vector<double> result(r.size());
+  parallelFor(r.tileCount(), threads, [&](int64_t j) {
+    int64_t side = r.tileSize(), n = r.extent(j);
+    MatrixXd u((j + 1) * side, n);
+    for (int64_t i = j; i >= 0; --i) {
+      MatrixXd own = i == j ? MatrixXd(MatrixXd::Identity(n, n)) : MatrixXd::Zero(side, n);
+      for (int64_t t = i + 1; t <= j; ++t)
+        own.noalias() -= tileOf(r, i, t) * u.middleRows(t * side, r.extent(t));
+      const ConstTile diagonal = tileOf(r, i, i);
+      diagonal.triangularView<Eigen::Upper>().solveInPlace(own);
+      u.middleRows(i * side, r.extent(i)) = own;
+    }
+    for (int64_t c = 0; c < n; ++c)
+      result[j * side + c] = u.col(c).head(j * side + n).squaredNorm();
+  });
+  return result;
+}
+
+void solveRight(const SymmetricTiles &r, double *b, int64_t rows) {
+  int64_t side = r.tileSize(), tiles = r.tileCount();
+  Tile x(b, rows, r.size());
+  for (int64_t j = tiles - 1; j >= 0; --j) {
+    MatrixXd own = x.middleCols(j * side, r.extent(j));
+    for (int64_t t = j + 1; t < tiles; ++t)
+      own.noalias() -= x.middleCols(t * side, r.extent(t)) * tileOf(r, j, t).transpose();
+    const ConstTile diagonal = tileOf(r, j, j);
+    diagonal.triangularView<Eigen::Upper>().transpose().solveInPlace<Eigen::OnTheRight>(own);
+    x.middleCols(j * side, r.extent(j)) = own;
+  }
+  for (int64_t j = 0; j < tiles; ++j) {
+    MatrixXd own = x.middleCols(j * side, r.extent(j));
+    for (int64_t t = 0; t < j; ++t)
+      own.noalias() -= x.middleCols(t * side, side) * tileOf(r, t, j);
+    const ConstTile diagonal = tileOf(r, j, j);
+    diagonal.triangularView<Eigen::Upper>().solveInPlace<Eigen::OnTheRight>(own);
+    x.middleCols(j * side, r.extent(j)) = own;
+  }
+}
+
 double quadraticTrace(const float *e, int64_t rows, const SymmetricTiles &a, unsigned threads) {
   fixEigenBlocking();
   constexpr int64_t panel = 128;

@@ -205,7 +205,7 @@ bool RecipeParser::readActivations(const YamlNode &node, Rule &rule) {
   const YamlNode *type = node.find("type");
   if (!type)
     return fail(node, "expected activations to have a type, as in {type: u8}");
-  if (!readType(*type, {"u8", "i8"}, activations.type))
+  if (!readType(*type, {"u8", "i8", "u16", "i16"}, activations.type))
     return false;
   if (const YamlNode *symmetric = node.find("symmetric"))
     if (!readBool(*symmetric, "symmetric", activations.symmetric))
@@ -215,6 +215,9 @@ bool RecipeParser::readActivations(const YamlNode &node, Rule &rule) {
     if (!readChoice(*dynamic, "dynamic", {"token", "tensor"}, index))
       return false;
     activations.dynamic = index == 0 ? "token" : "tensor";
+    if (bitWidth(activations.type) > 8)
+      return fail(*dynamic, "a range of the run (dynamic) is of 8-bit activations, found type " +
+                                Twine(lowbit::name(activations.type)));
   }
   rule.activations = activations;
   return true;
@@ -283,14 +286,24 @@ bool RecipeParser::readTransforms(const YamlNode &node, Recipe &recipe) {
 }
 
 bool RecipeParser::readCalibration(const YamlNode &node, Recipe &recipe) {
-  if (!checkMap(node, "calibration", {"method", "samples"}))
+  if (!checkMap(node, "calibration", {"method", "percentile", "samples"}))
     return false;
-  static constexpr StringRef methods[] = {"minmax", "percentile", "entropy", "mse"};
+  static constexpr StringRef methods[] = {"minmax", "average", "percentile", "entropy", "mse"};
   if (const YamlNode *method = node.find("method")) {
     size_t index;
     if (!readChoice(*method, "method", methods, index))
       return false;
-    recipe.calibrationMethod = methods[index].str();
+    recipe.calibration.method = RangeMethod(index);
+  }
+  if (const YamlNode *percentile = node.find("percentile")) {
+    if (recipe.calibration.method != RangeMethod::Percentile)
+      return fail(*percentile, Twine("expected no percentile with method ") +
+                                   lowbit::name(recipe.calibration.method) +
+                                   "; it belongs to method: percentile");
+    if (percentile->kind != Kind::Scalar ||
+        !readPercentile(percentile->scalar, recipe.calibration.percentile))
+      return fail(*percentile, "expected percentile to be a number over 0 and at most 100, found " +
+                                   percentile->describe());
   }
   if (const YamlNode *samples = node.find("samples")) {
     int64_t count;
@@ -333,7 +346,7 @@ bool RecipeParser::read(const YamlNode &document, Recipe &recipe) {
     if (!readBase(*name, base))
       return false;
     recipe.transforms = base.transforms;
-    recipe.calibrationMethod = base.calibrationMethod;
+    recipe.calibration = base.calibration;
     recipe.calibrationSamples = base.calibrationSamples;
   }
   if (const YamlNode *transforms = document.find("transforms"))

@@ -8,6 +8,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/SHA256.h"
+#include <charconv>
 
 using namespace lowbit;
 
@@ -75,23 +76,32 @@ static std::string printActivations(const std::optional<ActivationRule> &activat
 }
 
 std::string Recipe::printCalibration() const {
-  std::string text = "calibration: {method: " + calibrationMethod;
+  std::string text = std::string("calibration: {method: ") + lowbit::name(calibration.method);
+  if (calibration.method == RangeMethod::Percentile) {
+    char digits[32]; // The shortest that gives the same number.
+    std::to_chars_result end =
+        std::to_chars(digits, digits + sizeof digits, calibration.percentile);
+    text += ", percentile: " + std::string(digits, end.ptr);
+  }
   if (calibrationSamples)
     text += ", samples: " + std::to_string(*calibrationSamples);
   return text + "}\n";
 }
 
+static std::string printTransform(const GraphTransform &transform) {
+  std::vector<std::string> options;
+  for (const auto &[key, value] : transform.options)
+    options.push_back(key + ": " + quoted(value));
+  if (options.empty())
+    return transform.name;
+  return "{" + transform.name + ": {" + llvm::join(options, ", ") + "}}";
+}
+
 std::string Recipe::print() const {
   std::string text = "lowbit: 1\n";
   std::vector<std::string> printed;
-  for (const GraphTransform &transform : transforms) {
-    std::vector<std::string> options;
-    for (const auto &[key, value] : transform.options)
-      options.push_back(key + ": " + quoted(value));
-    printed.push_back(options.empty()
-                          ? transform.name
-                          : "{" + transform.name + ": {" + llvm::join(options, ", ") + "}}");
-  }
+  for (const GraphTransform &transform : transforms)
+    printed.push_back(printTransform(transform));
   text += "transforms: [" + llvm::join(printed, ", ") + "]\n";
   text += printCalibration();
   text += rules.empty() ? "rules: []\n" : "rules:\n";
@@ -117,6 +127,14 @@ static std::string hash(StringRef text) {
 
 std::string Recipe::sha256() const { return hash(print()); }
 
-std::string Recipe::observerSha256() const {
-  return hash("calibration: {method: " + calibrationMethod + "}\n");
+std::string Recipe::printMeasured() const {
+  // fold-bn always comes first, and these look at what was measured themselves.
+  static constexpr StringRef others[] = {"fold-bn", "smoothquant", "awq", "bias-correction"};
+  std::vector<std::string> printed;
+  for (const GraphTransform &transform : transforms)
+    if (!llvm::is_contained(others, transform.name))
+      printed.push_back(printTransform(transform));
+  return "transforms: [" + llvm::join(printed, ", ") + "]\n";
 }
+
+std::string Recipe::observerSha256() const { return hash(printMeasured()); }

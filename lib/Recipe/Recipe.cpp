@@ -92,12 +92,18 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
-bool Recipe::comparesWithFloat() const {
+bool Recipe::correctsBiases() const {
   return llvm::any_of(transforms, [](const GraphTransform &transform) {
     auto method = transform.options.find("method");
     return transform.name == "bias-correction" && method != transform.options.end() &&
            method->second == "empirical";
   });
+}
+
+bool Recipe::comparesWithFloat() const {
+  return correctsBiases() || llvm::any_of(rules, [](const Rule &rule) {
+           return rule.weights && rule.weights->algorithm == WeightAlgorithm::GPTQ;
+         });
 }
 
 bool Recipe::isSequential() const {
@@ -116,29 +122,6 @@ std::vector<std::string> Recipe::unsupported() const {
   for (const GraphTransform &transform : transforms)
     if (transform.name != "fold-bn")
       add("the transform " + transform.name);
-  if (calibrationMethod != "minmax")
-    add("calibration by " + calibrationMethod);
-  static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
-  for (const Rule &rule : rules) {
-    std::string at = rule.origin + ": ";
-    if (rule.keep == Rule::Keep::Half)
-      add(at + "keep: fp16");
-    if (!rule.weights)
-      continue;
-    const Scheme &scheme = rule.weights->scheme;
-    if (bitWidth(scheme.type) == 3)
-      add(at + "weights of type " + lowbit::name(scheme.type));
-    if (rule.weights->algorithm > WeightAlgorithm::GPTQ)
-      add(at + "rounding weights by " + algorithms[size_t(rule.weights->algorithm)]);
-    if (!rule.activations)
-      continue;
-    if (!rule.activations->dynamic.empty())
-      add(at + "a range of activations per " + rule.activations->dynamic + " (dynamic)");
-    if (scheme.type != IntType::I8 || !scheme.symmetric ||
-        scheme.granularity == Scheme::Granularity::Group)
-      add(at +
-          "quantizing activations beside weights other than symmetric i8 per tensor or channel");
-  }
   return reasons;
 }
 
@@ -182,10 +165,14 @@ static bool overrideExtraRule(std::vector<Rule> &rules, size_t main, StringRef v
   return true;
 }
 
+bool lowbit::readPercentile(StringRef text, double &percentile) {
+  return !text.getAsDouble(percentile) && percentile > 0 && percentile <= 100;
+}
+
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "calibration", "samples"};
+                                       "calibration", "percentile", "samples"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -197,10 +184,15 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     return false;
   };
   if (key == "calibration") {
-    if (!llvm::is_contained({"minmax", "percentile", "entropy", "mse"}, value))
-      return fail("minmax, percentile, entropy or mse");
-    calibrationMethod = value.str();
+    std::optional<RangeMethod> method = parseRangeMethod(value.str());
+    if (!method)
+      return fail("minmax, average, percentile, entropy or mse");
+    calibration.method = *method;
     return true;
+  }
+  if (key == "percentile") {
+    calibration.method = RangeMethod::Percentile;
+    return readPercentile(value, calibration.percentile) || fail("a number over 0 and at most 100");
   }
   int64_t number = 0;
   bool isPositive = !value.getAsInteger(10, number) && number > 0 && number <= INT32_MAX;
@@ -261,10 +253,10 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
   } else {
     rule.activations.reset();
-    if (value == "u8" || value == "i8")
-      rule.activations = ActivationRule{value == "u8" ? IntType::U8 : IntType::I8, false, ""};
+    if (llvm::is_contained({"u8", "i8", "u16", "i16"}, value))
+      rule.activations = ActivationRule{*parseIntType(value.str()), false, ""};
     else if (value != "float")
-      return fail("float, u8 or i8");
+      return fail("float, u8, i8, u16 or i16");
   }
   return true;
 }

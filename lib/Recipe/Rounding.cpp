@@ -12,6 +12,11 @@ bool lowbit::needsMoments(WeightAlgorithm algorithm) {
   return algorithm == WeightAlgorithm::GPTQ || algorithm == WeightAlgorithm::AWQ;
 }
 
+StringRef lowbit::algorithmName(WeightAlgorithm algorithm) {
+  static constexpr StringRef names[] = {"rtn", "mse", "gptq", "awq", "hqq"};
+  return names[size_t(algorithm)];
+}
+
 RoundingOptions lowbit::roundingOptions(const WeightRule &rule) {
   RoundingOptions options;
   switch (rule.algorithm) {
@@ -22,9 +27,13 @@ RoundingOptions lowbit::roundingOptions(const WeightRule &rule) {
     options.algorithm = RoundingAlgorithm::MSE;
     break;
   case WeightAlgorithm::GPTQ:
-  case WeightAlgorithm::AWQ:
-  case WeightAlgorithm::HQQ:
     options.algorithm = RoundingAlgorithm::GPTQ;
+    break;
+  case WeightAlgorithm::AWQ:
+    options.algorithm = RoundingAlgorithm::AWQ;
+    break;
+  case WeightAlgorithm::HQQ:
+    options.algorithm = RoundingAlgorithm::HQQ;
     break;
   }
   return options;

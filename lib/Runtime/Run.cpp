@@ -129,12 +129,12 @@ static void parallelFor(int64_t tasks, lowbit_task body, void *argument) {
     std::longjmp(*state.unwind, 1);
 }
 
-static void observe(int64_t id, const float *data, int64_t count) {
+static void observe(int64_t id, const float *data, int64_t rank, const int64_t *shape) {
   if (!state.outermost)
     return state.context->recordFailure(LOWBIT_INTERNAL,
                                         "the model observes a tensor within a parallel loop");
   if (state.context->observer)
-    state.context->observer(state.context->observerUser, id, data, count);
+    state.context->observer(state.context->observerUser, id, data, rank, shape);
 }
 
 static void exchange(int64_t id, float *data, int64_t rank, const int64_t *dims) {

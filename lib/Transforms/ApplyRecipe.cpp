@@ -9,7 +9,9 @@
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringExtras.h"
 
 namespace lowbit {
 #define GEN_PASS_DEF_APPLYRECIPE
@@ -27,13 +29,16 @@ struct ApplyRecipe : public lowbit::impl::ApplyRecipeBase<ApplyRecipe> {
 
 private:
   LogicalResult quantizeLayer(const PlannedLayer &planned, const Rule &rule);
+  LogicalResult halveLayer(const PlannedLayer &planned, const Rule &rule);
   void leaveInFloat(const PlannedLayer &planned, const Twine &reason);
+  /// Multiplies the layer's own float bias by its factor.
+  void scaleBias(const QuantizableLayer &layer, Operation *op, OpOperand &bias);
   /// Notes what the model itself decided.
   void recordQuantized(const PlannedLayer &planned);
 
   std::optional<ActivationQuantizer> activations;
   WeightQuantizer weights;
-  std::vector<PlannedLayer> withoutStatistics;
+  std::vector<PlannedLayer> withoutStatistics, withoutTokens;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
 } // namespace
@@ -105,6 +110,55 @@ void ApplyRecipe::recordQuantized(const PlannedLayer &planned) {
   ++numQuantized;
 }
 
+static bool isF32Tensor(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && type.getElementType().isF32() && type.getRank() > 0;
+}
+
+void ApplyRecipe::scaleBias(const QuantizableLayer &layer, Operation *op, OpOperand &bias) {
+  if (layer.biasFactor == 1)
+    return;
+  std::vector<float> values = ConstantData::get(bias.get())->toFloats();
+  for (float &value : values)
+    value *= layer.biasFactor;
+  OpBuilder builder(op);
+  bias.set(createConstant(builder, op, builder.getF32Type(),
+                          cast<RankedTensorType>(bias.get().getType()).getShape(),
+                          ArrayRef(values), "bias"));
+}
+
+LogicalResult ApplyRecipe::halveLayer(const PlannedLayer &planned, const Rule &rule) {
+  const QuantizableLayer &layer = *planned.layer;
+  Operation *op = planned.op;
+  auto type = cast<RankedTensorType>(layer.weight->get().getType());
+  if (!type.getElementType().isF32()) {
+    leaveInFloat(planned, "the recipe keeps it in float (" + rule.origin + ")");
+    return success();
+  }
+  FailureOr<QuantizedWeightOps> half = halveWeights(planned);
+  if (failed(half))
+    return failure();
+  replaced.insert(layer.weight->get().getDefiningOp());
+  layer.weight->set(half->real);
+  if (layer.bias)
+    scaleBias(layer, op, *layer.bias);
+  cast<QuantizableOpInterface>(op).clearFactors();
+  ++numHalf;
+  Builder builder(op->getContext());
+  auto entry = [&](StringRef key, Attribute value) { return builder.getNamedAttr(key, value); };
+  setDecision(op, planned.key,
+              {entry("weights", builder.getStringAttr("f16")),
+               entry("per", builder.getStringAttr("tensor")),
+               entry("group", builder.getI64IntegerAttr(0)),
+               entry("activations", builder.getStringAttr("float")),
+               entry("rule", builder.getStringAttr(rule.origin)),
+               entry("fp32_bytes", builder.getI64IntegerAttr(4 * type.getNumElements())),
+               entry("bytes", builder.getI64IntegerAttr(half->bytes)),
+               entry("error", builder.getF64FloatAttr(half->relativeError)),
+               entry("max_error", builder.getF64FloatAttr(half->maxError))});
+  return success();
+}
+
 LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule &rule) {
   const QuantizableLayer &layer = *planned.layer;
   Operation *op = planned.op;
@@ -115,49 +169,61 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   if (layer.kind == LayerKind::Gather)
     activation.reset();
   std::optional<QuantParams> params;
-  if (activation) {
-    FailureOr<QuantParams> chosen = activations->params(planned, *activation);
-    if (failed(chosen)) {
+  bool isDynamic = activation && !activation->dynamic.empty();
+  if (isDynamic && activation->dynamic == "token" && layer.kind == LayerKind::Conv) {
+    withoutTokens.push_back(planned);
+    return success();
+  }
+  std::string whyNotInteger;
+  if (isDynamic && !isF32Tensor(layer.input->get())) {
+    whyNotInteger = "its input is no tensor of f32";
+    op->emitRemark("layer '") << planned.key.name
+                              << "' keeps float activations: " << whyNotInteger;
+    isDynamic = false;
+    activation.reset();
+  }
+  if (activation && !isDynamic) {
+    FailureOr<std::optional<QuantParams>> chosen = activations->params(planned, *activation);
+    if (failed(chosen))
+      return failure();
+    if (!*chosen) {
       withoutStatistics.push_back(planned);
       return success();
     }
     params = *chosen;
   }
+  bool biasShifted = false;
+  if (auto found = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
+      rounded && found != rounded->end() && !found->second.biasShift.empty())
+    biasShifted = shiftBias(planned, found->second.biasShift);
   FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
 
-  std::string whyNotInteger;
   Operation *end = op;
   OpOperand *bias = findBias(op, layer, end);
   std::optional<Value> integerBias;
-  if (params && bias) {
+  if (params && bias && hasAccumulatorBias(layer.kind, scheme, activation->type)) {
     float factor = end == op ? layer.biasFactor : 1;
+    std::string whyNot;
     integerBias =
-        quantizeBias(op, *bias, factor, quantized->scales, params->scale, channels, whyNotInteger);
-    if (!integerBias) {
-      params.reset();
+        quantizeBias(op, *bias, factor, quantized->scales, params->scale, channels, whyNot);
+    if (!integerBias)
       op->emitRemark("layer '") << planned.key.name
-                                << "' keeps float activations: " << whyNotInteger;
-    }
+                                << "' adds its bias in float: " << whyNot;
   }
   replaced.insert(layer.weight->get().getDefiningOp());
-  layer.weight->set(quantized->real);
-  if (params) {
+  if (isDynamic)
+    layer.input->set(activations->quantizeDynamically(planned, *activation));
+  else if (params)
     layer.input->set(activations->quantize(planned, *params, activation->type));
-    ++numInteger;
-  }
+  layer.weight->set(quantized->real);
+  numInteger += activation.has_value();
   if (integerBias) {
     replaced.insert(bias->get().getDefiningOp());
     bias->set(*integerBias);
-  } else if (bias && end == op && layer.biasFactor != 1) {
-    std::vector<float> values = ConstantData::get(bias->get())->toFloats();
-    for (float &value : values)
-      value *= layer.biasFactor;
-    OpBuilder builder(op);
-    bias->set(createConstant(builder, op, builder.getF32Type(),
-                             cast<RankedTensorType>(bias->get().getType()).getShape(),
-                             ArrayRef(values), "bias"));
+  } else if (bias && end == op) {
+    scaleBias(layer, op, *bias);
   }
   cast<QuantizableOpInterface>(op).clearFactors();
   ++numQuantized;
@@ -174,12 +240,32 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
       text("weights", name(scheme.type)),
       text("per", granularities[size_t(scheme.granularity)]),
       integer("group", scheme.group),
-      text("activations", params ? name(activation->type) : "float"),
+      text("activations", activation ? name(activation->type) : "float"),
       text("rule", rule.origin),
       integer("fp32_bytes", 4 * weightType.getNumElements()),
       integer("bytes", quantized->bytes),
       builder.getNamedAttr("error", builder.getF64FloatAttr(quantized->relativeError)),
-      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError))};
+      builder.getNamedAttr("max_error", builder.getF64FloatAttr(quantized->maxError)),
+      text("scales_sha256", quantized->scalesHash),
+      builder.getNamedAttr("bits_per_weight",
+                           builder.getF64FloatAttr(8.0 * double(quantized->bytes) /
+                                                   double(weightType.getNumElements()))),
+      text("algorithm", algorithmName(rule.weights->algorithm)),
+      builder.getNamedAttr("bias_corrected", builder.getBoolAttr(biasShifted))};
+  const RoundingReport &report = quantized->report;
+  for (auto [key, value] : {std::pair("output_error", report.outputError),
+                            {"rtn_output_error", report.rtnOutputError},
+                            {"held_out_error", report.heldOutError},
+                            {"rtn_held_out_error", report.rtnHeldOutError}})
+    if (value)
+      decision.push_back(builder.getNamedAttr(key, builder.getF64FloatAttr(*value)));
+  if (!report.notes.empty()) {
+    std::string notes = llvm::join(report.notes, "; ");
+    decision.push_back(text("note", notes));
+    op->emitRemark("layer '") << planned.key.name << "': " << notes;
+  }
+  if (isDynamic)
+    decision.push_back(text("dynamic", activation->dynamic));
   if (!whyNotInteger.empty())
     decision.push_back(text("reason", whyNotInteger));
   setDecision(op, planned.key, decision);
@@ -190,11 +276,12 @@ void ApplyRecipe::runOnOperation() {
   activations.reset();
   weights = WeightQuantizer(rounded);
   withoutStatistics.clear();
+  withoutTokens.clear();
   replaced.clear();
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
   if (!plan)
     return signalPassFailure();
-  activations.emplace(getOperation());
+  activations.emplace(getOperation(), plan->recipe.calibration);
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
@@ -204,10 +291,23 @@ void ApplyRecipe::runOnOperation() {
       leaveInFloat(planned, planned.whyNot);
     else if (!rule)
       leaveInFloat(planned, "no rule of the recipe matches it");
-    else if (rule->keep != Rule::Keep::No)
+    else if (rule->keep == Rule::Keep::Half && failed(halveLayer(planned, *rule)))
+      return signalPassFailure();
+    else if (rule->keep == Rule::Keep::Half)
+      continue;
+    else if (rule->keep == Rule::Keep::Float)
       leaveInFloat(planned, "the recipe keeps it in float (" + rule->origin + ")");
     else if (failed(quantizeLayer(planned, *rule)))
       return signalPassFailure();
+  }
+  if (!withoutTokens.empty()) {
+    InFlightDiagnostic diag = withoutTokens.front().op->emitError()
+                              << "recipe '" << plan->recipe.name
+                              << "' takes a range per token, and convolutions have no tokens: ";
+    llvm::interleaveComma(withoutTokens, diag,
+                          [&](const PlannedLayer &layer) { diag << layer.key.name; });
+    diag.attachNote() << "give them a rule with activations: {type: u8, dynamic: tensor}";
+    return signalPassFailure();
   }
   if (!withoutStatistics.empty()) {
     const PlannedLayer &first = withoutStatistics.front();

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Recipe/NeededStatistics.h"
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -26,12 +27,16 @@ struct InsertObservers : public lowbit::impl::InsertObserversBase<InsertObserver
     if (!plan)
       return signalPassFailure();
     for (const PlannedLayer &planned : plan->layers) {
-      const Rule *rule = plan->ruleOf(planned);
-      if (!planned.layer || planned.layer->kind == LayerKind::Gather || !rule || !rule->activations)
+      if (!planned.layer || planned.layer->kind == LayerKind::Gather ||
+          !neededStatistics(plan->recipe, plan->ruleOf(planned)).any())
         continue;
       OpBuilder builder(planned.op);
+      IntegerAttr channelAxis;
+      if (planned.layer->kind == LayerKind::Conv)
+        channelAxis = builder.getI64IntegerAttr(1);
       ObserveOp::create(builder, planned.op->getLoc(), planned.layer->input->get(),
-                        builder.getStringAttr(planned.key.name + ":input"));
+                        builder.getStringAttr(planned.key.name + ":input"), StatsAttr(),
+                        channelAxis);
       ++numObservers;
     }
   }

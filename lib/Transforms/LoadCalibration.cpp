@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "lowbit/Analysis/ObservedValues.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Recipe/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
@@ -41,14 +42,31 @@ struct LoadCalibration : public lowbit::impl::LoadCalibrationBase<LoadCalibratio
       return module.emitError() << error.message;
     if (loaded->observerSha256() != calibration.recipeSha256) {
       InFlightDiagnostic diag = module.emitError("calibration file '")
-                                << file
-                                << "' was made for a recipe that calibrates in another way ("
-                                << calibration.method << ")";
-      diag.attachNote() << "recipe '" << loaded->name << "' asks for " << loaded->calibrationMethod
+                                << file << "' measured another model than recipe '"
+                                << loaded->name << "' makes of this one";
+      diag.attachNote() << "it was made with " << StringRef(calibration.measured).trim()
+                        << ", the recipe asks for " << StringRef(loaded->printMeasured()).trim()
                         << "; calibrate with it";
       return diag;
     }
     return success();
+  }
+
+  /// The file's channels are those of the value.
+  LogicalResult checkChannels(ObserveOp op, const TensorObserver &observer) {
+    auto type = dyn_cast<RankedTensorType>(op.getInput().getType());
+    if (!type || type.getRank() == 0)
+      return success();
+    std::optional<uint64_t> axis = op.getChannelAxis();
+    int64_t channels = type.getDimSize(axis ? int64_t(*axis) : type.getRank() - 1),
+            found = int64_t(observer.channels.size());
+    if (ShapedType::isDynamic(channels) || channels == found)
+      return success();
+    InFlightDiagnostic diag = op.emitOpError("'") << op.getName() << "' has " << channels
+                                                  << " channels, calibration file '" << file
+                                                  << "' has " << found;
+    diag.attachNote() << "calibrate this model again";
+    return diag;
   }
 
   void runOnOperation() override {
@@ -61,17 +79,20 @@ struct LoadCalibration : public lowbit::impl::LoadCalibrationBase<LoadCalibratio
     if (failed(checkOrigin(*calibration)))
       return signalPassFailure();
     SmallVector<ObserveOp> missing;
-    Builder builder(&getContext());
-    getOperation()->walk([&](ObserveOp op) {
-      auto found = calibration->ranges.find(op.getName().str());
-      if (found == calibration->ranges.end()) {
+    WalkResult result = getOperation()->walk([&](ObserveOp op) {
+      auto found = calibration->observers.find(op.getName().str());
+      if (found == calibration->observers.end()) {
         missing.push_back(op);
-        return;
+        return WalkResult::advance();
       }
-      op.setStatsAttr(StatsAttr::get(&getContext(), builder.getF32FloatAttr(found->second.min),
-                                     builder.getF32FloatAttr(found->second.max)));
+      if (failed(checkChannels(op, found->second)))
+        return WalkResult::interrupt();
+      op.setStatsAttr(getStatsAttr(&getContext(), found->second));
       ++numLoaded;
+      return WalkResult::advance();
     });
+    if (result.wasInterrupted())
+      return signalPassFailure();
     if (missing.empty())
       return;
     InFlightDiagnostic diag = missing.front().emitOpError("'")
@@ -80,7 +101,7 @@ struct LoadCalibration : public lowbit::impl::LoadCalibrationBase<LoadCalibratio
     if (missing.size() > 1)
       diag << "; neither are " << missing.size() - 1 << " others";
     diag.attachNote()
-        << "calibrate again with a recipe that quantizes the activations of this layer";
+        << "calibrate again with this recipe, and with data that reach the layer";
     signalPassFailure();
   }
 };

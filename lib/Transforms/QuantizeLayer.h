@@ -33,6 +33,7 @@ struct QuantizedWeightOps {
   std::vector<float> scales;
   double relativeError = 0, maxError = 0;
   RoundingReport report;
+  std::string scalesHash; ///< SHA-256 of scales and zero points, in the order of the matrix's rows.
   int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
 };
 
@@ -60,26 +61,46 @@ private:
 /// Quantizes activations once for all layers that read the same value alike.
 class ActivationQuantizer {
 public:
-  /// Collects the observers of the module.
-  explicit ActivationQuantizer(ModuleOp module);
+  /// Collects the observers of the module. `range`: how ranges are chosen from statistics.
+  ActivationQuantizer(ModuleOp module, RangeOptions range);
 
-  /// From the statistics of the layer's input; failure where there are none.
-  FailureOr<QuantParams> params(const PlannedLayer &planned, const ActivationRule &rule);
+  /// From the statistics of the layer's input; nothing where there are none. Failure, after an
+  /// error at the layer, where they are not those that the method needs.
+  FailureOr<std::optional<QuantParams>> params(const PlannedLayer &planned,
+                                               const ActivationRule &rule);
   /// The layer's input through lowbit.quantize and lowbit.dequantize.
   Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
+  /// The layer's f32 input through lowbit.dynamic_quantize and lowbit.dequantize.
+  Value quantizeDynamically(const PlannedLayer &planned, const ActivationRule &rule);
   void eraseObservers();
 
 private:
+  RangeOptions range;
   llvm::StringMap<ObserveOp> observers;
   /// Dequantized values by (float value, scale, zero point, type).
   std::map<std::tuple<void *, float, int32_t, IntType>, Value> known;
+  /// Likewise by (float value, per token, symmetric, type).
+  std::map<std::tuple<void *, bool, bool, IntType>, Value> dynamic;
 };
+
+/// Puts a layer's weights, times its factor, as f16 and their conversion to f32 in the place of the
+/// float ones. An error at the layer where a weight is not finite or beyond the range of f16.
+FailureOr<QuantizedWeightOps> halveWeights(const PlannedLayer &planned);
+
+/// Whether the sums of a layer on integers are real values after one multiplication, so that its
+/// bias can be an integer of the accumulator's scale; other sums take a float bias.
+bool hasAccumulatorBias(LayerKind kind, const Scheme &weights, IntType activations);
 
 /// A bias times `factor` as i32 with the scale of the accumulator, dequantized. Nothing, and IR
 /// unchanged, where a value does not fit: the reason is in `whyNot`.
 std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
                                   ArrayRef<float> weightScales, float inputScale, int64_t channels,
                                   std::string &whyNot);
+
+/// Adds `shift` [channels] to the layer's result, in its bias: an existing constant one, or a new
+/// one. Call it before the weights are replaced. False, and IR unchanged, where the layer cannot
+/// have one.
+bool shiftBias(const PlannedLayer &planned, ArrayRef<float> shift);
 
 } // namespace lowbit
 

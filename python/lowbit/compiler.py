@@ -7,19 +7,15 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import _native
-from .data import open_data
+from .calibration import Calibrated, Progress, run_calibration, run_coverage
 from .errors import InvalidInput, from_code
-from .feeds import Feeder
-from .output import check_free, whole
+from .output import check_free
 from .runtime import Bundle
-from .signature import Value
-
-Progress = Callable[[int, "int | None"], None]
 
 
 @contextlib.contextmanager
@@ -83,27 +79,20 @@ def _options(recipe: str, calibration: str | None, target: str, arch: str | None
 
 
 def calibrate_to(model: str, recipe: str, data: Any, out: str | os.PathLike[str], *, force: bool = False,
-                 progress: Progress | None = None) -> int:
-    """Feeds the data, one sample at a time and in order, to what the recipe observes; returns how many samples.
+                 progress: Progress | None = None, **options: Any) -> Calibrated:
+    """Feeds the data in order to what the recipe observes; where it observes nothing, nothing is fed or written.
 
-    Where the recipe observes nothing, nothing is fed or written, and the result is 0.
+    Options: batch, resume, merge, threads, as for `run_calibration`.
     """
-    opened = open_data(data)
     with compiler_errors() as module:
-        calibrator = module.Calibrator(_existing(model), recipe)
-        if not calibrator.observers:
-            return 0
-        inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in calibrator.inputs]
-        feeder = Feeder(opened, inputs, [], batch=1)
-        samples = 0
-        with whole(out, force=force) as temporary:
-            for feed in feeder:
-                calibrator.feed(feed.inputs)
-                samples += feed.count
-                if progress:
-                    progress(samples, feeder.count)
-            calibrator.finish(str(temporary))
-    return samples
+        return run_calibration(module, _existing(model), recipe, data, out, force=force, progress=progress, **options)
+
+
+def coverage_of(model: str, recipe: str, data: Any, calibration: str | os.PathLike[str], *, progress: Progress | None = None,
+                **options: Any) -> dict[str, Any]:
+    """How much of what the data make of the model lies outside of a calibration file. Options: batch, threads."""
+    with compiler_errors() as module:
+        return run_coverage(module, _existing(model), recipe, data, calibration, progress=progress, **options)
 
 
 def quantize_on(model: str, recipe: str, data: Any, *, calibration: str | None = None, dims: Mapping[str, int] | None = None,
@@ -126,17 +115,18 @@ def quantize_on(model: str, recipe: str, data: Any, *, calibration: str | None =
 
 
 def prepare(model: str, recipe: str, scratch: str, *, data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None,
-            calibrating: Progress | None = None, quantizing: Progress | None = None) -> tuple[str | None, Any, int]:
-    """What compiling with a recipe needs: (calibration file, quantizer, number of samples that were measured).
+            threads: int = 0, calibrating: Progress | None = None,
+            quantizing: Progress | None = None) -> tuple[str | None, Any, Calibrated | None]:
+    """What compiling with a recipe needs: (calibration file, quantizer, what was measured).
 
     Without a calibration file, one is made from the data in the folder `scratch` where the recipe needs it.
     """
-    samples = 0
+    done = None
     if data is not None and calibration is None:
         calibration = os.path.join(scratch, "calibration.lbcal")
-        samples = calibrate_to(model, recipe, data, calibration, progress=calibrating)
-        calibration = calibration if samples else None
-    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), samples
+        done = calibrate_to(model, recipe, data, calibration, threads=threads, progress=calibrating)
+        calibration = calibration if done.samples else None
+    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), done
 
 
 @contextlib.contextmanager
@@ -155,17 +145,21 @@ def model_file(model: Any) -> Iterator[str]:
         raise InvalidInput(f"a model is a path, bytes or an onnx.ModelProto, not {type(model).__name__}")
 
 
-def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: str, force: bool = False) -> int:
+def calibrate(model: Any, data: Any, output: str | os.PathLike[str], *, recipe: str, force: bool = False, batch: int = 1,
+              resume: bool = False, merge: Sequence[str | os.PathLike[str]] = (), threads: int = 0) -> int:
     """Writes what `recipe` needs to know about activations to `output`; returns the number of samples.
 
     model: path, bytes or onnx.ModelProto. data: a path as for `--data`, a dict of stacked arrays, an
-    iterable of dicts, or onnxruntime's CalibrationDataReader.
+    iterable of dicts, or onnxruntime's CalibrationDataReader. batch: samples per run where the model
+    allows it; the result does not depend on it. resume: go on from `output` or what an interrupted
+    call left beside it; the data must begin with the samples that it has seen. merge: calibration
+    files of the same model and recipe whose statistics are added.
     """
     with model_file(model) as path:
-        samples = calibrate_to(path, recipe, data, output, force=force)
-    if not samples:
+        done = calibrate_to(path, recipe, data, output, force=force, batch=batch, resume=resume, merge=merge, threads=threads)
+    if not done.samples:
         raise InvalidInput(f"recipe {recipe} needs no calibration")
-    return samples
+    return done.samples
 
 
 def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, calibration: str | os.PathLike[str] | None = None,

@@ -55,6 +55,11 @@ static T unwrap(llvm::Expected<T> value) {
   return std::move(*value);
 }
 
+static void check(llvm::Error error) {
+  if (error)
+    raise(std::move(error));
+}
+
 static CompileOptions makeOptions(const std::string &model, const std::string &recipe,
                                   std::optional<std::string> calibration, const std::string &target,
                                   std::optional<std::string> arch,
@@ -170,11 +175,11 @@ static std::vector<lowbit_tensor> tensorsOf(const Runner &runner, const Arrays &
   return tensors;
 }
 
-static void feed(Calibrator &calibrator, const Arrays &arrays) {
+static void feed(Calibrator &calibrator, const Arrays &arrays, int64_t count) {
   std::vector<lowbit_tensor> tensors = tensorsOf(calibrator, arrays);
   llvm::Error error = [&] {
     nb::gil_scoped_release release;
-    return calibrator.feed(tensors);
+    return calibrator.feed(tensors, count);
   }();
   if (error)
     raise(std::move(error));
@@ -273,18 +278,47 @@ NB_MODULE(_compiler, m) {
   registerNumerics(m);
 
   nb::class_<Calibrator>(m, "Calibrator")
-      .def(nb::new_([](const std::string &model, const std::string &recipe) {
-             return unwrap(Calibrator::create(model, recipe));
+      .def(nb::new_([](const std::string &model, const std::string &recipe, int threads) {
+             auto calibrator = [&] {
+               nb::gil_scoped_release release;
+               return Calibrator::create(model, recipe, threads);
+             }();
+             return unwrap(std::move(calibrator));
            }),
-           "model"_a, "recipe"_a)
+           "model"_a, "recipe"_a, nb::kw_only(), "threads"_a = 0)
       .def_prop_ro("inputs", inputsOf<Calibrator>, "(name, dtype, dims, symbols) of each input of the model.")
       .def_prop_ro("observers", &Calibrator::observers)
-      .def("feed", feed, "arrays"_a, "Runs the model once and watches its activations.")
+      .def_prop_ro("recipe_samples", &Calibrator::recipeSamples,
+                   "How many samples the recipe asks for; 0 where it takes all.")
+      .def_prop_ro("samples", &Calibrator::samples,
+                   "Samples fed, with those that a resumed file had seen.")
+      .def("feed", feed, "arrays"_a, "count"_a = 1,
+           "Runs the model once, on `count` samples, and watches its activations.")
+      .def("mark_half", &Calibrator::markHalf,
+           "Remembers the ranges, so that coverage() can tell how they widened since.")
+      .def(
+          "resume", [](Calibrator &self, const std::string &path) { check(self.resume(path)); },
+          "path"_a, "Goes on from a calibration file or checkpoint.")
+      .def(
+          "merge", [](Calibrator &self, const std::string &path) { check(self.merge(path)); },
+          "path"_a, "Adds what another calibration file holds.")
+      .def(
+          "checkpoint",
+          [](const Calibrator &self, const std::string &path) { check(self.checkpoint(path)); },
+          "path"_a, "Writes what was collected so far.")
+      .def(
+          "coverage", [](const Calibrator &self) { return unwrap(self.coverage()); },
+          "How well the data cover each range, as JSON text.")
+      .def(
+          "compare",
+          [](const Calibrator &self, const std::string &path) {
+            return unwrap(self.compare(path));
+          },
+          "path"_a, "What of the data a calibration file does not cover, as JSON text.")
       .def(
           "finish",
           [](Calibrator &self, const std::string &path, bool force) {
-            if (llvm::Error error = self.finish(path, force))
-              raise(std::move(error));
+            check(self.finish(path, force));
           },
           "path"_a, "force"_a = false, "Writes the calibration file.");
 
@@ -309,8 +343,7 @@ NB_MODULE(_compiler, m) {
       .def(
           "add",
           [](SequentialQuantizer &self, const Arrays &arrays) {
-            if (llvm::Error error = self.add(tensorsOf(self, arrays)))
-              raise(std::move(error));
+            check(self.add(tensorsOf(self, arrays)));
           },
           "arrays"_a, "Keeps a copy of one sample.")
       .def(

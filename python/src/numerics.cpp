@@ -37,6 +37,28 @@ static std::vector<Moments> momentsOf(const std::optional<Array> &rows, unsigned
   return result;
 }
 
+static std::vector<CrossMoments> crossOf(const std::optional<Array> &rows,
+                                         const std::optional<Array> &floatRows, unsigned threads) {
+  std::vector<CrossMoments> result;
+  if (!floatRows)
+    return result;
+  if (!rows || rows->ndim() != floatRows->ndim())
+    throw nb::value_error("float_inputs must have the shape of inputs");
+  for (size_t d = 0; d < rows->ndim(); ++d)
+    if (rows->shape(d) != floatRows->shape(d))
+      throw nb::value_error("float_inputs must have the shape of inputs");
+  bool many = rows->ndim() == 3;
+  int64_t groups = many ? rows->shape(0) : 1, count = rows->shape(many),
+          cols = rows->shape(many + 1);
+  for (int64_t g = 0; g < groups; ++g) {
+    int64_t at = g * count * cols;
+    result.emplace_back(cols);
+    result.back().add(rows->data() + at, floatRows->data() + at, count, cols, threads);
+    result.back().finish(threads);
+  }
+  return result;
+}
+
 template <typename T>
 static T oneOf(const char *what, const std::string &value,
                std::initializer_list<std::pair<const char *, T>> names) {
@@ -97,19 +119,22 @@ static Scheme schemeOf(const std::string &type, std::optional<int64_t> group,
   return {*parsed, group ? Granularity::Group : named, group.value_or(0), symmetric};
 }
 
-static RangeMethod rangeOf(const std::string &range) {
-  return oneOf<RangeMethod>("range", range,
-                            {{"minmax", RangeMethod::MinMax},
-                             {"mse", RangeMethod::MSE},
-                             {"weighted-mse", RangeMethod::WeightedMSE},
-                             {"output-mse", RangeMethod::OutputMSE}});
+static WeightRange rangeOf(const std::string &range) {
+  return oneOf<WeightRange>("range", range,
+                            {{"minmax", WeightRange::MinMax},
+                             {"mse", WeightRange::MSE},
+                             {"weighted-mse", WeightRange::WeightedMSE},
+                             {"output-mse", WeightRange::OutputMSE},
+                             {"inverse-mse", WeightRange::InverseMSE}});
 }
 
 static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int64_t> group,
                             const std::string &per, bool symmetric, const std::string &algorithm,
                             std::optional<Array> inputs, std::optional<Array> heldOut,
-                            const std::string &range, double norm, double damping, bool actOrder,
-                            int sweeps, bool refit, bool fallBack, unsigned threads) {
+                            std::optional<Array> floatInputs, double targetStrength,
+                            double targetRidge, const std::string &range, double norm,
+                            double damping, bool actOrder, int sweeps, bool refit, bool fallBack,
+                            unsigned threads) {
   Scheme scheme = schemeOf(type, group, per, symmetric);
   RoundingOptions options;
   options.algorithm = oneOf<RoundingAlgorithm>("algorithm", algorithm,
@@ -126,6 +151,8 @@ static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int
   options.refit = refit;
   options.fallBack = fallBack;
   options.threads = threads;
+  options.targetStrength = targetStrength;
+  options.targetRidge = targetRidge;
   std::string error;
   std::optional<QuantizedWeights> result;
   {
@@ -133,6 +160,9 @@ static nb::dict roundMatrix(Matrix w, const std::string &type, std::optional<int
     std::vector<Moments> moments = momentsOf(inputs, threads), held = momentsOf(heldOut, threads);
     if (heldOut)
       options.heldOut = &held;
+    std::vector<CrossMoments> cross = crossOf(inputs, floatInputs, threads);
+    if (floatInputs)
+      options.cross = &cross;
     result = roundWeights(w.data(), w.shape(0), w.shape(1), scheme, options, moments, error);
   }
   if (!result)
@@ -177,8 +207,9 @@ static nb::dict findScales(const std::vector<Matrix> &weights, Array inputs,
 void registerNumerics(nb::module_ &m) {
   m.def("round_weights", roundMatrix, "w"_a, nb::kw_only(), "type"_a = "i4", "group"_a = nb::none(),
         "per"_a = "channel", "symmetric"_a = true, "algorithm"_a = "rtn", "inputs"_a = nb::none(),
-        "held_out"_a = nb::none(), "range"_a = "mse", "norm"_a = 2.0, "damping"_a = 0.01,
-        "act_order"_a = false, "sweeps"_a = 8, "refit"_a = false, "fall_back"_a = true,
+        "held_out"_a = nb::none(), "float_inputs"_a = nb::none(), "target_strength"_a = 0.5,
+        "target_ridge"_a = 0.1, "range"_a = "inverse-mse", "norm"_a = 2.0, "damping"_a = 0.01,
+        "act_order"_a = true, "sweeps"_a = 8, "refit"_a = true, "fall_back"_a = true,
         "threads"_a = 0,
         "Rounds a weight matrix [rows, K] with an algorithm; inputs [n, K] are rows that multiply "
         "it. Returns the integers, their parameters, the values they stand for, and the errors.");

@@ -35,11 +35,20 @@ def fake(monkeypatch, tmp_path):
         inputs = [("image", "f32", [-1, 2], ["N", ""])]
         observers = ["conv:input"]
 
-        def __init__(self, model, recipe):
+        recipe_samples = samples = 0
+
+        def __init__(self, model, recipe, threads=0):
             record("Calibrator", model, recipe)
 
-        def feed(self, feed):
+        def feed(self, feed, count):
             record("feed", {k: v.copy() for k, v in feed.items()})
+            self.samples += count
+
+        def mark_half(self):
+            pass
+
+        def coverage(self):
+            return "{}"
 
         def finish(self, path):
             record("finish", path)
@@ -63,7 +72,7 @@ def model(tmp_path):
 
 def test_samples_arrive_one_by_one_and_in_order(fake, model, tmp_path):
     data = {"image": np.arange(10, dtype=np.float32).reshape(5, 2), "label": np.arange(5)}
-    assert calibrate_to(model, "int8", data, tmp_path / "c.lbcal") == 5
+    assert calibrate_to(model, "int8", data, tmp_path / "c.lbcal").samples == 5
     fed = [call[1][0]["image"] for call in fake.calls if call[0] == "feed"]
     assert [f.shape for f in fed] == [(1, 2)] * 5 and np.array_equal(np.concatenate(fed), data["image"])
     assert (tmp_path / "c.lbcal").read_text() == "calibration"

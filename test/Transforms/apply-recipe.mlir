@@ -16,7 +16,7 @@
 // CHECK: %[[B:.*]] = "onnx.Constant"() <{value = dense<[5000, -3175]> : tensor<2xi32>}>
 // CHECK: %[[DB:.*]] = lowbit.dequantize %[[B]]
 // CHECK: %[[Y:.*]] = "onnx.MatMul"(%[[DX]], %[[DW]])
-// CHECK-SAME: lowbit.decision = {activations = "u8", bytes = 16 : i64, {{.*}}fp32_bytes = 32 : i64, group = 0 : i64, {{.*}}op = "MatMul", per = "channel", rule = "int8:{{.*}}", weights = "i8"}
+// CHECK-SAME: lowbit.decision = {activations = "u8", algorithm = "rtn", {{.*}}bytes = 16 : i64, {{.*}}fp32_bytes = 32 : i64, group = 0 : i64, {{.*}}op = "MatMul", per = "channel", rule = "int8:{{.*}}", weights = "i8"}
 // CHECK: "onnx.Add"(%[[Y]], %[[DB]])
 // CHECK-NOT: lowbit.observe
 

@@ -81,22 +81,44 @@ llvm::Expected<std::string> inspectModel(const std::string &model);
 /// Which rule of a recipe takes which layer: JSON text.
 llvm::Expected<std::string> explainRecipe(const std::string &model, const std::string &recipe);
 
-/// Collects the statistics that a recipe needs by running the observed float model.
+/// Collects the statistics that a recipe needs by running the observed float model. Memory does not
+/// depend on the number of samples; what is collected not on batches or order (TensorObserver).
 class Calibrator {
 public:
-  static llvm::Expected<std::unique_ptr<Calibrator>> create(const std::string &model,
-                                                            const std::string &recipe);
+  /// `threads`: how many run the model; 0 is all cores.
+  static llvm::Expected<std::unique_ptr<Calibrator>>
+  create(const std::string &model, const std::string &recipe, int threads = 0);
   ~Calibrator();
 
   /// The observed model; its inputs are what feed() takes.
   lowbit_bundle *bundle() const;
   /// Names of what is observed; empty where the recipe needs no calibration.
   const std::vector<std::string> &observers() const;
-  /// Runs one feed, in the order of the model's inputs. NaN or infinity in an observed value is an
-  /// error.
-  llvm::Error feed(const std::vector<lowbit_tensor> &inputs);
+  /// How many samples the recipe asks for; 0 where it takes all.
+  int64_t recipeSamples() const;
+  /// The samples that were fed, with those that a resumed file had seen.
+  int64_t samples() const;
+
+  /// Runs one feed of `count` samples, in the order of the model's inputs. NaN or infinity in an
+  /// observed value is an error, after which nothing more can be done with this calibrator.
+  llvm::Error feed(const std::vector<lowbit_tensor> &inputs, int64_t count = 1);
+  /// Goes on from what a calibration file or checkpoint holds: the first feeds must be the samples
+  /// that it has seen, and are not run again. To be called before any feed.
+  llvm::Error resume(const std::string &path);
+  /// Adds what a calibration file of the same model and recipe holds.
+  llvm::Error merge(const std::string &path);
+  /// Remembers the ranges as they are now; coverage() tells how much they widened since.
+  void markHalf();
+
+  /// Writes what was collected so far, to go on from it; an error where a feed has failed.
+  llvm::Error checkpoint(const std::string &path) const;
   /// Writes the calibration file; an error where nothing was fed or the file exists.
   llvm::Error finish(const std::string &path, bool force);
+
+  /// How well the data cover each range: JSON text, see docs/formats.md.
+  llvm::Expected<std::string> coverage() const;
+  /// How much of what was fed lies outside of what a calibration file covers: JSON text, likewise.
+  llvm::Expected<std::string> compare(const std::string &calibration) const;
 
 private:
   Calibrator();

@@ -33,7 +33,7 @@ struct AWQOptions {
   /// alpha = 0, 1/steps, … (steps - 1)/steps.
   int steps = 20;
   /// How the scaled weights are rounded while alpha is sought.
-  RangeMethod range = RangeMethod::MinMax;
+  WeightRange range = WeightRange::MinMax;
   /// Class of each column, from 0 on; columns of a class share their scale, which is that of the
   /// mean |x| over the class. Where one producer's channel feeds several columns (grouped-query
   /// attention). Empty: each its own.

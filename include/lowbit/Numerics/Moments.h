@@ -40,6 +40,12 @@ public:
   /// Of x scaled per column: x'_i = x_i · factors[i]. For AWQ's weights W·s: factors = 1 / s.
   Moments scaled(const float *factors) const;
 
+  /// Less what the means contribute: Σ (x - μ)ᵀ(x - μ). For layers whose bias takes up the means.
+  Moments centered() const;
+  /// Adds independent noise of this variance to every column, e.g. s²/12 for inputs that are to be
+  /// rounded with scale s.
+  void addNoise(double variance);
+
   int64_t cols() const { return sums.size(); }
   int64_t count() const { return rowCount; }
   /// H; not divided by count().

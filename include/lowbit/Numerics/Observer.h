@@ -20,6 +20,8 @@ public:
   /// Adds `count` values.
   void observe(const float *values, int64_t count);
   void merge(const MinMaxObserver &other);
+  /// Adds `count` finite values that lie in [min, max] and reach both.
+  void add(float min, float max, int64_t count);
 
   /// All values seen, finite or not.
   int64_t count() const { return seen; }

@@ -51,6 +51,9 @@ struct QuantizedWeights {
   double relativeError = 0;
   RoundingReport report;
 
+  /// Sets the errors to those against `w` [rows, cols], row-major.
+  void measureErrors(const float *w);
+
   /// The quantized value at [row, col].
   int32_t value(int64_t row, int64_t col) const {
     int8_t byte = q[row * cols + col];

@@ -12,6 +12,7 @@
 #ifndef LOWBIT_NUMERICS_ROUNDWEIGHTS_H
 #define LOWBIT_NUMERICS_ROUNDWEIGHTS_H
 
+#include "lowbit/Numerics/FloatTargets.h"
 #include "lowbit/Numerics/Moments.h"
 #include "lowbit/Numerics/RTN.h"
 
@@ -41,7 +42,7 @@ enum class RoundingAlgorithm : uint8_t {
 
 /// How the parameters of a range are found: from its smallest and largest weight, or as those of
 /// the smallest error over a grid of clipped ranges.
-enum class RangeMethod : uint8_t {
+enum class WeightRange : uint8_t {
   MinMax,
   /// Σ |w - ŵ|^norm.
   MSE,
@@ -50,13 +51,18 @@ enum class RangeMethod : uint8_t {
   /// e H_gg eᵀ with e = w - ŵ, H_gg the block of H of the range's columns: the output error of the
   /// range alone. Ranges of more than 256 columns take WeightedMSE.
   OutputMSE,
+  /// Σ |w_k - ŵ_k|^norm / P_kk, P the inverse of the damped H: what an error of w_k alone costs
+  /// after all other columns have made up for it. GPTQ only, and not for a scale of a whole tensor;
+  /// elsewhere it is WeightedMSE.
+  InverseMSE,
 };
 
 struct RoundingOptions {
   RoundingAlgorithm algorithm = RoundingAlgorithm::RTN;
   /// GPTQ's parameters. The others have their own.
-  RangeMethod range = RangeMethod::MSE;
-  /// Of the two MSE methods. 2 is fast; others, as the 2.4 of the GPTQ authors' code, are not.
+  WeightRange range = WeightRange::InverseMSE;
+  /// Of the methods that sum |w - ŵ|^norm. 2 is fast; others, as the 2.4 of the GPTQ authors' code,
+  /// are not.
   double norm = 2.0;
   /// GPTQ: added to H's diagonal, as a fraction of its mean; raised tenfold, with a note, until H
   /// is positive definite.
@@ -64,13 +70,17 @@ struct RoundingOptions {
   /// GPTQ: columns by falling H_kk instead of from the first to the last. Groups stay those of
   /// consecutive columns, with parameters from the weights as they came (static groups). Without
   /// it a group's parameters come from its weights as updated when its turn comes.
-  bool actOrder = false;
+  bool actOrder = true;
   /// GPTQ and AWQ: afterwards, how often at most to go over all weights, setting each to the value
   /// of the smallest output error with all others as they are (coordinate descent on the same
   /// damped H), and with `refit` after each block the scale (least squares) and zero point of each
   /// of its groups, which every such step may only improve. Ends early when little changes.
   int sweeps = 8;
-  bool refit = false;
+  bool refit = true;
+  /// Where given, as many as `moments`, weights follow floatTargets instead of `w`; errors are then
+  /// of outputs against the targets' outputs. Not owned.
+  const std::vector<CrossMoments> *cross = nullptr;
+  double targetStrength = 0.5, targetRidge = 0.1;
   /// Take RTN's result, and say so, where its output error (on `heldOut` where given) is smaller.
   bool fallBack = true;
   /// Second moments of rows that the algorithm does not see; as many as `moments`. Not owned.

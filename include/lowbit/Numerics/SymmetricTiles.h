@@ -62,6 +62,12 @@ SymmetricTiles retiled(const SymmetricTiles &a, int64_t tile);
 /// are then lost. size³ / 3 multiply-adds, in tiles; independent of `threads`.
 bool factorizeUpper(SymmetricTiles &a, unsigned threads);
 
+/// The diagonal of (R Rᵀ)⁻¹ for R of factorizeUpper.
+std::vector<double> inverseDiagonal(const SymmetricTiles &r, unsigned threads);
+
+/// Replaces `b` [rows, size], column-major, by b (R Rᵀ)⁻¹.
+void solveRight(const SymmetricTiles &r, double *b, int64_t rows);
+
 /// tr(E A Eᵀ) for E [rows, size], row-major.
 double quadraticTrace(const float *e, int64_t rows, const SymmetricTiles &a, unsigned threads);
 

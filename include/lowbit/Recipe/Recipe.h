@@ -13,6 +13,7 @@
 #ifndef LOWBIT_RECIPE_RECIPE_H
 #define LOWBIT_RECIPE_RECIPE_H
 
+#include "lowbit/Numerics/RangeChoice.h"
 #include "lowbit/Numerics/Scheme.h"
 #include "lowbit/Support/LLVM.h"
 #include "llvm/ADT/ArrayRef.h"
@@ -85,6 +86,9 @@ struct Rule {
   std::string describeMatch() const;
 };
 
+/// A percentile as recipes write it; false where it is no number over 0 and at most 100.
+bool readPercentile(StringRef text, double &percentile);
+
 struct GraphTransform {
   std::string name;
   std::map<std::string, std::string> options;
@@ -118,21 +122,29 @@ public:
   /// Rounds weights on data that has gone through the quantized layers before: such a recipe is
   /// compiled with data, not with a calibration file alone.
   bool isSequential() const;
-  /// Corrects biases by what the float model gives for the same data.
+  /// Corrects biases by what the float model's layers give for the same data.
+  bool correctsBiases() const;
+  /// Runs the float model beside the quantized one: to correct biases, or because GPTQ rounds
+  /// towards the float model's outputs (Numerics/FloatTargets.h).
   bool comparesWithFloat() const;
 
   /// Canonical YAML: base expanded, defaults written out. Parsing it gives this recipe again.
   std::string print() const;
   /// SHA-256 of print(), hexadecimal.
   std::string sha256() const;
-  /// SHA-256 of the part that says what calibration measures (the method and its parameters, not
-  /// which layers use it: a range is a property of the model and its data, so a recipe can be
-  /// edited without measuring again).
+  /// The part that says which model is measured: the transforms that change values before
+  /// calibration sees them. Neither the layers that are observed nor how a range is chosen are in
+  /// it: histograms are properties of the model and its data, so a recipe can be edited without
+  /// measuring again.
+  std::string printMeasured() const;
+  /// SHA-256 of printMeasured(), hexadecimal.
   std::string observerSha256() const;
 
   std::string name; ///< As in the specification: "int4:group=32", or the file's stem.
   std::vector<GraphTransform> transforms;
-  std::string calibrationMethod = "minmax";
+  /// How the range of an activation is chosen from what calibration saw.
+  RangeOptions calibration;
+  /// How many samples calibration takes, the first ones; all where there is no number.
   std::optional<int64_t> calibrationSamples;
   std::vector<Rule> rules;
 

@@ -16,6 +16,9 @@ namespace lowbit {
 /// data (SequentialQuantizer), or on moments in IR.
 bool needsMoments(WeightAlgorithm algorithm);
 
+/// As in recipes: "gptq".
+StringRef algorithmName(WeightAlgorithm algorithm);
+
 /// What a rule asks of roundWeights().
 RoundingOptions roundingOptions(const WeightRule &rule);
 

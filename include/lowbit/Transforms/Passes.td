@@ -17,7 +17,8 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watches the activations that a recipe wants quantized";
   let description = [{
     float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
-    activations. Its name, the layer's name and `:input`, is the key in the calibration file.
+    activations with a range from calibration, or whose channels a transform or algorithm of the recipe weighs. Its name,
+    the layer's name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
 
     ```mlir
     %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>
@@ -33,12 +34,13 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
 def LoadCalibration : Pass<"lowbit-load-calibration", "::mlir::ModuleOp"> {
   let summary = "Writes what calibration saw into the observers";
   let description = [{
-    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name. A file of
-    another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of another way of calibrating is an
-    error; so is a file that lacks an observer.
+    Reads a calibration file (docs/formats.md) and gives each `lowbit.observe` the statistics of its name: range,
+    histogram, channels. A file of another model (the module's `onnx.model_sha256`) or, where `recipe` is given, of a
+    recipe that changes the model in another way before it is measured is an error; so is a file that lacks an observer.
 
     ```mlir
-    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<1x4xf32>
+    lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = -1.5 : f32, max = 2.0 : f32, average_min = …,
+      average_max = …, histogram = dense<…> : tensor<3x3xf64>, channel_min = …, …>} : tensor<4xf32>
     ```
   }];
   let options = [
@@ -75,7 +77,8 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
     float or observed form → qdq form. Of each layer that a rule takes, the weights become a quantized constant and a
     `lowbit.dequantize`; where the rule quantizes activations too, the input goes through `lowbit.quantize` and
     `lowbit.dequantize` with parameters from the observer's statistics, and the bias becomes 32-bit integers with the
-    scale of the accumulator. Observers are erased. What was decided about a layer, and why one was left in float, is
+    scale of the accumulator where there is one; or, with a range of the run, through `lowbit.dynamic_quantize`. Weights that
+    are kept in half precision become a f16 constant and its conversion to f32. Observers are erased. What was decided about a layer, and why one was left in float, is
     in its attribute `lowbit.decision`.
 
     ```mlir
@@ -90,6 +93,7 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"numQuantized", "num-quantized", "Number of layers whose weights were quantized">,
     Statistic<"numInteger", "num-integer", "Number of layers whose activations were quantized too">,
+    Statistic<"numHalf", "num-half", "Number of layers whose weights became f16">,
     Statistic<"numFloat", "num-left-in-float", "Number of layers left in float">,
   ];
   let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect",
@@ -101,8 +105,9 @@ def FuseQDQ : Pass<"lowbit-fuse-qdq", "::mlir::ModuleOp"> {
   let description = [{
     qdq form → quantized form. A Conv, MatMul, Gemm or Gather (or a linalg named op) on dequantized weights becomes
     `lowbit.conv`, `linear` or `gather`; a bias that is added, a Relu and a `lowbit.quantize` that are the only users go
-    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one. A layer that does not fuse
-    gets a remark with the reason.
+    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one; a linear op on other weights, on an
+    input with a scale per row or of 16 bits sums its integers in float. A layer that does not fuse gets a remark with the
+    reason.
 
     ```mlir
     %3 = lowbit.linear %q, %w scale(%ws) input_scale(%s) input_zero(%z) {layer = "fc"}

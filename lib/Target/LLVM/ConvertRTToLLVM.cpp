@@ -97,13 +97,28 @@ struct ObserveLowering : public ConvertOpToLLVMPattern<rt::ObserveOp> {
     auto type = cast<MemRefType>(op.getInput().getType());
     Location loc = op.getLoc();
     MemRefDescriptor buffer(adaptor.getInput());
-    Value count = LLVM::ConstantOp::create(rewriter, loc, rewriter.getI64IntegerAttr(1));
-    for (int64_t d = 0; d < type.getRank(); ++d)
-      count = LLVM::MulOp::create(rewriter, loc, count, buffer.size(rewriter, loc, d));
+    auto pointer = LLVM::LLVMPointerType::get(getContext());
+    Type i64 = rewriter.getI64Type();
+    Value rank = LLVM::ConstantOp::create(rewriter, loc, rewriter.getI64IntegerAttr(type.getRank()));
+    Value shape;
+    {
+      // In the entry block: an observer in a loop takes no more of the stack.
+      OpBuilder::InsertionGuard guard(rewriter);
+      rewriter.setInsertionPointToStart(
+          &op->getParentOfType<FunctionOpInterface>().getFunctionBody().front());
+      Value room = LLVM::ConstantOp::create(
+          rewriter, loc, rewriter.getI64IntegerAttr(std::max<int64_t>(type.getRank(), 1)));
+      shape = LLVM::AllocaOp::create(rewriter, loc, pointer, i64, room);
+    }
+    for (int64_t d = 0; d < type.getRank(); ++d) {
+      Value place = LLVM::GEPOp::create(rewriter, loc, pointer, i64, shape,
+                                        LLVM::GEPArg(static_cast<int32_t>(d)));
+      LLVM::StoreOp::create(rewriter, loc, buffer.size(rewriter, loc, d), place);
+    }
     Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
     Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
     callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Observe,
-                {id, data, count});
+                {id, data, rank, shape});
     rewriter.eraseOp(op);
     return success();
   }

@@ -116,10 +116,16 @@ class Parser:
                 each.add_argument(*flags, action="store_true", default=argparse.SUPPRESS)
 
     def _calibrate(self) -> None:
-        parser = self._verb("calibrate", "run data through the model and keep what the recipe needs to know", "CAL", required=True)
+        parser = self._verb("calibrate", "run data through the model and keep what the recipe needs to know", "CAL", epilog=(
+            "The calibration does not depend on --batch or the order of the samples. Interrupted, it leaves CAL.part, and\n"
+            "--resume goes on from there. Files of parts of the data, made on several machines, are put together with --merge."))
         parser.add_argument("model", metavar="MODEL.onnx")
         self._model_options(parser, None)
-        parser.add_argument("--data", required=True, metavar="D", help="F.npz, a folder, or FILE.py:FUNC; [a:b] selects samples")
+        parser.add_argument("--data", metavar="D", help="F.npz, a folder, or FILE.py:FUNC; [a:b] selects samples")
+        parser.add_argument("--batch", type=_count, default=1, metavar="N", help="samples per run where the model allows it (default 1)")
+        parser.add_argument("--resume", action="store_true", help="go on from CAL.part or CAL, which has seen the first samples of the data")
+        parser.add_argument("--merge", action="append", default=[], metavar="CAL", help="add what this calibration file holds; repeatable, also without --data")
+        parser.add_argument("--coverage", metavar="CAL", help="write no calibration: report how much of the data lies outside of what CAL covers")
 
     def _compile(self) -> None:
         parser = self._verb("compile", "compile a model to a bundle, or print a form on the way (--emit)", "OUT.lowbit")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from ..bench import bench as run_bench
 from .arguments import DEVICE_FORMS
-from ..compiler import calibrate_to, compile_bundle, compiler_errors, emit, emit_device_code, export_to, prepare
+from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_of, emit, emit_device_code, export_to, prepare
 from ..data import open_data
 from ..errors import InvalidInput, Unavailable
 from ..eval import evaluate
@@ -27,6 +27,7 @@ from ..output import check_free, whole, write_bytes, write_folder
 from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
+from .coverage import show_comparison, show_coverage
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -101,22 +102,51 @@ def _show_rules(console: Console, data: dict[str, Any]) -> None:
 
 def calibrate(options: Namespace) -> int:
     log = Log(options)
-    check_free(options.out, options.force)
+    if options.coverage:
+        return _coverage(options, log)
+    if not options.out:
+        raise InvalidInput("name the calibration file with -o CAL")
+    if not options.data and not options.merge:
+        raise InvalidInput("give --data, or calibration files with --merge")
+    check_free(options.out, options.force or options.resume)
     with log.progress("calibrating") as progress:
-        samples = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, progress=progress)
-    if not samples:
+        done = calibrate_to(options.model, options.recipe, options.data, options.out, force=options.force, batch=max(1, options.batch),
+                            resume=options.resume, merge=options.merge, threads=options.threads, progress=progress)
+    for note in done.notes:
+        log.say(note)
+    if not done.samples:
         raise InvalidInput(f"recipe {options.recipe} needs no calibration")
-    log.say(f"wrote {options.out}: {samples} samples, recipe {options.recipe}")
+    log.say(f"wrote {options.out}: {done.samples} samples, recipe {options.recipe}")
     if options.json:
-        print(json.dumps({"calibration": options.out, "samples": samples, "recipe": options.recipe}))
+        print(json.dumps({"calibration": options.out, "samples": done.samples, "recipe": options.recipe, "coverage": done.coverage}))
+    elif not options.quiet:
+        show_coverage(log.stdout, done.coverage)
+    return 0
+
+
+def _coverage(options: Namespace, log: Log) -> int:
+    """calibrate --coverage: other data against a calibration file."""
+    if not options.data or options.merge or options.resume:
+        raise InvalidInput("--coverage takes --data and neither --merge nor --resume")
+    if options.out:
+        check_free(options.out, options.force)
+    with log.progress("running") as progress:
+        report = coverage_of(options.model, options.recipe, options.data, options.coverage, batch=max(1, options.batch),
+                             threads=options.threads, progress=progress)
+    if report["same_data"]:
+        log.say("these are the data that the calibration was made with")
+    log.result(report, lambda console: show_comparison(console, report))
     return 0
 
 
 def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
     """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
     with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
-        calibration, quantizer, samples = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
-                                                  dims=dict(options.dim), calibrating=calibrating, quantizing=quantizing)
+        calibration, quantizer, done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                                               dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
+    for note in done.notes if done else []:
+        log.say(note)
+    samples = done.samples if done else 0
     if samples:
         log.say(f"calibrated with {samples} samples")
     if quantizer:

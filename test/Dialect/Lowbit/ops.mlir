@@ -10,6 +10,20 @@ func.func @quantize(%x: tensor<?x64xf32>, %s: tensor<f32>, %z: tensor<ui8>, %gs:
   %g = lowbit.quantize %x scale(%gs) zero(%gz) {axis = 0 : i64, group = 32 : i64} : (tensor<?x64xf32>, tensor<2x64xf32>, tensor<2x64xi8>) -> tensor<?x64xi8>
   // CHECK: lowbit.observe %{{.*}} "conv1:input" {stats = #lowbit.stats<min = -1.000000e+00 : f32, max = 2.500000e+00 : f32>} : tensor<?x64xf32>
   lowbit.observe %x "conv1:input" {stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32>} : tensor<?x64xf32>
+  // CHECK: lowbit.observe %{{.*}} "fc:input" {channel_axis = 0 : i64, stats = #lowbit.stats<min = -1.000000e+00 : f32, max = 2.500000e+00 : f32,
+  // CHECK-SAME: average_min = -5.000000e-01 : f32, average_max = 2.000000e+00 : f32,
+  // CHECK-SAME: histogram = dense<{{.*}}> : tensor<2x3xf64>,
+  // CHECK-SAME: channel_min = dense<[-1.000000e+00, 0.000000e+00]> : tensor<2xf32>,
+  // CHECK-SAME: channel_max = dense<[2.500000e+00, 1.000000e+00]> : tensor<2xf32>,
+  // CHECK-SAME: channel_mean = dense<[1.000000e+00, 5.000000e-01]> : tensor<2xf32>,
+  // CHECK-SAME: channel_absmean = dense<[1.500000e+00, 5.000000e-01]> : tensor<2xf32>,
+  // CHECK-SAME: moments = dense<1.000000e+00> : tensor<3x3xf32>>} : tensor<2x64xf32>
+  // The order in which they are written does not matter.
+  lowbit.observe %gs "fc:input" {channel_axis = 0 : i64, stats = #lowbit.stats<min = -1.0 : f32, max = 2.5 : f32,
+    moments = dense<1.0> : tensor<3x3xf32>, channel_absmean = dense<[1.5, 0.5]> : tensor<2xf32>,
+    channel_mean = dense<[1.0, 0.5]> : tensor<2xf32>, channel_min = dense<[-1.0, 0.0]> : tensor<2xf32>,
+    channel_max = dense<[2.5, 1.0]> : tensor<2xf32>, average_min = -0.5 : f32, average_max = 2.0 : f32,
+    histogram = dense<[[-1.0, 0.0, 5.0], [0.5, 2.5, 7.0]]> : tensor<2x3xf64>>} : tensor<2x64xf32>
   return
 }
 

@@ -19,7 +19,10 @@ func.func @f(%x: memref<?xf32>, %n: index, %ok: i1) {
   // CHECK: llvm.cond_br
   // CHECK: llvm.getelementptr %{{.*}}[4]
   lowbit_rt.assert %ok, "index out of range"
+  // The sizes of the buffer, then the call.
+  // CHECK: llvm.store %{{.*}}, %{{.*}} : i64, !llvm.ptr
   // CHECK: llvm.getelementptr %{{.*}}[3]
+  // CHECK: llvm.call %{{.*}}(%{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}) : !llvm.ptr, (i64, !llvm.ptr, i64, !llvm.ptr) -> ()
   lowbit_rt.observe %x id(5) : memref<?xf32>
   return
 }

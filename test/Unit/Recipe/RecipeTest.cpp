@@ -5,6 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Recipe/NeededStatistics.h"
+#include "llvm/ADT/Twine.h"
 #include "gtest/gtest.h"
 #include <random>
 
@@ -163,12 +165,63 @@ TEST(Recipe, DamagedTextIsRefusedOrHarmless) {
 TEST(Recipe, WhatIsNotThereYetIsListed) {
   EXPECT_TRUE(good("int8").unsupported().empty());
   EXPECT_TRUE(good("int8-weights").unsupported().empty());
-  for (StringRef name : {"fp16", "int8-dynamic", "int4-gptq", "int4-awq", "int4:type=u3",
-                         "int8:calibration=mse", "int8:group=32"})
+  for (StringRef method : {"minmax", "average", "percentile", "entropy", "mse"})
+    EXPECT_TRUE(good((Twine("int8:calibration=") + method).str()).unsupported().empty());
+  for (StringRef name :
+       {"fp16", "int8-dynamic", "int4-gptq", "int4-awq", "int4:type=u3", "int8:group=32"})
     EXPECT_EQ(good(name).unsupported().size(), 1u) << name.str();
 }
 
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
   EXPECT_EQ(good("int8").observerSha256(), good("int8:head=float").observerSha256());
-  EXPECT_NE(good("int8").observerSha256(), good("int8:calibration=mse").observerSha256());
+  // Histograms serve every way to choose a range.
+  EXPECT_EQ(good("int8").observerSha256(), good("int8:calibration=mse").observerSha256());
+  auto with = [](StringRef transforms) {
+    return good((Twine("lowbit: 1\ntransforms: ") + transforms + "\nbase: int8\n").str())
+        .observerSha256();
+  };
+  EXPECT_NE(with("[fold-bn]"), with("[fold-bn, equalize]"));
+  EXPECT_EQ(with("[fold-bn]"), with("[fold-bn, smoothquant, bias-correction]"));
+}
+
+TEST(Recipe, CalibrationKeys) {
+  auto text = [](StringRef keys) {
+    return (Twine("lowbit: 1\nbase: int8\ncalibration: ") + keys + "\n").str();
+  };
+  Recipe recipe = good(text("{method: percentile, percentile: 99.9, samples: 128}"));
+  EXPECT_EQ(recipe.calibration.method, RangeMethod::Percentile);
+  EXPECT_EQ(recipe.calibration.percentile, 99.9);
+  EXPECT_EQ(recipe.calibrationSamples, 128);
+  EXPECT_NE(
+      recipe.print().find("calibration: {method: percentile, percentile: 99.9, samples: 128}\n"),
+      std::string::npos);
+  EXPECT_EQ(good(recipe.print()).print(), recipe.print());
+  EXPECT_EQ(good(text("{method: average}")).calibration.method, RangeMethod::Average);
+  EXPECT_EQ(good(text("{method: percentile}")).calibration.percentile, 99.99);
+  EXPECT_EQ(good("int8:percentile=99.5").calibration.percentile, 99.5);
+  EXPECT_EQ(good("int8:percentile=99.5").calibration.method, RangeMethod::Percentile);
+  EXPECT_NE(refused(text("{method: mse, percentile: 99}")).find("belongs to method: percentile"),
+            std::string::npos);
+  EXPECT_NE(refused(text("{method: percentile, percentile: 101}")).find("at most 100"),
+            std::string::npos);
+  EXPECT_NE(refused(text("{method: entopy}")).find("did you mean 'entropy'"), std::string::npos);
+  EXPECT_NE(refused("int8:percentile=x").find("a number over 0"), std::string::npos);
+}
+
+TEST(Recipe, NeededStatistics) {
+  auto needed = [](StringRef text) {
+    Recipe recipe = good(text);
+    NeededStatistics needed =
+        neededStatistics(recipe, recipe.rules.empty() ? nullptr : &recipe.rules.back());
+    return std::pair(needed.range, needed.channels);
+  };
+  EXPECT_EQ(needed("int8"), std::pair(true, false));
+  EXPECT_EQ(needed("int8-dynamic"), std::pair(false, false));
+  EXPECT_EQ(needed("fp32"), std::pair(false, false));
+  EXPECT_EQ(needed("int4"), std::pair(false, false));
+  EXPECT_EQ(needed("int4:algorithm=awq"), std::pair(false, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [bias-correction]\nbase: int4\n"),
+            std::pair(false, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smoothquant]\nbase: int4\n"), std::pair(false, false));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smoothquant]\nbase: int8\n"), std::pair(true, true));
 }

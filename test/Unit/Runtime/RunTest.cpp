@@ -202,8 +202,10 @@ TEST_F(Run, Observer) {
     float sum = 0;
     std::thread::id thread;
   } seen;
-  auto observer = [](void *user, int64_t id, const float *data, int64_t count) {
+  auto observer = [](void *user, int64_t id, const float *data, int64_t rank,
+                     const int64_t *shape) {
     Seen &seen = *static_cast<Seen *>(user);
+    int64_t count = std::accumulate(shape, shape + rank, int64_t(1), std::multiplies<int64_t>());
     seen = {id, count, std::accumulate(data, data + count, 0.0f), std::this_thread::get_id()};
   };
   ASSERT_EQ(run(6, Observes), LOWBIT_OK);

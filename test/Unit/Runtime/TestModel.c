@@ -76,7 +76,7 @@ static void row(void *argument, int64_t begin, int64_t end) {
   if (a->mode == EXHAUSTS_IN_LOOP)
     rt->alloc(INT64_C(1) << 50, 64);
   if (a->mode == OBSERVES_IN_LOOP)
-    rt->observe(0, a->x, 4);
+    rt->observe(0, a->x, 1, (const int64_t[]){4});
   if (a->mode == NESTED_LOOP) {
     for (int64_t r = begin; r < end; ++r) {
       arguments inner = {a->x + 4 * r, a->y + 4 * r, 0};
@@ -121,7 +121,7 @@ EXPORT void lowbit_model_run(void *const *in, void *out) {
     *total += y[i];
   }
   if (mode == OBSERVES)
-    rt->observe(3, y, 4 * rows);
+    rt->observe(3, y, 2, (const int64_t[]){rows, 4});
   if (mode == DENORMAL) {
     volatile float small = 1e-38f;
     *total = small * 0.25f;
