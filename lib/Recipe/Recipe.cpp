@@ -92,12 +92,25 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
+const GraphTransform *Recipe::findTransform(StringRef name) const {
+  const auto *found = llvm::find_if(
+      transforms, [&](const GraphTransform &transform) { return transform.name == name; });
+  return found == transforms.end() ? nullptr : &*found;
+}
+
+double Recipe::smoothStrength() const {
+  const GraphTransform *smooth = findTransform("smooth");
+  auto alpha = smooth ? smooth->options.find("alpha") : decltype(smooth->options.end())();
+  double strength = 0.5;
+  if (smooth && alpha != smooth->options.end() &&
+      StringRef(alpha->second).getAsDouble(strength))
+    return -1; // auto
+  return strength;
+}
+
 bool Recipe::correctsBiases() const {
-  return llvm::any_of(transforms, [](const GraphTransform &transform) {
-    auto method = transform.options.find("method");
-    return transform.name == "bias-correction" && method != transform.options.end() &&
-           method->second == "empirical";
-  });
+  const GraphTransform *correction = findTransform("bias-correction");
+  return correction && correction->options.at("method") == "empirical";
 }
 
 bool Recipe::comparesWithFloat() const {
@@ -119,9 +132,10 @@ std::vector<std::string> Recipe::unsupported() const {
     if (!llvm::is_contained(reasons, text))
       reasons.push_back(text);
   };
-  for (const GraphTransform &transform : transforms)
-    if (transform.name != "fold-bn")
-      add("the transform " + transform.name);
+  // A histogram of values that were measured before cannot follow scales per channel.
+  if (findTransform("smooth") && calibration.method != RangeMethod::MinMax)
+    add(std::string("the transform smooth with calibration by ") +
+        lowbit::name(calibration.method) + " instead of minmax");
   return reasons;
 }
 

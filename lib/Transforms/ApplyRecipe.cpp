@@ -38,6 +38,7 @@ private:
 
   std::optional<ActivationQuantizer> activations;
   WeightQuantizer weights;
+  bool correctsBiases = false; ///< By what is known of the input: bias-correction, method analytic.
   std::vector<PlannedLayer> withoutStatistics, withoutTokens;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
@@ -199,6 +200,15 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
+  if (correctsBiases && layer.kind != LayerKind::Gather && !biasShifted) {
+    std::optional<std::vector<float>> shift =
+        biasShift(planned, quantized->real, activations->channelMeans(planned));
+    if (!shift) {
+      withoutStatistics.push_back(planned);
+      return success();
+    }
+    biasShifted = shiftBias(planned, *shift);
+  }
 
   Operation *end = op;
   OpOperand *bias = findBias(op, layer, end);
@@ -282,6 +292,8 @@ void ApplyRecipe::runOnOperation() {
   if (!plan)
     return signalPassFailure();
   activations.emplace(getOperation(), plan->recipe.calibration);
+  const GraphTransform *correction = plan->recipe.findTransform("bias-correction");
+  correctsBiases = correction && correction->options.at("method") == "analytic";
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);

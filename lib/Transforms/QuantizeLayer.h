@@ -72,6 +72,8 @@ public:
   Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
   /// The layer's f32 input through lowbit.dynamic_quantize and lowbit.dequantize.
   Value quantizeDynamically(const PlannedLayer &planned, const ActivationRule &rule);
+  /// E[x] of the channels of the layer's input; empty where it is not known.
+  std::vector<float> channelMeans(const PlannedLayer &planned) const;
   void eraseObservers();
 
 private:
@@ -96,6 +98,12 @@ bool hasAccumulatorBias(LayerKind kind, const Scheme &weights, IntType activatio
 std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
                                   ArrayRef<float> weightScales, float inputScale, int64_t channels,
                                   std::string &whyNot);
+
+/// What brings the means of a layer's result back to where they were before its weights became `real`: -(Ŵ - W) E[x],
+/// [channels]; `means` are E[x] of its input channels. Nothing where they do not fit the weights. Zeros beside a padded
+/// input are taken for its means.
+std::optional<std::vector<float>> biasShift(const PlannedLayer &planned, Value real,
+                                            ArrayRef<float> means);
 
 /// Adds `shift` [channels] to the layer's result, in its bias: an existing constant one, or a new
 /// one. Call it before the weights are replaced. False, and IR unchanged, where the layer cannot

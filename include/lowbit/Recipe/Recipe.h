@@ -89,8 +89,12 @@ struct Rule {
 /// A percentile as recipes write it; false where it is no number over 0 and at most 100.
 bool readPercentile(StringRef text, double &percentile);
 
+/// A change of the graph before it is quantized: fold-bn, equalize, absorb-bias, smooth, awq or
+/// bias-correction. Those that are listed run, in this order.
 struct GraphTransform {
   std::string name;
+  /// As written, checked: smooth has alpha (0 to 1, or auto), awq has clip (true or false),
+  /// bias-correction has method (analytic, empirical or none).
   std::map<std::string, std::string> options;
 };
 
@@ -122,6 +126,10 @@ public:
   /// Rounds weights on data that has gone through the quantized layers before: such a recipe is
   /// compiled with data, not with a calibration file alone.
   bool isSequential() const;
+  /// The transform of this name, or null where it is not listed.
+  const GraphTransform *findTransform(StringRef name) const;
+  /// How much smooth moves to the weights, 0 to 1; -1 where it chooses for each group of layers.
+  double smoothStrength() const;
   /// Corrects biases by what the float model's layers give for the same data.
   bool correctsBiases() const;
   /// Runs the float model beside the quantized one: to correct biases, or because GPTQ rounds
