@@ -225,3 +225,32 @@ TEST(Recipe, NeededStatistics) {
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int4\n"), std::pair(false, false));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int8\n"), std::pair(true, true));
 }
+
+TEST(Recipe, Transforms) {
+  auto text = [](StringRef list) {
+    return (Twine("lowbit: 1\nbase: int8\ntransforms: ") + list + "\n").str();
+  };
+  // In the order in which they run, with what is not written.
+  Recipe recipe = good(text("[{smooth: {alpha: auto}}, absorb-bias, equalize, awq, fold-bn, "
+                            "bias-correction]"));
+  EXPECT_NE(recipe.print().find("transforms: [fold-bn, equalize, absorb-bias, {smooth: {alpha: "
+                                "auto}}, {awq: {clip: true}}, {bias-correction: {method: "
+                                "empirical}}]\n"),
+            std::string::npos);
+  EXPECT_EQ(good(recipe.print()).print(), recipe.print());
+  EXPECT_EQ(recipe.smoothStrength(), -1);
+  EXPECT_EQ(good(text("[smooth]")).smoothStrength(), 0.5);
+  EXPECT_EQ(good(text("[{smooth: {alpha: 0.75}}]")).smoothStrength(), 0.75);
+  EXPECT_EQ(good("int8").findTransform("equalize"), nullptr);
+  EXPECT_TRUE(good(text("[{bias-correction: {method: empirical}}]")).correctsBiases());
+  EXPECT_FALSE(good(text("[{bias-correction: {method: none}}]")).correctsBiases());
+  EXPECT_NE(refused(text("[equalise]")).find("did you mean 'equalize'"), std::string::npos);
+  EXPECT_NE(refused(text("[equalize, equalize]")).find("listed twice"), std::string::npos);
+  EXPECT_NE(refused(text("[{equalize: {alpha: 1}}]")).find("equalize has no options"),
+            std::string::npos);
+  EXPECT_NE(refused(text("[{smooth: {alpha: 2}}]")).find("a number from 0 to 1, or auto"),
+            std::string::npos);
+  EXPECT_NE(refused(text("[{awq: {clp: true}}]")).find("unknown key 'clp'"), std::string::npos);
+  EXPECT_NE(refused(text("[{bias-correction: {method: magic}}]")).find("analytic, empirical or none"),
+            std::string::npos);
+}
