@@ -53,11 +53,16 @@ static void addSurgeryBeforeData(OpPassManager &manager, const Recipe &recipe) {
 }
 
 /// What reads the observers' statistics.
-static void addSurgeryOnData(OpPassManager &manager, const Recipe &recipe) {
+static void addSurgeryOnData(OpPassManager &manager, const Recipe &recipe, StringRef name) {
   if (recipe.findTransform("smooth")) {
     SmoothOptions smooth;
     smooth.strength = recipe.smoothStrength();
     manager.addPass(createSmooth(smooth));
+  }
+  if (recipe.findTransform("awq")) {
+    AWQScaleOptions awq;
+    awq.recipe = name.str();
+    manager.addPass(createAWQScale(awq));
   }
 }
 
@@ -80,7 +85,7 @@ void lowbit::buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions 
     load.recipe = options.recipe;
     manager.addPass(createLoadCalibration(load));
   }
-  addSurgeryOnData(manager, loadTransforms(options.recipe));
+  addSurgeryOnData(manager, loadTransforms(options.recipe), options.recipe);
 }
 
 void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,

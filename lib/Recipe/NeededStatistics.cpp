@@ -19,7 +19,8 @@ NeededStatistics lowbit::neededStatistics(const Recipe &recipe, const Rule *rule
     if (transform.name == "smooth")
       needed.channels |= rule->activations.has_value();
     // AWQ's scales and the shift that rounded weights cause depend on every input's channels.
-    if (transform.name == "awq" || transform.name == "bias-correction")
+    if (transform.name == "awq" || (transform.name == "bias-correction" &&
+                                    transform.options.at("method") == "analytic"))
       needed.channels = true;
   }
   return needed;

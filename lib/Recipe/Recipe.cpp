@@ -125,18 +125,6 @@ bool Recipe::isSequential() const {
          });
 }
 
-std::vector<std::string> Recipe::unsupported() const {
-  std::vector<std::string> reasons;
-  auto add = [&](const Twine &reason) {
-    std::string text = (reason + " is not supported yet").str();
-    if (!llvm::is_contained(reasons, text))
-      reasons.push_back(text);
-  };
-  if (findTransform("awq"))
-    add("the transform awq");
-  return reasons;
-}
-
 //===----------------------------------------------------------------------===//
 // NAME:key=value,…
 //===----------------------------------------------------------------------===//

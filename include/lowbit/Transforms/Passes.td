@@ -272,6 +272,29 @@ def MigrateScales : Pass<"lowbit-migrate-scales", "::mlir::ModuleOp"> {
   let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
 }
 
+def AWQScale : Pass<"lowbit-awq-scale", "::mlir::ModuleOp"> {
+  let summary = "Scales input channels so that weights round with less error";
+  let description = [{
+    AWQ's scales (arXiv 2306.00978): where `lowbit-migrate-scales` could move a division, the layers that read one value and
+    whose weights the recipe rounds get their columns multiplied by s_k = mean|x_k|^alpha, the alpha in [0, 1) with which
+    the error of their outputs is smallest. It is judged by the observer's `moments`; where there are none, by
+    `channel_absmean` alone, as if channels were independent. Repeats of a head share their scales.
+
+    ```mlir
+    lowbit.observe %1 "fc:input" {stats = #lowbit.stats<…, channel_absmean = dense<[8.0, 1.0]> : tensor<2xf32>>}
+    %2 = "onnx.MatMul"(%1, %w) {onnx_node_name = "fc"}
+    // the first row of w grows, and the gain of what makes %1 shrinks by the same factor
+    ```
+  }];
+  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let statistics = [
+    Statistic<"numGroups", "groups", "inputs that were searched">,
+    Statistic<"numLayers", "layers", "layers that read them">,
+    Statistic<"numLeft", "left", "observed layers whose input could not be scaled">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
+}
+
 def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
   let summary = "Moves outliers of activations into weights";
   let description = [{
