@@ -126,7 +126,8 @@ static json::Object summarize(const json::Array &layers) {
       continue;
     }
     ++quantized;
-    bool isInteger = layer.getString("activations").value_or("float") != "float";
+    bool isInteger = layer.getString("activations").value_or("float") != "float" &&
+                     layer.getString("computes").value_or("") != "float";
     (isInteger ? integer : weightOnly) += 1;
     fp32 += layer.getInteger("fp32_bytes").value_or(0);
     bytes += layer.getInteger("bytes").value_or(0);

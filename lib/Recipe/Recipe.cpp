@@ -92,12 +92,25 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
+const GraphTransform *Recipe::findTransform(StringRef name) const {
+  auto found = llvm::find_if(
+      transforms, [&](const GraphTransform &transform) { return transform.name == name; });
+  return found == transforms.end() ? nullptr : &*found;
+}
+
+double Recipe::smoothStrength() const {
+  const GraphTransform *smooth = findTransform("smooth");
+  auto alpha = smooth ? smooth->options.find("alpha") : decltype(smooth->options.end())();
+  double strength = 0.5;
+  if (smooth && alpha != smooth->options.end() &&
+      StringRef(alpha->second).getAsDouble(strength))
+    return -1; // auto
+  return strength;
+}
+
 bool Recipe::correctsBiases() const {
-  return llvm::any_of(transforms, [](const GraphTransform &transform) {
-    auto method = transform.options.find("method");
-    return transform.name == "bias-correction" && method != transform.options.end() &&
-           method->second == "empirical";
-  });
+  const GraphTransform *correction = findTransform("bias-correction");
+  return correction && correction->options.at("method") == "empirical";
 }
 
 bool Recipe::comparesWithFloat() const {
@@ -110,37 +123,6 @@ bool Recipe::isSequential() const {
   return comparesWithFloat() || llvm::any_of(rules, [](const Rule &rule) {
            return rule.weights && needsMoments(rule.weights->algorithm);
          });
-}
-
-std::vector<std::string> Recipe::unsupported() const {
-  std::vector<std::string> reasons;
-  auto add = [&](const Twine &reason) {
-    std::string text = (reason + " is not supported yet").str();
-    if (!llvm::is_contained(reasons, text))
-      reasons.push_back(text);
-  };
-  for (const GraphTransform &transform : transforms)
-    if (transform.name != "fold-bn")
-      add("the transform " + transform.name);
-  for (const Rule &rule : rules) {
-    std::string at = rule.origin + ": ";
-    if (rule.keep == Rule::Keep::Half)
-      add(at + "keep: fp16");
-    if (!rule.weights)
-      continue;
-    const Scheme &scheme = rule.weights->scheme;
-    if (bitWidth(scheme.type) == 3)
-      add(at + "weights of type " + lowbit::name(scheme.type));
-    if (!rule.activations)
-      continue;
-    if (!rule.activations->dynamic.empty())
-      add(at + "a range of activations per " + rule.activations->dynamic + " (dynamic)");
-    if (scheme.type != IntType::I8 || !scheme.symmetric ||
-        scheme.granularity == Scheme::Granularity::Group)
-      add(at +
-          "quantizing activations beside weights other than symmetric i8 per tensor or channel");
-  }
-  return reasons;
 }
 
 //===----------------------------------------------------------------------===//
@@ -271,10 +253,10 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
   } else {
     rule.activations.reset();
-    if (value == "u8" || value == "i8")
-      rule.activations = ActivationRule{value == "u8" ? IntType::U8 : IntType::I8, false, ""};
+    if (llvm::is_contained({"u8", "i8", "u16", "i16"}, value))
+      rule.activations = ActivationRule{*parseIntType(value.str()), false, ""};
     else if (value != "float")
-      return fail("float, u8 or i8");
+      return fail("float, u8, i8, u16 or i16");
   }
   return true;
 }

@@ -29,13 +29,17 @@ struct ApplyRecipe : public lowbit::impl::ApplyRecipeBase<ApplyRecipe> {
 
 private:
   LogicalResult quantizeLayer(const PlannedLayer &planned, const Rule &rule);
+  LogicalResult halveLayer(const PlannedLayer &planned, const Rule &rule);
   void leaveInFloat(const PlannedLayer &planned, const Twine &reason);
+  /// Multiplies the layer's own float bias by its factor.
+  void scaleBias(const QuantizableLayer &layer, Operation *op, OpOperand &bias);
   /// Notes what the model itself decided.
   void recordQuantized(const PlannedLayer &planned);
 
   std::optional<ActivationQuantizer> activations;
   WeightQuantizer weights;
-  std::vector<PlannedLayer> withoutStatistics;
+  bool correctsBiases = false; ///< By what is known of the input: bias-correction, method analytic.
+  std::vector<PlannedLayer> withoutStatistics, withoutTokens;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
 } // namespace
@@ -107,6 +111,55 @@ void ApplyRecipe::recordQuantized(const PlannedLayer &planned) {
   ++numQuantized;
 }
 
+static bool isF32Tensor(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && type.getElementType().isF32() && type.getRank() > 0;
+}
+
+void ApplyRecipe::scaleBias(const QuantizableLayer &layer, Operation *op, OpOperand &bias) {
+  if (layer.biasFactor == 1)
+    return;
+  std::vector<float> values = ConstantData::get(bias.get())->toFloats();
+  for (float &value : values)
+    value *= layer.biasFactor;
+  OpBuilder builder(op);
+  bias.set(createConstant(builder, op, builder.getF32Type(),
+                          cast<RankedTensorType>(bias.get().getType()).getShape(),
+                          ArrayRef(values), "bias"));
+}
+
+LogicalResult ApplyRecipe::halveLayer(const PlannedLayer &planned, const Rule &rule) {
+  const QuantizableLayer &layer = *planned.layer;
+  Operation *op = planned.op;
+  auto type = cast<RankedTensorType>(layer.weight->get().getType());
+  if (!type.getElementType().isF32()) {
+    leaveInFloat(planned, "the recipe keeps it in float (" + rule.origin + ")");
+    return success();
+  }
+  FailureOr<QuantizedWeightOps> half = halveWeights(planned);
+  if (failed(half))
+    return failure();
+  replaced.insert(layer.weight->get().getDefiningOp());
+  layer.weight->set(half->real);
+  if (layer.bias)
+    scaleBias(layer, op, *layer.bias);
+  cast<QuantizableOpInterface>(op).clearFactors();
+  ++numHalf;
+  Builder builder(op->getContext());
+  auto entry = [&](StringRef key, Attribute value) { return builder.getNamedAttr(key, value); };
+  setDecision(op, planned.key,
+              {entry("weights", builder.getStringAttr("f16")),
+               entry("per", builder.getStringAttr("tensor")),
+               entry("group", builder.getI64IntegerAttr(0)),
+               entry("activations", builder.getStringAttr("float")),
+               entry("rule", builder.getStringAttr(rule.origin)),
+               entry("fp32_bytes", builder.getI64IntegerAttr(4 * type.getNumElements())),
+               entry("bytes", builder.getI64IntegerAttr(half->bytes)),
+               entry("error", builder.getF64FloatAttr(half->relativeError)),
+               entry("max_error", builder.getF64FloatAttr(half->maxError))});
+  return success();
+}
+
 LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule &rule) {
   const QuantizableLayer &layer = *planned.layer;
   Operation *op = planned.op;
@@ -117,7 +170,20 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   if (layer.kind == LayerKind::Gather)
     activation.reset();
   std::optional<QuantParams> params;
-  if (activation) {
+  bool isDynamic = activation && !activation->dynamic.empty();
+  if (isDynamic && activation->dynamic == "token" && layer.kind == LayerKind::Conv) {
+    withoutTokens.push_back(planned);
+    return success();
+  }
+  std::string whyNotInteger;
+  if (isDynamic && !isF32Tensor(layer.input->get())) {
+    whyNotInteger = "its input is no tensor of f32";
+    op->emitRemark("layer '") << planned.key.name
+                              << "' keeps float activations: " << whyNotInteger;
+    isDynamic = false;
+    activation.reset();
+  }
+  if (activation && !isDynamic) {
     FailureOr<std::optional<QuantParams>> chosen = activations->params(planned, *activation);
     if (failed(chosen))
       return failure();
@@ -134,38 +200,40 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
   if (failed(quantized))
     return failure();
+  if (correctsBiases && layer.kind != LayerKind::Gather && !biasShifted) {
+    std::optional<std::vector<float>> shift =
+        biasShift(planned, quantized->real, activations->channelMeans(planned));
+    if (!shift) {
+      withoutStatistics.push_back(planned);
+      return success();
+    }
+    biasShifted = shiftBias(planned, *shift);
+  }
 
-  std::string whyNotInteger;
   Operation *end = op;
   OpOperand *bias = findBias(op, layer, end);
   std::optional<Value> integerBias;
-  if (params && bias) {
+  if (params && bias && hasAccumulatorBias(layer.kind, scheme, activation->type)) {
     float factor = end == op ? layer.biasFactor : 1;
+    std::string whyNot;
     integerBias =
-        quantizeBias(op, *bias, factor, quantized->scales, params->scale, channels, whyNotInteger);
-    if (!integerBias) {
-      params.reset();
+        quantizeBias(op, *bias, factor, quantized->scales, params->scale, channels, whyNot);
+    if (!integerBias)
       op->emitRemark("layer '") << planned.key.name
-                                << "' keeps float activations: " << whyNotInteger;
-    }
+                                << "' adds its bias in float: " << whyNot;
   }
   replaced.insert(layer.weight->get().getDefiningOp());
-  layer.weight->set(quantized->real);
-  if (params) {
+  if (isDynamic)
+    layer.input->set(activations->quantizeDynamically(planned, *activation));
+  else if (params)
     layer.input->set(activations->quantize(planned, *params, activation->type));
-    ++numInteger;
-  }
+  layer.weight->set(quantized->real);
+  numInteger += activation.has_value();
   if (integerBias) {
     replaced.insert(bias->get().getDefiningOp());
     bias->set(*integerBias);
-  } else if (bias && end == op && layer.biasFactor != 1) {
-    std::vector<float> values = ConstantData::get(bias->get())->toFloats();
-    for (float &value : values)
-      value *= layer.biasFactor;
-    OpBuilder builder(op);
-    bias->set(createConstant(builder, op, builder.getF32Type(),
-                             cast<RankedTensorType>(bias->get().getType()).getShape(),
-                             ArrayRef(values), "bias"));
+  } else if (bias && end == op) {
+    scaleBias(layer, op, *bias);
   }
   cast<QuantizableOpInterface>(op).clearFactors();
   ++numQuantized;
@@ -182,7 +250,7 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
       text("weights", name(scheme.type)),
       text("per", granularities[size_t(scheme.granularity)]),
       integer("group", scheme.group),
-      text("activations", params ? name(activation->type) : "float"),
+      text("activations", activation ? name(activation->type) : "float"),
       text("rule", rule.origin),
       integer("fp32_bytes", 4 * weightType.getNumElements()),
       integer("bytes", quantized->bytes),
@@ -206,6 +274,8 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     decision.push_back(text("note", notes));
     op->emitRemark("layer '") << planned.key.name << "': " << notes;
   }
+  if (isDynamic)
+    decision.push_back(text("dynamic", activation->dynamic));
   if (!whyNotInteger.empty())
     decision.push_back(text("reason", whyNotInteger));
   setDecision(op, planned.key, decision);
@@ -216,11 +286,14 @@ void ApplyRecipe::runOnOperation() {
   activations.reset();
   weights = WeightQuantizer(rounded);
   withoutStatistics.clear();
+  withoutTokens.clear();
   replaced.clear();
   std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
   if (!plan)
     return signalPassFailure();
   activations.emplace(getOperation(), plan->recipe.calibration);
+  const GraphTransform *correction = plan->recipe.findTransform("bias-correction");
+  correctsBiases = correction && correction->options.at("method") == "analytic";
 
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
@@ -230,10 +303,23 @@ void ApplyRecipe::runOnOperation() {
       leaveInFloat(planned, planned.whyNot);
     else if (!rule)
       leaveInFloat(planned, "no rule of the recipe matches it");
-    else if (rule->keep != Rule::Keep::No)
+    else if (rule->keep == Rule::Keep::Half && failed(halveLayer(planned, *rule)))
+      return signalPassFailure();
+    else if (rule->keep == Rule::Keep::Half)
+      continue;
+    else if (rule->keep == Rule::Keep::Float)
       leaveInFloat(planned, "the recipe keeps it in float (" + rule->origin + ")");
     else if (failed(quantizeLayer(planned, *rule)))
       return signalPassFailure();
+  }
+  if (!withoutTokens.empty()) {
+    InFlightDiagnostic diag = withoutTokens.front().op->emitError()
+                              << "recipe '" << plan->recipe.name
+                              << "' takes a range per token, and convolutions have no tokens: ";
+    llvm::interleaveComma(withoutTokens, diag,
+                          [&](const PlannedLayer &layer) { diag << layer.key.name; });
+    diag.attachNote() << "give them a rule with activations: {type: u8, dynamic: tensor}";
+    return signalPassFailure();
   }
   if (!withoutStatistics.empty()) {
     const PlannedLayer &first = withoutStatistics.front();

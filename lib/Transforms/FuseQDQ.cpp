@@ -38,7 +38,8 @@ struct FuseQDQ : public lowbit::impl::FuseQDQBase<FuseQDQ> {
   void runOnOperation() override;
 
 private:
-  LogicalResult fuse(QuantizableOpInterface op, DequantizeOp weights, std::string &whyNot);
+  /// `source`: the lowbit.dequantize, or the conversion from f16, that gives the layer's weights.
+  LogicalResult fuse(QuantizableOpInterface op, Operation *source, std::string &whyNot);
 };
 } // namespace
 
@@ -50,7 +51,33 @@ static DequantizeOp dequantizeOf(Value weight) {
   return op && ConstantData::get(op.getInput()) ? op : DequantizeOp();
 }
 
+/// The conversion of a f16 constant to f32 behind a weight operand.
+static Operation *halfOf(Value weight) {
+  Operation *op = weight.getDefiningOp();
+  if (!op || !isa<onnx::ONNXCastOp, arith::ExtFOp>(op) || !getElementTypeOrSelf(weight).isF32() ||
+      !getElementTypeOrSelf(op->getOperand(0)).isF16() || !ConstantData::get(op->getOperand(0)))
+    return nullptr;
+  return op;
+}
+
 static std::vector<char> copy(ArrayRef<char> bytes) { return {bytes.begin(), bytes.end()}; }
+
+/// Rows become output channels, of filters with a dimension for the channels of a group.
+static void orient(PivotWeights &weights, const QuantizableLayer &layer) {
+  int64_t rank = weights.shape.size();
+  if (layer.channelAxis() == 1) {
+    weights.q = transposeBytes(weights.q, weights.shape[0], weights.shape[1]);
+    std::swap(weights.shape[0], weights.shape[1]);
+    if (weights.group) {
+      weights.scale = transposeBytes(weights.scale, weights.scaleShape[0], weights.scaleShape[1]);
+      weights.zero = transposeBytes(weights.zero, weights.scaleShape[0], weights.scaleShape[1]);
+      std::swap(weights.scaleShape[0], weights.scaleShape[1]);
+    }
+  }
+  // A depthwise op of linalg has one filter per channel and no dimension for it.
+  if (layer.kind == LayerKind::Conv && rank == int64_t(layer.conv.strides.size()) + 1)
+    weights.shape.insert(weights.shape.begin() + 1, 1);
+}
 
 static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, DequantizeOp op,
                                                 std::string &whyNot) {
@@ -75,7 +102,7 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
   weights.group = op.getGroup();
   weights.symmetric = llvm::all_of(weights.zero, [](char byte) { return byte == 0; });
 
-  int64_t channelAxis = layer.channelAxis(), rank = weights.shape.size();
+  int64_t channelAxis = layer.channelAxis();
   int64_t qRank = q->getType().getRank();
   if (op.getAxis()) {
     // Of a matrix, groups run along the other axis; of filters only along the flattened matrix.
@@ -86,18 +113,21 @@ static std::optional<PivotWeights> pivotWeights(const QuantizableLayer &layer, D
       return std::nullopt;
     }
   }
-  if (channelAxis == 1) {
-    weights.q = transposeBytes(weights.q, weights.shape[0], weights.shape[1]);
-    std::swap(weights.shape[0], weights.shape[1]);
-    if (weights.group) {
-      weights.scale = transposeBytes(weights.scale, weights.scaleShape[0], weights.scaleShape[1]);
-      weights.zero = transposeBytes(weights.zero, weights.scaleShape[0], weights.scaleShape[1]);
-      std::swap(weights.scaleShape[0], weights.scaleShape[1]);
-    }
-  }
-  // A depthwise op of linalg has one filter per channel and no dimension for it.
-  if (layer.kind == LayerKind::Conv && rank == int64_t(layer.conv.strides.size()) + 1)
-    weights.shape.insert(weights.shape.begin() + 1, 1);
+  orient(weights, layer);
+  return weights;
+}
+
+/// Half-precision weights: what they stand for, with a scale of 1.
+static std::optional<PivotWeights> halfWeights(const QuantizableLayer &layer, Operation *source) {
+  std::optional<ConstantData> data = ConstantData::get(source->getOperand(0));
+  PivotWeights weights;
+  weights.element = data->getType().getElementType();
+  weights.shape = llvm::to_vector(data->getType().getShape());
+  weights.q = copy(data->bytes());
+  float one = 1;
+  weights.scale = copy(ArrayRef(reinterpret_cast<const char *>(&one), sizeof(one)));
+  weights.symmetric = true;
+  orient(weights, layer);
   return weights;
 }
 
@@ -186,7 +216,7 @@ static Value addBias(OpBuilder &builder, Value result, Value bias, const Quantiz
   return add.getResult();
 }
 
-/// Where the model itself quantized the layer and it computes in float all the same (`reason` is
+/// Where the layer's activations are quantized and it computes in float all the same (`reason` is
 /// not empty), its decision says so.
 static void noteFloat(Operation *op, StringRef reason) {
   auto decision = op->getAttrOfType<DictionaryAttr>("lowbit.decision");
@@ -195,18 +225,73 @@ static void noteFloat(Operation *op, StringRef reason) {
   NamedAttrList entries(decision);
   auto activations = dyn_cast_or_null<StringAttr>(entries.get("activations"));
   auto rule = dyn_cast_or_null<StringAttr>(entries.get("rule"));
-  if (!rule || rule.getValue() != "the model" || !activations || activations.getValue() == "float")
+  if (!rule || !activations || activations.getValue() == "float")
     return;
   Builder builder(op->getContext());
-  entries.set("activations", builder.getStringAttr("float"));
+  // What the recipe decided stays, with how it is computed.
+  bool isModels = rule.getValue() == "the model";
+  entries.set(isModels ? "activations" : "computes", builder.getStringAttr("float"));
   entries.set("reason", builder.getStringAttr(reason));
   op->setAttr("lowbit.decision", entries.getDictionary(op->getContext()));
 }
 
 static bool isPerTensor(Value scale) { return cast<ShapedType>(scale.getType()).getRank() == 0; }
 
-LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
-                            std::string &whyNot) {
+/// One scale per index of all dimensions but the last.
+static bool isPerRow(DequantizeOp input) {
+  auto scale = cast<RankedTensorType>(input.getScale().getType());
+  return input.getGroup() && input.getAxis() == uint64_t(scale.getRank() - 1) &&
+         scale.getShape().back() == 1;
+}
+
+/// Whether all weights less their zero points are i8, what kernels multiply 8-bit activations with.
+static bool fitsSigned(const PivotWeights &weights) {
+  if (weights.element.getIntOrFloatBitWidth() < 8)
+    return true;
+  bool isUnsigned = weights.element.isUnsignedInteger();
+  auto read = [&](char byte) { return isUnsigned ? int(uint8_t(byte)) : int(int8_t(byte)); };
+  int64_t rows = weights.shape[0], cols = int64_t(weights.q.size()) / rows,
+          count = weights.zero.size();
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    int64_t row = i / cols, at = count == 1 ? 0 : row;
+    if (weights.group)
+      at = row * (count / rows) + i % cols / weights.group;
+    int difference = read(weights.q[i]) - read(weights.zero[at]);
+    if (difference < -128 || difference > 127)
+      return false;
+  }
+  return true;
+}
+
+namespace {
+/// How a layer on a dequantized input computes.
+enum class Arithmetic { Float, Integer, FloatSums };
+} // namespace
+
+/// Makes weights symmetric where that brings the layer to the integer form. Float, with the reason
+/// in `whyNot`, where the integers of its input cannot be used.
+static Arithmetic chooseArithmetic(const QuantizableLayer &layer, DequantizeOp input,
+                                   PivotWeights &weights, bool *twice, std::string &whyNot) {
+  Type element = cast<ShapedType>(input.getInput().getType()).getElementType();
+  bool isLinear = layer.kind == LayerKind::Linear, perRow = isPerRow(input);
+  bool is16 = element.isInteger(16);
+  if (!(isPerTensor(input.getScale()) || (perRow && isLinear)) || !(element.isInteger(8) || is16))
+    whyNot = "its activations are not 8- or 16-bit integers with one scale (of a linear layer: or "
+             "one per row)";
+  else if (isa<FloatType>(weights.element))
+    whyNot = "its weights are half precision";
+  else if (makeSymmetric(weights, perRow || is16 ? nullptr : twice))
+    return perRow || is16 ? Arithmetic::FloatSums : Arithmetic::Integer;
+  else if (isLinear && (is16 || fitsSigned(weights)))
+    return Arithmetic::FloatSums;
+  else
+    whyNot = isLinear ? "its weights less their zero points do not fit i8"
+                      : "its weights are not 8-bit integers with one scale per channel that fit i8 "
+                        "less their zero points";
+  return Arithmetic::Float;
+}
+
+LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, Operation *source, std::string &whyNot) {
   std::optional<QuantizableLayer> layer = op.getQuantizableLayer(whyNot);
   if (!layer)
     return failure();
@@ -214,7 +299,9 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
     whyNot = "its factors alpha and beta are not 1";
     return failure();
   }
-  std::optional<PivotWeights> weights = pivotWeights(*layer, dequantize, whyNot);
+  auto dequantize = dyn_cast<DequantizeOp>(source);
+  std::optional<PivotWeights> weights =
+      dequantize ? pivotWeights(*layer, dequantize, whyNot) : halfWeights(*layer, source);
   if (!weights)
     return failure();
   int64_t channels = weights->shape[0];
@@ -222,7 +309,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   OpOperand *biasUse = findBias(op, *layer, end);
 
   // The integer form needs a per-tensor 8-bit input and weights that are symmetric i8 or can be
-  // made so.
+  // made so; a linear layer takes more with sums in float.
   DequantizeOp input;
   std::optional<ConstantData> accumulatorBias;
   bool twice = false; // The weights hold two parts: the input is repeated along K.
@@ -232,22 +319,18 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   bool biasAfter = false; // In float, after the integer layer: its scale is not the accumulator's.
   if (layer->kind != LayerKind::Gather)
     input = layer->input->get().getDefiningOp<DequantizeOp>();
-  if (input) {
-    Type element = cast<ShapedType>(input.getInput().getType()).getElementType();
-    if (!isPerTensor(input.getScale()) || !element.isInteger(8))
-      whyNot = "its activations are not 8-bit integers with one scale";
-    else if (!makeSymmetric(*weights, canRepeat ? &twice : nullptr))
-      whyNot = "its weights are not 8-bit integers with one scale per channel that fit i8 less "
-               "their zero points";
-    if (!whyNot.empty())
-      input = {};
-  }
+  Arithmetic arithmetic = Arithmetic::Float;
+  if (input)
+    arithmetic = chooseArithmetic(*layer, input, *weights, canRepeat ? &twice : nullptr, whyNot);
+  bool floatSums = arithmetic == Arithmetic::FloatSums;
+  if (arithmetic == Arithmetic::Float)
+    input = {};
   if (layer->kind != LayerKind::Gather && !input &&
       !isa<FloatType>(getElementTypeOrSelf(layer->input->get().getType()))) {
     whyNot = "its activations are neither float nor dequantized";
     return failure();
   }
-  if (input && biasUse) {
+  if (input && biasUse && !floatSums) {
     if (std::optional<ConstantData> scale = ConstantData::get(input.getScale()))
       accumulatorBias = integerBias(biasUse->get(), scale->toFloats()[0], *weights, channels);
     biasAfter = !accumulatorBias;
@@ -271,7 +354,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
         swallowed.push_back(end = next);
         result = next->getResult(0);
       }
-    if (input && result.hasOneUse())
+    if (input && !floatSums && result.hasOneUse())
       if (auto next = dyn_cast<QuantizeOp>(*result.user_begin()))
         if (isPerTensor(next.getScale()) &&
             cast<ShapedType>(next.getOutput().getType()).getElementType().isInteger(8)) {
@@ -289,7 +372,7 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   OpBuilder builder(end);
   Location loc = op->getLoc();
   std::string layerName = getLayerName(op), name = layerName + ".weight";
-  if (auto given = dequantize.getInput().getDefiningOp()->getAttrOfType<StringAttr>("onnx_name"))
+  if (auto given = source->getOperand(0).getDefiningOp()->getAttrOfType<StringAttr>("onnx_name"))
     name = given.str();
   Value w =
       createConstant(builder, op, weights->element, weights->shape, ArrayRef(weights->q), name);
@@ -362,11 +445,17 @@ LogicalResult FuseQDQ::fuse(QuantizableOpInterface op, DequantizeOp dequantize,
   return success();
 }
 
+static Operation *sourceOf(Value weight) {
+  if (DequantizeOp dequantize = dequantizeOf(weight))
+    return dequantize;
+  return halfOf(weight);
+}
+
 void FuseQDQ::runOnOperation() {
-  SmallVector<std::pair<QuantizableOpInterface, DequantizeOp>> candidates;
+  SmallVector<std::pair<QuantizableOpInterface, Operation *>> candidates;
   getOperation()->walk([&](QuantizableOpInterface op) {
     for (Value operand : op->getOperands())
-      if (DequantizeOp weights = dequantizeOf(operand)) {
+      if (Operation *weights = sourceOf(operand)) {
         std::string ignored;
         std::optional<QuantizableLayer> layer = op.getQuantizableLayer(ignored);
         if (layer && layer->weight->get() != operand)
@@ -387,8 +476,8 @@ void FuseQDQ::runOnOperation() {
   // What only served the float ops.
   SmallVector<Operation *> maybeDead;
   getOperation()->walk([&](Operation *op) {
-    if (isa<DequantizeOp, QuantizeOp, tensor::ExpandShapeOp, onnx::ONNXConstantOp,
-            arith::ConstantOp>(op))
+    if (isa<DequantizeOp, QuantizeOp, DynamicQuantizeOp, tensor::ExpandShapeOp, onnx::ONNXConstantOp,
+            onnx::ONNXCastOp, arith::ConstantOp, arith::ExtFOp>(op))
       maybeDead.push_back(op);
   });
   for (Operation *op : llvm::reverse(maybeDead))

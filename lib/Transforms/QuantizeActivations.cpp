@@ -22,6 +22,14 @@ void ActivationQuantizer::eraseObservers() {
   observers.clear();
 }
 
+std::vector<float> ActivationQuantizer::channelMeans(const PlannedLayer &planned) const {
+  auto found = observers.find(planned.key.name + ":input");
+  StatsAttr stats = found == observers.end() ? StatsAttr() : ObserveOp(found->second).getStatsAttr();
+  std::optional<ConstantData> data =
+      stats && stats.getChannelMean() ? ConstantData::get(stats.getChannelMean()) : std::nullopt;
+  return data ? data->toFloats() : std::vector<float>();
+}
+
 FailureOr<std::optional<QuantParams>> ActivationQuantizer::params(const PlannedLayer &planned,
                                                                   const ActivationRule &rule) {
   auto found = observers.find(planned.key.name + ":input");
@@ -49,15 +57,51 @@ Value ActivationQuantizer::quantize(const PlannedLayer &planned, QuantParams par
   builder.setInsertionPointAfterValue(input);
   Location loc = planned.op->getLoc();
   IntegerType element = elementType(builder.getContext(), type);
-  char zeroByte = char(params.zero);
+  ArrayRef<char> zeroBytes(reinterpret_cast<const char *>(&params.zero), bitWidth(type) / 8);
   Value scale = createConstant(builder, planned.op, builder.getF32Type(), {},
                                ArrayRef<float>(params.scale), "scale");
-  Value zero = createConstant(builder, planned.op, element, {}, ArrayRef<char>(zeroByte), "zero");
+  Value zero = createConstant(builder, planned.op, element, {}, zeroBytes, "zero");
   auto inputType = cast<RankedTensorType>(input.getType());
   Value q = QuantizeOp::create(builder, loc, inputType.clone(element), input, scale, zero,
                                IntegerAttr(), 0);
   real = DequantizeOp::create(builder, loc, inputType, q, scale, zero, IntegerAttr(), 0);
   return real;
+}
+
+Value ActivationQuantizer::quantizeDynamically(const PlannedLayer &planned,
+                                               const ActivationRule &rule) {
+  Value input = planned.layer->input->get();
+  bool perToken = rule.dynamic == "token";
+  Value &real = dynamic[{input.getAsOpaquePointer(), perToken, rule.symmetric, rule.type}];
+  if (real)
+    return real;
+  OpBuilder builder(planned.op->getContext());
+  builder.setInsertionPointAfterValue(input);
+  Location loc = planned.op->getLoc();
+  IntegerType element = elementType(builder.getContext(), rule.type);
+  auto type = cast<RankedTensorType>(input.getType());
+  SmallVector<int64_t> shape;
+  IntegerAttr axis;
+  int64_t group = 0;
+  if (perToken) {
+    shape = llvm::to_vector(type.getShape());
+    shape.back() = 1;
+    axis = builder.getI64IntegerAttr(type.getRank() - 1);
+    auto weight = cast<RankedTensorType>(planned.layer->weight->get().getType());
+    group = weight.getDimSize(1 - planned.layer->channelAxis());
+  }
+  auto q = DynamicQuantizeOp::create(
+      builder, loc, TypeRange{type.clone(element), RankedTensorType::get(shape, builder.getF32Type()),
+                              RankedTensorType::get(shape, element)},
+      input, perToken, rule.symmetric);
+  real = DequantizeOp::create(builder, loc, type, q.getOutput(), q.getScale(), q.getZero(), axis,
+                              group);
+  return real;
+}
+
+bool lowbit::hasAccumulatorBias(LayerKind kind, const Scheme &weights, IntType activations) {
+  return weights.granularity != Scheme::Granularity::Group && bitWidth(activations) == 8 &&
+         (bitWidth(weights.type) == 8 || kind == LayerKind::Conv);
 }
 
 std::optional<Value> lowbit::quantizeBias(Operation *op, OpOperand &bias, float factor,

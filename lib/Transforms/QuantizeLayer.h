@@ -70,6 +70,10 @@ public:
                                                const ActivationRule &rule);
   /// The layer's input through lowbit.quantize and lowbit.dequantize.
   Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
+  /// The layer's f32 input through lowbit.dynamic_quantize and lowbit.dequantize.
+  Value quantizeDynamically(const PlannedLayer &planned, const ActivationRule &rule);
+  /// E[x] of the channels of the layer's input; empty where it is not known.
+  std::vector<float> channelMeans(const PlannedLayer &planned) const;
   void eraseObservers();
 
 private:
@@ -77,13 +81,29 @@ private:
   llvm::StringMap<ObserveOp> observers;
   /// Dequantized values by (float value, scale, zero point, type).
   std::map<std::tuple<void *, float, int32_t, IntType>, Value> known;
+  /// Likewise by (float value, per token, symmetric, type).
+  std::map<std::tuple<void *, bool, bool, IntType>, Value> dynamic;
 };
+
+/// Puts a layer's weights, times its factor, as f16 and their conversion to f32 in the place of the
+/// float ones. An error at the layer where a weight is not finite or beyond the range of f16.
+FailureOr<QuantizedWeightOps> halveWeights(const PlannedLayer &planned);
+
+/// Whether the sums of a layer on integers are real values after one multiplication, so that its
+/// bias can be an integer of the accumulator's scale; other sums take a float bias.
+bool hasAccumulatorBias(LayerKind kind, const Scheme &weights, IntType activations);
 
 /// A bias times `factor` as i32 with the scale of the accumulator, dequantized. Nothing, and IR
 /// unchanged, where a value does not fit: the reason is in `whyNot`.
 std::optional<Value> quantizeBias(Operation *op, OpOperand &bias, float factor,
                                   ArrayRef<float> weightScales, float inputScale, int64_t channels,
                                   std::string &whyNot);
+
+/// What brings the means of a layer's result back to where they were before its weights became `real`: -(Ŵ - W) E[x],
+/// [channels]; `means` are E[x] of its input channels. Nothing where they do not fit the weights. Zeros beside a padded
+/// input are taken for its means.
+std::optional<std::vector<float>> biasShift(const PlannedLayer &planned, Value real,
+                                            ArrayRef<float> means);
 
 /// Adds `shift` [channels] to the layer's result, in its bias: an existing constant one, or a new
 /// one. Call it before the weights are replaced. False, and IR unchanged, where the layer cannot

@@ -9,6 +9,8 @@
 #include "lowbit/Recipe/Rounding.h"
 #include "lowbit/Runtime/Sha256.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/ADT/APFloat.h"
+#include <cmath>
 
 using namespace lowbit;
 
@@ -156,5 +158,56 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
     result.bytes += (count * bits + 7) / 8;
   if (shares)
     known.emplace_back(original, scheme, channelAxis, layer.weightFactor, result);
+  return result;
+}
+
+FailureOr<QuantizedWeightOps> lowbit::halveWeights(const PlannedLayer &planned) {
+  const QuantizableLayer &layer = *planned.layer;
+  Value original = layer.weight->get();
+  ConstantData data = *ConstantData::get(original);
+  RankedTensorType type = data.getType();
+  std::vector<float> values = data.toFloats();
+  std::vector<uint16_t> halves;
+  halves.reserve(values.size());
+  QuantizedWeightOps result;
+  double squared = 0, weights = 0;
+  for (float value : values) {
+    value *= layer.weightFactor;
+    APFloat half(value);
+    bool lossy;
+    half.convert(APFloat::IEEEhalf(), APFloat::rmNearestTiesToEven, &lossy);
+    if (!half.isFinite()) {
+      InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
+                                << planned.key.name << "' has a weight of " << value
+                                << ", which half precision (at most 65504) cannot hold";
+      diag.attachNote() << "give the layer a rule with keep: float";
+      return diag;
+    }
+    halves.push_back(uint16_t(half.bitcastToAPInt().getZExtValue()));
+    half.convert(APFloat::IEEEsingle(), APFloat::rmNearestTiesToEven, &lossy);
+    double error = std::fabs(double(value) - double(half.convertToFloat()));
+    result.maxError = std::max(result.maxError, error);
+    squared += error * error;
+    weights += double(value) * double(value);
+  }
+  result.relativeError = weights > 0 ? std::sqrt(squared / weights) : 0;
+  result.bytes = type.getNumElements() * 2;
+
+  OpBuilder builder(original.getContext());
+  builder.setInsertionPointAfterValue(original);
+  Operation *op = planned.op;
+  std::string name = planned.key.weight.empty() ? planned.key.name + ".weight" : planned.key.weight;
+  Value constant = createConstant(builder, op, builder.getF16Type(), type.getShape(),
+                                  ArrayRef(halves), name);
+  auto real = type.clone(builder.getF32Type());
+  if (!isa<onnx::ONNXConstantOp>(constant.getDefiningOp())) {
+    result.real = arith::ExtFOp::create(builder, op->getLoc(), real, constant);
+    return result;
+  }
+  constant.getDefiningOp()->setAttr("onnx_name", builder.getStringAttr(name));
+  constexpr int64_t single = 1; // Of TensorProto.DataType.
+  OperationState state(op->getLoc(), "onnx.Cast", {constant}, real, {});
+  state.addAttribute("to", builder.getIntegerAttr(builder.getIntegerType(64, true), single));
+  result.real = builder.create(state)->getResult(0);
   return result;
 }

@@ -71,7 +71,7 @@ private:
         return "the form is before any target";
       if (isa<ObserveOp>(op))
         return "lowbit-apply-recipe erases observers";
-      return dialect != "lowbit" || isa<QuantizeOp, DequantizeOp>(op)
+      return dialect != "lowbit" || isa<QuantizeOp, DynamicQuantizeOp, DequantizeOp>(op)
                  ? ""
                  : "only quantize and dequantize say what is decided";
     case Form::Quantized: {

@@ -22,12 +22,12 @@ func.func @nan(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
 
 // -----
 
-// 1e9 in steps of 1/127/255 would not fit 32 bits: the layer keeps float activations rather than wrap.
+// 1e9 in steps of 1/127/255 would not fit 32 bits: the layer adds it in float rather than wrap.
 func.func @large_bias(%x: tensor<1x2xf32>) -> tensor<1x1xf32> {
   %w = "onnx.Constant"() {value = dense<1.0> : tensor<2x1xf32>} : () -> tensor<2x1xf32>
   %b = "onnx.Constant"() {value = dense<1.0e9> : tensor<1xf32>} : () -> tensor<1xf32>
   lowbit.observe %x "fc:input" {stats = #lowbit.stats<min = 0.0 : f32, max = 1.0 : f32>} : tensor<1x2xf32>
-  // expected-remark @+1 {{layer 'fc' keeps float activations: bias 0 does not fit 32-bit integers of the accumulator's scale}}
+  // expected-remark @+1 {{layer 'fc' adds its bias in float: bias 0 does not fit 32-bit integers of the accumulator's scale}}
   %0 = "onnx.Gemm"(%x, %w, %b) {onnx_node_name = "fc"} : (tensor<1x2xf32>, tensor<2x1xf32>, tensor<1xf32>) -> tensor<1x1xf32>
   return %0 : tensor<1x1xf32>
 }

@@ -124,6 +124,71 @@ func.func @no_sum(%x: tensor<1x2xui8>) -> tensor<1x2xf32> {
 
 // -----
 
+// A scale per row, as lowbit.dynamic_quantize gives it: integers with sums in float, the bias and the Relu in it.
+
+// CHECK-LABEL: func.func @per_token
+// CHECK: %[[Q:.*]], %[[S:.*]], %[[Z:.*]] = lowbit.dynamic_quantize %{{.*}} {per_token}
+// CHECK: %[[Y:.*]] = lowbit.linear %[[Q]], %{{.*}} scale(%{{.*}}) bias(%{{.*}}) input_scale(%[[S]]) input_zero(%[[Z]]) {layer = "fc", relu}
+// CHECK-SAME: (tensor<?x2xui8>, tensor<2x2xi8>, tensor<2xf32>, tensor<2xf32>, tensor<?x1xf32>, tensor<?x1xui8>) -> tensor<?x2xf32>
+// CHECK-NEXT: return %[[Y]]
+func.func @per_token(%x: tensor<?x2xf32>) -> tensor<?x2xf32> {
+  %w = "onnx.Constant"() {value = dense<[[1, 2], [3, 4]]> : tensor<2x2xi8>} : () -> tensor<2x2xi8>
+  %ws = "onnx.Constant"() {value = dense<[0.25, 1.0]> : tensor<2xf32>} : () -> tensor<2xf32>
+  %wz = "onnx.Constant"() {value = dense<0> : tensor<2xi8>} : () -> tensor<2xi8>
+  %b = "onnx.Constant"() {value = dense<[0.5, -0.5]> : tensor<2xf32>} : () -> tensor<2xf32>
+  %q, %s, %z = lowbit.dynamic_quantize %x {per_token} : tensor<?x2xf32> -> tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>
+  %0 = lowbit.dequantize %q scale(%s) zero(%z) {axis = 1 : i64, group = 2 : i64} : (tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>) -> tensor<?x2xf32>
+  %1 = lowbit.dequantize %w scale(%ws) zero(%wz) {axis = 1 : i64} : (tensor<2x2xi8>, tensor<2xf32>, tensor<2xi8>) -> tensor<2x2xf32>
+  %2 = "onnx.Gemm"(%0, %1, %b) {onnx_node_name = "fc"} : (tensor<?x2xf32>, tensor<2x2xf32>, tensor<2xf32>) -> tensor<?x2xf32>
+  %3 = "onnx.Relu"(%2) : (tensor<?x2xf32>) -> tensor<?x2xf32>
+  return %3 : tensor<?x2xf32>
+}
+
+// -----
+
+// 4-bit weights in groups beside 8-bit activations, and 8-bit weights beside 16-bit ones: the float result is quantized by an op of its own.
+
+// CHECK-LABEL: func.func @w4a8
+// CHECK: %[[A:.*]] = lowbit.linear %{{.*}} zero(%{{.*}}) input_scale(%{{.*}}) input_zero(%{{.*}}) {group = 2 : i64, layer = "a"}
+// CHECK-SAME: (tensor<1x4xui8>, tensor<1x4xui4>, tensor<1x2xf32>, tensor<1x2xui4>, tensor<f32>, tensor<ui8>) -> tensor<1x1xf32>
+// CHECK: %[[Q:.*]] = lowbit.quantize %[[A]]
+// CHECK: lowbit.linear %{{.*}} {layer = "b"} : (tensor<1x4xi16>, tensor<1x4xi8>, tensor<f32>, tensor<f32>, tensor<i16>) -> tensor<1x1xf32>
+func.func @w4a8(%x: tensor<1x4xui8>, %y: tensor<1x4xi16>) -> (tensor<1x1xui8>, tensor<1x1xf32>) {
+  %s = "onnx.Constant"() {value = dense<0.5> : tensor<f32>} : () -> tensor<f32>
+  %z = "onnx.Constant"() {value = dense<128> : tensor<ui8>} : () -> tensor<ui8>
+  %z8 = "onnx.Constant"() {value = dense<0> : tensor<i8>} : () -> tensor<i8>
+  %z16 = "onnx.Constant"() {value = dense<0> : tensor<i16>} : () -> tensor<i16>
+  %w = "onnx.Constant"() {value = dense<[[1], [2], [3], [4]]> : tensor<4x1xui4>} : () -> tensor<4x1xui4>
+  %v = "onnx.Constant"() {value = dense<[[1], [2], [3], [4]]> : tensor<4x1xi8>} : () -> tensor<4x1xi8>
+  %ws = "onnx.Constant"() {value = dense<[[0.25], [1.0]]> : tensor<2x1xf32>} : () -> tensor<2x1xf32>
+  %wz = "onnx.Constant"() {value = dense<[[7], [8]]> : tensor<2x1xui4>} : () -> tensor<2x1xui4>
+  %0 = lowbit.dequantize %x scale(%s) zero(%z) : (tensor<1x4xui8>, tensor<f32>, tensor<ui8>) -> tensor<1x4xf32>
+  %1 = lowbit.dequantize %w scale(%ws) zero(%wz) {axis = 0 : i64, group = 2 : i64} : (tensor<4x1xui4>, tensor<2x1xf32>, tensor<2x1xui4>) -> tensor<4x1xf32>
+  %2 = "onnx.MatMul"(%0, %1) {onnx_node_name = "a"} : (tensor<1x4xf32>, tensor<4x1xf32>) -> tensor<1x1xf32>
+  %3 = lowbit.quantize %2 scale(%s) zero(%z) : (tensor<1x1xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x1xui8>
+  %4 = lowbit.dequantize %y scale(%s) zero(%z16) : (tensor<1x4xi16>, tensor<f32>, tensor<i16>) -> tensor<1x4xf32>
+  %5 = lowbit.dequantize %v scale(%s) zero(%z8) : (tensor<4x1xi8>, tensor<f32>, tensor<i8>) -> tensor<4x1xf32>
+  %6 = "onnx.MatMul"(%4, %5) {onnx_node_name = "b"} : (tensor<1x4xf32>, tensor<4x1xf32>) -> tensor<1x1xf32>
+  return %3, %6 : tensor<1x1xui8>, tensor<1x1xf32>
+}
+
+// -----
+
+// Half-precision weights: a f16 constant with a scale of 1.
+
+// CHECK-LABEL: func.func @half
+// CHECK: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[}}[1.000000e+00, 3.000000e+00], [2.000000e+00, 4.000000e+00]]> : tensor<2x2xf16>}>
+// CHECK: %[[S:.*]] = "onnx.Constant"() <{value = dense<1.000000e+00> : tensor<f32>}>
+// CHECK: lowbit.linear %{{.*}}, %[[W]] scale(%[[S]]) {layer = "fc"}
+func.func @half(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
+  %w = "onnx.Constant"() {value = dense<[[1.0, 2.0], [3.0, 4.0]]> : tensor<2x2xf16>} : () -> tensor<2x2xf16>
+  %0 = "onnx.Cast"(%w) {to = 1 : si64} : (tensor<2x2xf16>) -> tensor<2x2xf32>
+  %1 = "onnx.MatMul"(%x, %0) {onnx_node_name = "fc"} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
+  return %1 : tensor<1x2xf32>
+}
+
+// -----
+
 // What does not fuse keeps its meaning and says why.
 
 // CHECK-LABEL: func.func @left

@@ -77,7 +77,8 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
     float or observed form → qdq form. Of each layer that a rule takes, the weights become a quantized constant and a
     `lowbit.dequantize`; where the rule quantizes activations too, the input goes through `lowbit.quantize` and
     `lowbit.dequantize` with parameters from the observer's statistics, and the bias becomes 32-bit integers with the
-    scale of the accumulator. Observers are erased. What was decided about a layer, and why one was left in float, is
+    scale of the accumulator where there is one; or, with a range of the run, through `lowbit.dynamic_quantize`. Weights that
+    are kept in half precision become a f16 constant and its conversion to f32. Observers are erased. What was decided about a layer, and why one was left in float, is
     in its attribute `lowbit.decision`.
 
     ```mlir
@@ -92,6 +93,7 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
   let statistics = [
     Statistic<"numQuantized", "num-quantized", "Number of layers whose weights were quantized">,
     Statistic<"numInteger", "num-integer", "Number of layers whose activations were quantized too">,
+    Statistic<"numHalf", "num-half", "Number of layers whose weights became f16">,
     Statistic<"numFloat", "num-left-in-float", "Number of layers left in float">,
   ];
   let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect",
@@ -103,8 +105,9 @@ def FuseQDQ : Pass<"lowbit-fuse-qdq", "::mlir::ModuleOp"> {
   let description = [{
     qdq form → quantized form. A Conv, MatMul, Gemm or Gather (or a linalg named op) on dequantized weights becomes
     `lowbit.conv`, `linear` or `gather`; a bias that is added, a Relu and a `lowbit.quantize` that are the only users go
-    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one. A layer that does not fuse
-    gets a remark with the reason.
+    into it. On a dequantized input and symmetric 8-bit weights the op is an integer one; a linear op on other weights, on an
+    input with a scale per row or of 16 bits sums its integers in float. A layer that does not fuse gets a remark with the
+    reason.
 
     ```mlir
     %3 = lowbit.linear %q, %w scale(%ws) input_scale(%s) input_zero(%z) {layer = "fc"}
@@ -267,6 +270,29 @@ def MigrateScales : Pass<"lowbit-migrate-scales", "::mlir::ModuleOp"> {
     Statistic<"numLeft", "left", "layers whose scales could not move">
   ];
   let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def AWQScale : Pass<"lowbit-awq-scale", "::mlir::ModuleOp"> {
+  let summary = "Scales input channels so that weights round with less error";
+  let description = [{
+    AWQ's scales (arXiv 2306.00978): where `lowbit-migrate-scales` could move a division, the layers that read one value and
+    whose weights the recipe rounds get their columns multiplied by s_k = mean|x_k|^alpha, the alpha in [0, 1) with which
+    the error of their outputs is smallest. It is judged by the observer's `moments`; where there are none, by
+    `channel_absmean` alone, as if channels were independent. Repeats of a head share their scales.
+
+    ```mlir
+    lowbit.observe %1 "fc:input" {stats = #lowbit.stats<…, channel_absmean = dense<[8.0, 1.0]> : tensor<2xf32>>}
+    %2 = "onnx.MatMul"(%1, %w) {onnx_node_name = "fc"}
+    // the first row of w grows, and the gain of what makes %1 shrinks by the same factor
+    ```
+  }];
+  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let statistics = [
+    Statistic<"numGroups", "groups", "inputs that were searched">,
+    Statistic<"numLayers", "layers", "layers that read them">,
+    Statistic<"numLeft", "left", "observed layers whose input could not be scaled">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
 }
 
 def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {

@@ -67,6 +67,62 @@ Value lowerEpilogue(OpTy op, Lowering &l, Value acc, unsigned channel) {
   });
 }
 
+/// What follows the accumulation in the mode that sums in float: f32(acc) * weight_scale (f32 sums
+/// over groups have it already), * input_scale, + bias, relu, each operation rounded. `channel` is
+/// the accumulator's dimension of output channels, its last one where input scales are per row.
+template <typename OpTy>
+Value lowerFloatEpilogue(OpTy op, Lowering &l, Value acc, unsigned channel) {
+  Location loc = l.loc;
+  auto type = cast<RankedTensorType>(acc.getType());
+  unsigned rank = type.getRank();
+  MLIRContext *context = op.getContext();
+  SmallVector<Value> operands{acc};
+  SmallVector<AffineMap> maps{l.b.getMultiDimIdentityMap(rank)};
+  AffineExpr none = getAffineConstantExpr(0, context),
+             channelExpr = getAffineDimExpr(channel, context);
+  auto add = [&](Value value, ArrayRef<AffineExpr> exprs) {
+    operands.push_back(value);
+    maps.push_back(AffineMap::get(rank, 0, exprs, context));
+    return operands.size() - 1;
+  };
+  bool isSum = isa<FloatType>(type.getElementType());
+  size_t weightScale = 0, inputScale = 0, bias = 0;
+  if (!isSum) {
+    int64_t scaleRank = cast<RankedTensorType>(op.getWeightScale().getType()).getRank();
+    SmallVector<AffineExpr> exprs{channelExpr, none}; // One group at most.
+    exprs.resize(scaleRank);
+    weightScale = add(l.stored(op.getWeightScale()), exprs);
+  }
+  Value scalar;
+  if (cast<RankedTensorType>(op.getInputScale().getType()).getRank() == 0) {
+    scalar = l.scalar(op.getInputScale());
+  } else {
+    SmallVector<AffineExpr> exprs;
+    for (unsigned d = 0; d + 1 < rank; ++d)
+      exprs.push_back(getAffineDimExpr(d, context));
+    exprs.push_back(none);
+    inputScale = add(op.getInputScale(), exprs);
+  }
+  if (op.getBias())
+    bias = add(l.stored(op.getBias()), channelExpr);
+  return l.elementwise(
+      operands, maps, l.shapeOf(acc), l.b.getF32Type(), [&](OpBuilder &b, ValueRange args) {
+        Value x = args[0];
+        if (!isSum) {
+          x = arith::SIToFPOp::create(b, loc, b.getF32Type(), x);
+          x = arith::MulFOp::create(b, loc, x, args[weightScale]);
+        }
+        x = arith::MulFOp::create(b, loc, x, scalar ? scalar : args[inputScale]);
+        if (bias)
+          x = arith::AddFOp::create(b, loc, x, args[bias]);
+        if (op.getRelu()) {
+          Value zero = arith::ConstantOp::create(b, loc, b.getF32FloatAttr(0));
+          x = arith::MaximumFOp::create(b, loc, x, zero);
+        }
+        return x;
+      });
+}
+
 } // namespace lowbit
 
 #endif // LOWBIT_LIB_CONVERSION_LOWBITTOLINALG_EPILOGUE_H

@@ -32,9 +32,11 @@ struct LowbitToLinalg : public lowbit::impl::LowbitToLinalgBase<LowbitToLinalg> 
   /// cast.
   LogicalResult lower(Operation *op) {
     OpBuilder b(op);
-    Value result;
+    SmallVector<Value> results(1);
+    Value &result = results.front();
     LogicalResult done =
         llvm::TypeSwitch<Operation *, LogicalResult>(op)
+            .Case([&](DynamicQuantizeOp op) { return lowerDynamicQuantize(op, b, results); })
             .Case([&](QuantizeOp op) { return lowerQuantize(op, b, result); })
             .Case([&](DequantizeOp op) { return lowerDequantize(op, b, result); })
             .Case([&](LinearOp op) { return lowerLinear(op, b, result); })
@@ -43,13 +45,15 @@ struct LowbitToLinalg : public lowbit::impl::LowbitToLinalgBase<LowbitToLinalg> 
             .Default([](Operation *op) { return op->emitOpError("has no decomposition"); });
     if (failed(done))
       return failure();
-    Type expected = op->getResult(0).getType();
-    auto stored = storageType(cast<RankedTensorType>(expected));
-    if (result.getType() != stored)
-      result = tensor::CastOp::create(b, op->getLoc(), stored, result);
-    if (result.getType() != expected)
-      result = UnrealizedConversionCastOp::create(b, op->getLoc(), expected, result).getResult(0);
-    op->getResult(0).replaceAllUsesWith(result);
+    for (auto [old, value] : llvm::zip_equal(op->getResults(), results)) {
+      Type expected = old.getType();
+      auto stored = storageType(cast<RankedTensorType>(expected));
+      if (value.getType() != stored)
+        value = tensor::CastOp::create(b, op->getLoc(), stored, value);
+      if (value.getType() != expected)
+        value = UnrealizedConversionCastOp::create(b, op->getLoc(), expected, value).getResult(0);
+      old.replaceAllUsesWith(value);
+    }
     op->erase();
     return success();
   }

@@ -142,6 +142,10 @@ LogicalResult lowbit::lowerConv(ConvOp op, OpBuilder &b, Value &result) {
                  llvm::to_vector(weightType.getShape().drop_front(2))};
   bool grouped = conv.hasGroups() && !conv.isDepthwise();
 
+  // Of 16-bit inputs a 32-bit accumulator would hold few products.
+  Type accumulator = !isInteger                                   ? Type(b.getF32Type())
+                     : inputElement.getIntOrFloatBitWidth() > 8 ? Type(b.getI64Type())
+                                                                : Type(b.getI32Type());
   Value zero = isInteger ? l.scalar(op.getInputZero()) : Value();
   Value padding = isInteger ? arith::TruncIOp::create(b, loc, storageType(inputElement), zero)
                             : l.constantF32(0);
@@ -203,15 +207,16 @@ LogicalResult lowbit::lowerConv(ConvOp op, OpBuilder &b, Value &result) {
   Value acc = l.contract(
       {input, weight}, {AffineMap::get(next, 0, in, context), AffineMap::get(next, 0, w, context)},
       AffineMap::get(next, 0, out, context), reductions, shape,
-      isInteger ? Type(b.getI32Type()) : b.getF32Type(),
-      [&](OpBuilder &b, ValueRange args) -> Value {
+      accumulator, [&](OpBuilder &b, ValueRange args) -> Value {
         if (!isInteger) {
           Value product = arith::MulFOp::create(b, loc, args[0], args[1]);
           return arith::AddFOp::create(b, loc, args[2], product);
         }
         Value x = Lowering::widen(b, loc, args[0], inputElement, b.getI32Type());
         x = arith::SubIOp::create(b, loc, x, zero);
-        Value tap = Lowering::widen(b, loc, args[1], weightType.getElementType(), b.getI32Type());
+        if (!accumulator.isInteger(32))
+          x = arith::ExtSIOp::create(b, loc, accumulator, x);
+        Value tap = Lowering::widen(b, loc, args[1], weightType.getElementType(), accumulator);
         return arith::AddIOp::create(b, loc, args[2], arith::MulIOp::create(b, loc, x, tap));
       });
   if (grouped) {
@@ -223,6 +228,8 @@ LogicalResult lowbit::lowerConv(ConvOp op, OpBuilder &b, Value &result) {
   SmallVector<int64_t> toFirst{0, spatial + 1};
   for (int64_t d = 0; d < spatial; ++d)
     toFirst.push_back(d + 1);
-  result = l.transpose(lowerEpilogue(op, l, acc, spatial + 1), toFirst);
+  Value real = op.sumsInFloat() ? lowerFloatEpilogue(op, l, acc, spatial + 1)
+                                : lowerEpilogue(op, l, acc, spatial + 1);
+  result = l.transpose(real, toFirst);
   return success();
 }

@@ -39,6 +39,8 @@ Value lowbit::requantMultipliers(Lowering &l, Value inputScale, Value weightScal
 /// Loops are (rows…, k, n): the innermost one runs along the result, and with the weights as [K, N]
 /// along them too, so that a compiler can vectorize it. Weights that are not constant stay [N, K].
 LogicalResult lowbit::lowerLinear(LinearOp op, OpBuilder &b, Value &result) {
+  if (op.sumsInFloat())
+    return lowerLinearInFloat(op, b, result);
   Lowering l{b, op.getLoc()};
   Location loc = op.getLoc();
   MLIRContext *context = op.getContext();

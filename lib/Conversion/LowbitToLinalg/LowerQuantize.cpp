@@ -66,9 +66,14 @@ LogicalResult lowbit::lowerQuantize(QuantizeOp op, OpBuilder &b, Value &result) 
   return success();
 }
 
-/// (q - zero) * scale. The difference is exact: 32-bit integers go through 64 bits.
+/// (q - zero) * scale. The difference is exact: 32-bit integers go through 64 bits. Half-precision
+/// weights have a scale all the same.
 static Value dequantizeElement(OpBuilder &b, Location loc, Value q, Type element, Value zero,
                                Value scale) {
+  if (isa<FloatType>(element)) {
+    Value real = arith::ExtFOp::create(b, loc, b.getF32Type(), q);
+    return arith::MulFOp::create(b, loc, real, scale);
+  }
   Type wide = element.getIntOrFloatBitWidth() > 16 ? b.getI64Type() : b.getI32Type();
   Value difference = Lowering::widen(b, loc, q, element, wide);
   if (zero)

@@ -68,8 +68,13 @@ struct Lowering {
 };
 
 LogicalResult lowerQuantize(QuantizeOp op, OpBuilder &b, Value &result);
+/// Quantized values, scales and zero points, in this order.
+LogicalResult lowerDynamicQuantize(DynamicQuantizeOp op, OpBuilder &b,
+                                   SmallVectorImpl<Value> &results);
 LogicalResult lowerDequantize(DequantizeOp op, OpBuilder &b, Value &result);
 LogicalResult lowerLinear(LinearOp op, OpBuilder &b, Value &result);
+/// The mode of `op` that sums in float.
+LogicalResult lowerLinearInFloat(LinearOp op, OpBuilder &b, Value &result);
 LogicalResult lowerConv(ConvOp op, OpBuilder &b, Value &result);
 LogicalResult lowerGather(GatherOp op, OpBuilder &b, Value &result);
 

@@ -35,6 +35,7 @@ struct Family {
 static const Family *findFamily(StringRef name) {
   static const Family families[] = {{"cpu.qgemm", generateQGemm, countQGemmTasks},
                                     {"cpu.wgemm", generateWGemm, countWGemmTasks},
+                                    {"cpu.rowquant", generateRowQuant, countRowQuantTasks},
                                     {"cpu.fgemm", generateFGemm, countFGemmTasks, true},
                                     {"cpu.fpack", generateFPack, countFPackTasks, true}};
   for (const Family &family : families)

@@ -16,6 +16,10 @@ using namespace lowbit::cpu;
 template <typename OpTy>
 static FailureOr<IntegerParameters> read(OpTy op, std::string &why) {
   IntegerParameters result;
+  if (op.sumsInFloat()) {
+    why = "a convolution of 16-bit activations or with a float bias";
+    return failure();
+  }
   auto constant = [&](Value value, const char *what) {
     auto data = ConstantData::get(value);
     if (!data)

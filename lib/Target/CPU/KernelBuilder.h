@@ -81,6 +81,11 @@ void generateWGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);
 Value countWGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
 
+/// Rows of f32 to integers with ranges of their own; see RowQuant.cpp.
+void generateRowQuant(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
+                      func::FuncOp function);
+Value countRowQuantTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
+
 /// f32 GEMM and convolution; see FGemm.cpp.
 void generateFGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);

@@ -38,6 +38,16 @@ std::vector<int8_t> cpu::packWGemm(ArrayRef<int8_t> weights, int64_t n, int64_t 
   return packed;
 }
 
+std::vector<uint16_t> cpu::packWGemmHalf(ArrayRef<uint16_t> weights, int64_t n, int64_t k,
+                                         int64_t nr) {
+  int64_t width = 16 * nr, blocks = (n + width - 1) / width;
+  std::vector<uint16_t> packed(blocks * k * width, 0);
+  for (int64_t column = 0; column < n; ++column)
+    for (int64_t i = 0; i < k; ++i)
+      packed[(column / width * k + i) * width + column % width] = weights[column * k + i];
+  return packed;
+}
+
 std::vector<float> cpu::packFGemm(ArrayRef<float> weights, int64_t matrices, int64_t k, int64_t n,
                                   int64_t nr) {
   int64_t width = 16 * nr, blocks = (n + width - 1) / width;

@@ -24,6 +24,9 @@ std::vector<int8_t> packQGemm(ArrayRef<int8_t> weights, int64_t n, int64_t runs,
 std::vector<int8_t> packWGemm(ArrayRef<int8_t> weights, int64_t n, int64_t k, int64_t nr,
                               int64_t bits, int8_t offset);
 
+/// Row-major [n, k] f16 values, as bits, in WGemm's order: [block][k][16 · nr].
+std::vector<uint16_t> packWGemmHalf(ArrayRef<uint16_t> weights, int64_t n, int64_t k, int64_t nr);
+
 /// Row-major [matrices, k, n] floats to FGemm's layout (see FGemm.cpp) with blocks of 16 · nr
 /// columns; columns past n are zeros.
 std::vector<float> packFGemm(ArrayRef<float> weights, int64_t matrices, int64_t k, int64_t n,

@@ -21,8 +21,12 @@
 //   four products, and neighbouring lanes are added at the end.
 // Integer addition is associative, so all variants and thread counts give the same bits.
 //
+// Sums in float (`float_sums`, linear layers only; QGemmFloat.cpp):
+//   out[m, n] = (Σ_g f32(Σ_{k in g} (a[m, k] − z[m]) · w[n, k]) · s[n, g]) · t[m] + bias[n]
+// with scales and zero points t and z of rows of `a` or of all of them.
+//
 //===----------------------------------------------------------------------===//
-#include "KernelBuilder.h"
+#include "QGemm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -31,48 +35,6 @@
 
 using namespace lowbit;
 using namespace lowbit::cpu;
-
-namespace {
-/// Emits the body of one variant.
-class QGemm {
-public:
-  QGemm(KernelBuilder &b, rt::KernelOp kernel, const ISA &isa, func::FuncOp function)
-      : b(b), variant(isa), conv(scheduleInt(kernel, "conv")), n(scheduleInt(kernel, "n")),
-        nr(scheduleInt(kernel, "nr")), length(scheduleInt(kernel, "length")),
-        steps((length + 3) / 4), runsH(scheduleInt(kernel, "runs_h")),
-        runsW(scheduleInt(kernel, "runs_w")), relu(scheduleInt(kernel, "relu")),
-        outputZero(scheduleInt(kernel, "output_zero")), low(scheduleInt(kernel, "output_min")),
-        high(scheduleInt(kernel, "output_max")), mr(isa.dotProduct ? scheduleInt(kernel, "mr") : 2),
-        groupVectors(isa.dotProduct ? nr : 1), kernel(kernel), function(function) {}
-
-  void run();
-
-private:
-  /// Where one chunk's rows start and how far apart they are, in elements.
-  struct Chunk {
-    Value input, pixel, count, output;
-  };
-  Chunk chunkAt(Value chunk);
-  void tile(const Chunk &chunk, Value row, int64_t rows, Value block, Value group);
-  SmallVector<Value> step(ArrayRef<Value> rowOffsets, Value inputOffset, Value weightOffset,
-                          ValueRange accumulators);
-  Value dot(Value accumulator, Value activations, Value weights);
-  Value columns(ArrayRef<Value> halves);
-  void finish(Value sums, Value column, Value outputOffset);
-  int64_t partsPerRow() const { return variant.dotProduct ? groupVectors : 4; }
-
-  KernelBuilder &b;
-  const ISA &variant;
-  bool conv;
-  int64_t n, nr, length, steps, runsH, runsW;
-  bool relu;
-  int64_t outputZero, low, high, mr, groupVectors;
-  rt::KernelOp kernel;
-  func::FuncOp function;
-  Value input, weights, bias, multiplier, output;        // Flat.
-  Value inputMemref, outputMemref, rowStride, dilationW; // rowStride: elements between kernel rows.
-};
-} // namespace
 
 /// Chunks: rows of output pixels of a convolution, runs of `chunk` rows of a linear layer.
 static Value countChunks(KernelBuilder &b, rt::KernelOp kernel, Value output) {
@@ -86,6 +48,22 @@ static int64_t countBlocks(rt::KernelOp kernel) {
   return (scheduleInt(kernel, "n") + width - 1) / width;
 }
 
+QGemm::QGemm(KernelBuilder &b, rt::KernelOp kernel, const ISA &isa, func::FuncOp function)
+    : b(b), variant(isa), conv(scheduleInt(kernel, "conv")), n(scheduleInt(kernel, "n")),
+      nr(scheduleInt(kernel, "nr")), length(scheduleInt(kernel, "length")), steps((length + 3) / 4),
+      runsH(scheduleInt(kernel, "runs_h")), runsW(scheduleInt(kernel, "runs_w")),
+      relu(scheduleInt(kernel, "relu")), outputZero(scheduleInt(kernel, "output_zero")),
+      low(scheduleInt(kernel, "output_min")), high(scheduleInt(kernel, "output_max")),
+      mr(isa.dotProduct ? scheduleInt(kernel, "mr") : 2), groupVectors(isa.dotProduct ? nr : 1),
+      kernel(kernel), function(function) {
+  if (kernel.getSchedule().contains("group_steps")) {
+    floatSums = true;
+    groupSteps = scheduleInt(kernel, "group_steps");
+    groups = (steps + groupSteps - 1) / groupSteps;
+    perRow = scheduleInt(kernel, "per_row");
+  }
+}
+
 Value cpu::countQGemmTasks(KernelBuilder &b, rt::KernelOp kernel, ValueRange memrefs) {
   return b.mul(countChunks(b, kernel, memrefs.back()), countBlocks(kernel));
 }
@@ -94,11 +72,16 @@ void QGemm::run() {
   Block &entry = function.getBody().front();
   Value begin = entry.getArgument(0), end = entry.getArgument(1);
   inputMemref = entry.getArgument(2);
-  outputMemref = entry.getArgument(6);
+  outputMemref = entry.getArguments().back();
   input = b.flatten(inputMemref);
   weights = entry.getArgument(3);
   bias = entry.getArgument(4);
   multiplier = entry.getArgument(5);
+  if (floatSums) {
+    columnSums = entry.getArgument(6);
+    inputScale = entry.getArgument(7);
+    inputZero = entry.getArgument(8);
+  }
   output = b.flatten(outputMemref);
   Value chunks = countChunks(b, kernel, outputMemref);
   rowStride = b.index(0);
@@ -112,11 +95,11 @@ void QGemm::run() {
     Value groups = b.index(nr / groupVectors), full = b.mul(b.divFloor(chunk.count, mr), mr);
     b.loop(b.index(0), groups, b.index(1), {}, [&](Value group, ValueRange) -> SmallVector<Value> {
       b.loop(b.index(0), full, b.index(mr), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
-        tile(chunk, row, mr, block, group);
+        anyTile(chunk, row, mr, block, group);
         return {};
       });
       b.loop(full, chunk.count, b.index(1), {}, [&](Value row, ValueRange) -> SmallVector<Value> {
-        tile(chunk, row, 1, block, group);
+        anyTile(chunk, row, 1, block, group);
         return {};
       });
       return {};
@@ -131,7 +114,7 @@ QGemm::Chunk QGemm::chunkAt(Value chunk) {
     int64_t rows = scheduleInt(kernel, "chunk");
     Value first = b.mul(chunk, rows), k = b.dim(inputMemref, 1);
     Value left = arith::SubIOp::create(b, b.loc, b.dim(outputMemref, 0), first);
-    return {b.mul(first, k), k, b.min(left, b.index(rows)), b.mul(first, n)};
+    return {b.mul(first, k), k, b.min(left, b.index(rows)), b.mul(first, n), first};
   }
   Value height = b.dim(outputMemref, 1), width = b.dim(outputMemref, 2);
   Value image = arith::DivUIOp::create(b, b.loc, chunk, height);
@@ -141,7 +124,11 @@ QGemm::Chunk QGemm::chunkAt(Value chunk) {
   Value channels = b.dim(inputMemref, 3);
   Value start = b.mul(b.mul(inputRow, b.dim(inputMemref, 2)), channels);
   return {start, b.mul(channels, scheduleInt(kernel, "stride_w")), width,
-          b.mul(b.mul(chunk, width), n)};
+          b.mul(b.mul(chunk, width), n), Value()};
+}
+
+void QGemm::anyTile(const Chunk &chunk, Value row, int64_t rows, Value block, Value group) {
+  floatSums ? tileInFloat(chunk, row, rows, block, group) : tile(chunk, row, rows, block, group);
 }
 
 /// `rows` rows from `row` on by one group of columns.
@@ -276,6 +263,11 @@ void QGemm::finish(Value sums, Value column, Value outputOffset) {
                                    b.constantVector(b.getI32IntegerAttr(outputZero), kLanes));
     result = arith::TruncIOp::create(b, b.loc, VectorType::get({kLanes}, element), result);
   }
+  storeColumns(result, column, outputOffset);
+}
+
+/// A vector of columns; the last one of a row may be partial.
+void QGemm::storeColumns(Value result, Value column, Value outputOffset) {
   if (n % (kLanes * nr) == 0)
     return b.store(result, output, outputOffset);
   Value end = b.add(column, kLanes);

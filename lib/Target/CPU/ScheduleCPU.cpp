@@ -7,6 +7,7 @@
 #include "IntegerParameters.h"
 #include "KernelTable.h"
 #include "PackWeights.h"
+#include "Schedule.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Support/ConstantData.h"
@@ -15,7 +16,7 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 namespace lowbit {
 #define GEN_PASS_DEF_SCHEDULECPU
@@ -23,10 +24,7 @@ namespace lowbit {
 } // namespace lowbit
 
 using namespace lowbit;
-using lowbit::cpu::castElement;
-using lowbit::cpu::IntegerParameters;
-using lowbit::cpu::KernelTable;
-using lowbit::cpu::vectorConstant;
+using namespace lowbit::cpu;
 
 namespace {
 
@@ -36,6 +34,7 @@ struct ScheduleCPU : public lowbit::impl::ScheduleCPUBase<ScheduleCPU> {
 private:
   LogicalResult schedule(LinearOp op);
   LogicalResult schedule(ConvOp op);
+  LogicalResult schedule(DynamicQuantizeOp op);
   LogicalResult scheduleInteger(LinearOp op);
   LogicalResult scheduleWeightOnly(LinearOp op);
   LogicalResult leave(Operation *op, const Twine &why) {
@@ -50,122 +49,27 @@ private:
 } // namespace
 
 //===----------------------------------------------------------------------===//
-// Tensors on the way to a kernel
-//===----------------------------------------------------------------------===//
-
-static RankedTensorType withElement(RankedTensorType type, Type element) {
-  return RankedTensorType::get(type.getShape(), element);
-}
-
-static Value emptyLike(OpBuilder &b, Location loc, ArrayRef<OpFoldResult> sizes, Type element) {
-  return tensor::EmptyOp::create(b, loc, sizes, element);
-}
-
-/// x xor 0x80: a signed byte plus 128, as an unsigned one.
-static Value flipSign(OpBuilder &b, Location loc, Value value) {
-  auto type = cast<RankedTensorType>(value.getType());
-  Value init = emptyLike(b, loc, tensor::getMixedSizes(b, loc, value), type.getElementType());
-  AffineMap id = b.getMultiDimIdentityMap(type.getRank());
-  SmallVector<utils::IteratorType> loops(type.getRank(), utils::IteratorType::parallel);
-  return linalg::GenericOp::create(b, loc, type, value, init, ArrayRef<AffineMap>{id, id}, loops,
-                                   [](OpBuilder &nested, Location l, ValueRange args) {
-                                     Value bit = arith::ConstantIntOp::create(nested, l, -128, 8);
-                                     Value flipped = arith::XOrIOp::create(nested, l, args[0], bit);
-                                     linalg::YieldOp::create(nested, l, flipped);
-                                   })
-      .getResult(0);
-}
-
-static Value transpose(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> permutation) {
-  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, value), permuted;
-  for (int64_t d : permutation)
-    permuted.push_back(sizes[d]);
-  Value init =
-      emptyLike(b, loc, permuted, cast<RankedTensorType>(value.getType()).getElementType());
-  return linalg::TransposeOp::create(b, loc, value, init, permutation)->getResult(0);
-}
-
-static Value pad(OpBuilder &b, Location loc, Value value, ArrayRef<int64_t> low,
-                 ArrayRef<int64_t> high, Value filler) {
-  if (llvm::all_of(low, [](int64_t p) { return p == 0; }) &&
-      llvm::all_of(high, [](int64_t p) { return p == 0; }))
-    return value;
-  SmallVector<OpFoldResult> lows, highs;
-  for (int64_t p : low)
-    lows.push_back(b.getIndexAttr(p));
-  for (int64_t p : high)
-    highs.push_back(b.getIndexAttr(p));
-  return tensor::PadOp::create(b, loc, Type(), value, lows, highs, filler).getResult();
-}
-
-//===----------------------------------------------------------------------===//
 // Integer mode
 //===----------------------------------------------------------------------===//
-
-/// Vectors of 16 columns per block: wide enough for all columns, at most four.
-static int64_t pickVectors(int64_t n, bool even) {
-  int64_t vectors = std::min<int64_t>(4, (n + 15) / 16);
-  if (vectors == 3)
-    vectors = (n + 15) / 16 == 3 ? 2 : 4;
-  return even ? std::max<int64_t>(vectors == 1 ? 2 : vectors, 2) : vectors;
-}
-
-/// Rows per tile: what 32 registers hold beside the weights, preferring one that divides `rows`.
-static int64_t pickRows(int64_t vectors, int64_t rows) {
-  int64_t most = vectors == 4 ? 6 : vectors == 2 ? 12 : 16;
-  if (!ShapedType::isDynamic(rows))
-    for (int64_t mr = most; mr >= most / 2; --mr)
-      if (rows % mr == 0)
-        return mr;
-  return most;
-}
-
-static constexpr int64_t kChunk =
-    96; // A multiple of 6, 8, 12 and 16: full tiles in every chunk but the last.
 
 LogicalResult ScheduleCPU::schedule(LinearOp op) {
   if (isa<FloatType>(cast<RankedTensorType>(op.getInput().getType()).getElementType()))
     return scheduleWeightOnly(op);
-  return scheduleInteger(op);
+  if (!op.sumsInFloat())
+    return scheduleInteger(op);
+  std::string why;
+  if (failed(scheduleFloatSums(op, *kernels, why)))
+    return leave(op, why);
+  ++numScheduled;
+  return success();
 }
 
-/// [..., K] to [rows, K].
-static Value collapseRows(OpBuilder &b, Location loc, Value value) {
-  int64_t rank = cast<RankedTensorType>(value.getType()).getRank();
-  if (rank == 2)
-    return value;
-  if (rank == 1) {
-    auto type = cast<RankedTensorType>(value.getType());
-    auto wide = RankedTensorType::get({1, type.getDimSize(0)}, type.getElementType());
-    return tensor::ExpandShapeOp::create(b, loc, wide, value,
-                                         ArrayRef<ReassociationIndices>{{0, 1}});
-  }
-  ReassociationIndices rows;
-  for (int64_t d = 0; d + 1 < rank; ++d)
-    rows.push_back(d);
-  return tensor::CollapseShapeOp::create(b, loc, value,
-                                         ArrayRef<ReassociationIndices>{rows, {rank - 1}});
-}
-
-/// [rows, N] to the leading dimensions of `like`.
-static Value expandRows(OpBuilder &b, Location loc, Value value, Value like) {
-  auto likeType = cast<RankedTensorType>(like.getType()),
-       type = cast<RankedTensorType>(value.getType());
-  int64_t rank = likeType.getRank();
-  if (rank == 2)
-    return value;
-  if (rank == 1)
-    return tensor::CollapseShapeOp::create(b, loc, value, ArrayRef<ReassociationIndices>{{0, 1}});
-  ReassociationIndices rows;
-  SmallVector<int64_t> shape(likeType.getShape().drop_back());
-  for (int64_t d = 0; d + 1 < rank; ++d)
-    rows.push_back(d);
-  shape.push_back(type.getDimSize(1));
-  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, like);
-  sizes.back() = b.getIndexAttr(type.getDimSize(1));
-  return tensor::ExpandShapeOp::create(b, loc, RankedTensorType::get(shape, type.getElementType()),
-                                       value, ArrayRef<ReassociationIndices>{rows, {rank - 1}},
-                                       sizes);
+LogicalResult ScheduleCPU::schedule(DynamicQuantizeOp op) {
+  std::string why;
+  if (failed(scheduleDynamicQuantize(op, *kernels, why)))
+    return leave(op, why);
+  ++numScheduled;
+  return success();
 }
 
 LogicalResult ScheduleCPU::scheduleInteger(LinearOp op) {
@@ -312,7 +216,7 @@ LogicalResult ScheduleCPU::schedule(ConvOp op) {
       rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, op.getLayerAttr());
   Value result = transpose(b, loc, launch.getResult(0), {0, 3, 1, 2});
   auto resultType = cast<RankedTensorType>(result.getType());
-  auto wanted = withElement(outputType, resultType.getElementType());
+  auto wanted = outputType.clone(resultType.getElementType());
   if (resultType != wanted)
     result = tensor::CastOp::create(b, loc, wanted, result);
   result = castElement(b, loc, result, outputType.getElementType());
@@ -336,15 +240,20 @@ LogicalResult ScheduleCPU::scheduleWeightOnly(LinearOp op) {
     return leave(op, "activations are not f32");
   Type element = weights->getType().getElementType();
   int64_t bits = element.getIntOrFloatBitWidth();
-  if (bits != 4 && bits != 8)
-    return leave(op, "weights are not 4 or 8 bits wide");
+  if (bits == 3) // Two to a byte as well.
+    bits = 4;
+  if (bits != 4 && bits != 8 && !element.isF16())
+    return leave(op, "weights are not 3, 4, 8 or (f16) 16 bits wide");
+
+  if (element.isF16() && scale->toFloats()[0] != 1)
+    return leave(op, "f16 weights with a scale other than 1");
 
   OpBuilder b(op);
   Location loc = op.getLoc();
   int64_t n = weights->getType().getDimSize(0), k = weights->getType().getDimSize(1);
   int64_t group = op.getGroup() ? op.getGroup() : k, groups = (k + group - 1) / group;
   int64_t vectors = pickVectors(n, /*even=*/true);
-  bool isSigned = !element.isUnsignedInteger();
+  bool isHalf = element.isF16(), isSigned = !element.isUnsignedInteger() && !isHalf;
   int8_t offset = bits == 4 && isSigned ? 8 : 0;
 
   // One scale and one zero point per channel and group, whatever the granularity.
@@ -375,8 +284,11 @@ LogicalResult ScheduleCPU::scheduleWeightOnly(LinearOp op) {
   Value init = emptyLike(b, loc, sizes, b.getF32Type());
   SmallVector<Value> inputs = {
       rows,
-      vectorConstant(b, loc, cpu::packWGemm(weights->as<int8_t>(), n, k, vectors, bits, offset),
-                     b.getI8Type(), "w"),
+      isHalf ? vectorConstant(b, loc, cpu::packWGemmHalf(weights->as<uint16_t>(), n, k, vectors),
+                              b.getF16Type(), "w")
+             : vectorConstant(
+                   b, loc, cpu::packWGemm(weights->as<int8_t>(), n, k, vectors, bits, offset),
+                   b.getI8Type(), "w"),
       vectorConstant(b, loc, cpu::packParameters<float>(allScales, n, groups, vectors, 0),
                      b.getF32Type(), "s"),
       vectorConstant(b, loc, cpu::packParameters<int8_t>(allZeros, n, groups, vectors, 0),
@@ -395,12 +307,13 @@ void ScheduleCPU::runOnOperation() {
   kernels.emplace(getOperation());
   SmallVector<Operation *> ops;
   getOperation().walk([&](Operation *op) {
-    if (isa<LinearOp, ConvOp>(op))
+    if (isa<LinearOp, ConvOp, DynamicQuantizeOp>(op))
       ops.push_back(op);
   });
   for (Operation *op : ops) {
     LogicalResult result =
-        isa<LinearOp>(op) ? schedule(cast<LinearOp>(op)) : schedule(cast<ConvOp>(op));
+        llvm::TypeSwitch<Operation *, LogicalResult>(op)
+            .Case<LinearOp, ConvOp, DynamicQuantizeOp>([&](auto op) { return schedule(op); });
     if (failed(result))
       return signalPassFailure();
   }

@@ -11,7 +11,8 @@
 //
 // Packed: weights [block][k][16 · nr columns], 8 bits each; or 4 bits, where byte i of a 16-byte
 // run holds columns i (low nibble) and 16 + i of 32. Signed 4-bit values are stored + 8, their zero
-// points likewise. scales f32 and zeros i8 [block][group][16 · nr]. Every output is one chain of
+// points likewise. Or 16 bits: f16, which are what they stand for: their scale of 1 is not read.
+// scales f32 and zeros i8 [block][group][16 · nr]. Every output is one chain of
 // additions, so results do not depend on the number of threads.
 //
 //===----------------------------------------------------------------------===//
@@ -107,7 +108,8 @@ void WGemm::tile(Value inputBase, Value row, int64_t rows, Value block, Value co
     rowOffsets.push_back(b.add(inputBase, b.mul(b.add(row, i), k)));
   Value zero = b.constantVector(b.getF32FloatAttr(0.0), kLanes);
   SmallVector<Value> sums(rows * groupVectors, zero);
-  Value weightBase = b.add(b.mul(block, k * width * bits / 8), b.divFloor(columns, 8 / bits));
+  int64_t bytes = width * bits / 8, step = bits == 16 ? width : bytes; // f16 are elements of their own.
+  Value weightBase = b.add(b.mul(block, k * step), bits < 8 ? b.divFloor(columns, 8 / bits) : columns);
   auto floats = VectorType::get({kLanes}, b.getF32Type());
 
   sums = b.loop(b.index(0), b.index(groups), b.index(1), sums, [&](Value g, ValueRange outer) {
@@ -120,8 +122,8 @@ void WGemm::tile(Value inputBase, Value row, int64_t rows, Value block, Value co
     }
     Value from = b.mul(g, group), to = b.min(b.add(from, group), b.index(k));
     return b.loop(from, to, b.index(1), outer, [&](Value at, ValueRange inner) {
-      SmallVector<Value> weight = loadWeights(b.add(weightBase, b.mul(at, width * bits / 8)));
-      for (int64_t j = 0; j < groupVectors; ++j) {
+      SmallVector<Value> weight = loadWeights(b.add(weightBase, b.mul(at, step)));
+      for (int64_t j = 0; j < groupVectors && bits != 16; ++j) {
         weight[j] = arith::SubFOp::create(b, b.loc, weight[j], offset[j]); // Exact: small integers.
         weight[j] = arith::MulFOp::create(b, b.loc, weight[j], scale[j]);
       }
@@ -163,6 +165,13 @@ SmallVector<Value> WGemm::loadWeights(Value offset) {
   auto push = [&](Value bytes) {
     result.push_back(arith::SIToFPOp::create(b, b.loc, floats, widen(bytes)));
   };
+  if (bits == 16) {
+    for (int64_t j = 0; j < groupVectors; ++j) {
+      Value half = b.load(weights, b.add(offset, j * kLanes), kLanes);
+      result.push_back(arith::ExtFOp::create(b, b.loc, floats, half));
+    }
+    return result;
+  }
   if (bits == 8) {
     for (int64_t j = 0; j < groupVectors; ++j)
       push(b.load(weights, b.add(offset, j * kLanes), kLanes));

@@ -137,16 +137,48 @@ func.func @mode(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>) {
 // -----
 
 func.func @asymmetric(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>, %wz: tensor<i8>) {
-  // expected-error @+1 {{with an integer input expects symmetric weights per tensor or channel}}
-  %y = lowbit.linear %x, %w scale(%s) zero(%wz) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<i8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+  // expected-error @+1 {{expects a f32 result, not quantized, of input scales per row, grouped or asymmetric weights, a float bias or a 16-bit input}}
+  %y = lowbit.linear %x, %w scale(%s) zero(%wz) input_scale(%s) input_zero(%z) output_scale(%s) output_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<i8>, tensor<f32>, tensor<ui8>, tensor<f32>, tensor<ui8>) -> tensor<1x2xui8>
   return
 }
 
 // -----
 
-func.func @bias(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>, %b: tensor<2xf32>) {
-  // expected-error @+1 {{expects an i32 bias for an integer input}}
-  %y = lowbit.linear %x, %w scale(%s) bias(%b) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<2xf32>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+func.func @bias(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %z: tensor<ui8>, %b: tensor<2xi16>) {
+  // expected-error @+1 {{expects an i32 or f32 bias for an integer input}}
+  %y = lowbit.linear %x, %w scale(%s) bias(%b) input_scale(%s) input_zero(%z) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<2xi16>, tensor<f32>, tensor<ui8>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @bias_of_float_sums(%x: tensor<1x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %rs: tensor<1x1xf32>, %rz: tensor<1x1xui8>, %b: tensor<2xi32>) {
+  // expected-error @+1 {{expects a f32 bias beside input scales per row, grouped or asymmetric weights or a 16-bit input}}
+  %y = lowbit.linear %x, %w scale(%s) bias(%b) input_scale(%rs) input_zero(%rz) : (tensor<1x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<2xi32>, tensor<1x1xf32>, tensor<1x1xui8>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @input_scales(%x: tensor<3x4xui8>, %w: tensor<2x4xi8>, %s: tensor<f32>, %rs: tensor<2x1xf32>, %rz: tensor<2x1xui8>) {
+  // expected-error @+1 {{expects one input_scale, or of a linear op one per row}}
+  %y = lowbit.linear %x, %w scale(%s) input_scale(%rs) input_zero(%rz) : (tensor<3x4xui8>, tensor<2x4xi8>, tensor<f32>, tensor<2x1xf32>, tensor<2x1xui8>) -> tensor<3x2xf32>
+  return
+}
+
+// -----
+
+func.func @half_scale(%x: tensor<1x4xf32>, %w: tensor<2x4xf16>, %s: tensor<2xf32>) {
+  // expected-error @+1 {{with f16 weights expects one scale, and neither group nor zero points}}
+  %y = lowbit.linear %x, %w scale(%s) : (tensor<1x4xf32>, tensor<2x4xf16>, tensor<2xf32>) -> tensor<1x2xf32>
+  return
+}
+
+// -----
+
+func.func @dynamic_quantize(%x: tensor<3x4xf32>) {
+  // expected-error @+1 {{expects scales and zero points of shape [3, 1], found [3] and [3]}}
+  %q, %s, %z = lowbit.dynamic_quantize %x {per_token} : tensor<3x4xf32> -> tensor<3x4xui8>, tensor<3xf32>, tensor<3xui8>
   return
 }
 

@@ -7,6 +7,7 @@
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace lowbit;
@@ -98,6 +99,34 @@ LogicalResult DequantizeOp::verify() {
                          getGroup());
 }
 
+LogicalResult DynamicQuantizeOp::verify() {
+  auto input = dyn_cast<RankedTensorType>(getInput().getType()),
+       output = dyn_cast<RankedTensorType>(getOutput().getType()),
+       scale = dyn_cast<RankedTensorType>(getScale().getType()),
+       zero = dyn_cast<RankedTensorType>(getZero().getType());
+  if (!input || !output || !scale || !zero)
+    return emitOpError("expects ranked tensors");
+  Type element = output.getElementType();
+  if (zero.getElementType() != element || element.getIntOrFloatBitWidth() > 16)
+    return emitOpError("expects a result and zero points of one type of at most 16 bits, found ")
+           << element << " and " << zero.getElementType();
+  if (input.getShape() != output.getShape())
+    return emitOpError("expects a result of the input's shape [")
+           << input.getShape() << "], found [" << output.getShape() << "]";
+  SmallVector<int64_t> shape;
+  if (getPerToken()) {
+    if (input.getRank() == 0)
+      return emitOpError("per token expects an input of at least one dimension");
+    shape = llvm::to_vector(input.getShape());
+    shape.back() = 1;
+  }
+  if (scale.getShape() != ArrayRef(shape) || zero.getShape() != ArrayRef(shape))
+    return emitOpError("expects scales and zero points of shape [")
+           << ArrayRef(shape) << "], found [" << scale.getShape() << "] and [" << zero.getShape()
+           << "]";
+  return success();
+}
+
 /// Weight scales of linear, conv and gather: [], [channels] or [channels, ceil(reduction / group)].
 static LogicalResult verifyWeightScale(Operation *op, RankedTensorType scale, Value zero,
                                        int64_t channels, int64_t reduction, int64_t group) {
@@ -119,11 +148,75 @@ static LogicalResult verifyWeightScale(Operation *op, RankedTensorType scale, Va
   return diag << ", found [" << scale.getShape() << "]";
 }
 
-/// The two modes that linear and conv share; see LowbitOps.td.
+/// f16 weights are what they stand for: one scale, no zero point.
+template <typename OpTy>
+static LogicalResult verifyHalf(OpTy op) {
+  if (!isa<FloatType>(getElementTypeOrSelf(op.getWeight())))
+    return success();
+  if (op.getGroup() || op.getWeightZero() ||
+      cast<RankedTensorType>(op.getWeightScale().getType()).getRank() != 0)
+    return op.emitOpError("with f16 weights expects one scale, and neither group nor zero points");
+  return success();
+}
+
+/// Input scales of an integer input: one, or one per row of a linear input [..., K].
+template <typename OpTy>
+static LogicalResult verifyInputScale(OpTy op) {
+  auto input = cast<RankedTensorType>(op.getInput().getType()),
+       scale = cast<RankedTensorType>(op.getInputScale().getType()),
+       zero = cast<RankedTensorType>(op.getInputZero().getType());
+  if (zero.getElementType() != input.getElementType())
+    return op.emitOpError("expects input_zero of the input's element type ")
+           << input.getElementType();
+  if (scale.getShape() != zero.getShape())
+    return op.emitOpError("expects input_zero of the shape of input_scale [")
+           << scale.getShape() << "], found [" << zero.getShape() << "]";
+  if (scale.getRank() == 0)
+    return success();
+  bool perRow = std::is_same_v<OpTy, LinearOp> && scale.getRank() == input.getRank() &&
+                scale.getShape().back() == 1;
+  for (int64_t d = 0; perRow && d + 1 < input.getRank(); ++d)
+    perRow = fits(scale.getDimSize(d), input.getDimSize(d));
+  if (perRow)
+    return success();
+  return op.emitOpError("expects one input_scale, or of a linear op one per row: the input's shape "
+                        "with 1 for the last dimension; found [")
+         << scale.getShape() << "]";
+}
+
+template <typename OpTy>
+static bool sumsInFloatOf(OpTy op) {
+  Type input = getElementTypeOrSelf(op.getInput());
+  if (!isa<IntegerType>(input))
+    return false;
+  return op.getGroup() || op.getWeightZero() || input.getIntOrFloatBitWidth() > 8 ||
+         (op.getInputScale() && cast<ShapedType>(op.getInputScale().getType()).getRank() > 0) ||
+         (op.getBias() && isa<FloatType>(getElementTypeOrSelf(op.getBias())));
+}
+
+bool LinearOp::sumsInFloat() { return sumsInFloatOf(*this); }
+bool ConvOp::sumsInFloat() { return sumsInFloatOf(*this); }
+
+/// An integer input in the mode that sums in float.
+template <typename OpTy>
+static LogicalResult verifySumsInFloat(OpTy op, Type output) {
+  if (op.getOutputScale() || !output.isF32())
+    return op.emitOpError("expects a f32 result, not quantized, of input scales per row, grouped "
+                          "or asymmetric weights, a float bias or a 16-bit input");
+  if (op.getBias() && !getElementTypeOrSelf(op.getBias()).isF32())
+    return op.emitOpError("expects a f32 bias beside input scales per row, grouped or asymmetric "
+                          "weights or a 16-bit input");
+  if ((op.getGroup() || op.getWeightZero()) && !std::is_same_v<OpTy, LinearOp>)
+    return op.emitOpError("with an integer input expects symmetric weights per tensor or channel");
+  return success();
+}
+
+/// The modes that linear and conv share; see LowbitOps.td.
 template <typename OpTy>
 static LogicalResult verifyModes(OpTy op, int64_t channels, int64_t reduction) {
   auto scale = cast<RankedTensorType>(op.getWeightScale().getType());
-  if (failed(verifyWeightScale(op, scale, op.getWeightZero(), channels, reduction, op.getGroup())))
+  if (failed(verifyWeightScale(op, scale, op.getWeightZero(), channels, reduction, op.getGroup())) ||
+      failed(verifyHalf(op)))
     return failure();
   if (op.getBias()) {
     auto bias = cast<ShapedType>(op.getBias().getType());
@@ -145,11 +238,15 @@ static LogicalResult verifyModes(OpTy op, int64_t channels, int64_t reduction) {
       return op.emitOpError("expects a float bias for a float input");
     return success();
   }
-  if (op.getGroup() || op.getWeightZero())
-    return op.emitOpError("with an integer input expects symmetric weights per tensor or channel");
+  if (isa<FloatType>(getElementTypeOrSelf(op.getWeight())))
+    return op.emitOpError("with an integer input expects integer weights");
+  if (failed(verifyInputScale(op)))
+    return failure();
+  if (op.sumsInFloat())
+    return verifySumsInFloat(op, output);
   if (op.getBias() &&
       !cast<ShapedType>(op.getBias().getType()).getElementType().isSignlessInteger(32))
-    return op.emitOpError("expects an i32 bias for an integer input");
+    return op.emitOpError("expects an i32 or f32 bias for an integer input");
   if (op.getOutputZero() &&
       cast<ShapedType>(op.getOutputZero().getType()).getElementType() != output)
     return op.emitOpError("expects output_zero of the result's element type ") << output;
@@ -197,6 +294,8 @@ LogicalResult GatherOp::verify() {
   auto weight = dyn_cast<RankedTensorType>(getWeight().getType());
   if (!weight || weight.getRank() != 2)
     return emitOpError("expects a table of shape [V, D]");
+  if (failed(verifyHalf(*this)))
+    return failure();
   return verifyWeightScale(*this, cast<RankedTensorType>(getWeightScale().getType()),
                            getWeightZero(), weight.getDimSize(0), weight.getDimSize(1), getGroup());
 }

@@ -1,6 +1,6 @@
 """Runs lowbit ops on random constants through lowbit-to-linalg and compares every bit with numpy.
 
-Usage: compare.py quantize|linear|conv|gather PASSES RUNNER…
+Usage: compare.py quantize|dynamic|linear|float_sums|conv|gather PASSES RUNNER…
 
 PASSES lower linalg to LLVM; RUNNER is the command that runs main. The references are written from the description of
 the lowbit dialect: f32 operations one by one, sums in the order of the loops.
@@ -13,7 +13,7 @@ import numpy as np
 
 F = np.float32
 RANGES = {"ui8": (0, 255), "i8": (-128, 127), "ui4": (0, 15), "i4": (-8, 7), "i32": (-2**31, 2**31 - 1),
-          "i16": (-2**15, 2**15 - 1)}
+          "i16": (-2**15, 2**15 - 1), "ui16": (0, 2**16 - 1), "i3": (-4, 3), "ui3": (0, 7)}
 rng = np.random.default_rng(0)
 
 
@@ -42,8 +42,8 @@ class Program:
     def dynamic(self, array, element):
         """A value that is no constant to the compiler and hides its first dimension."""
         signless = element.lstrip("u")
-        if element == "ui8":
-            array = array.astype(np.uint8).view(np.int8)
+        if element in ("ui8", "ui16"):
+            array = array.astype(element[1:].replace("i", "uint")).view(element[1:].replace("i", "int"))
         value, kind = self.constant(array, signless)
         hidden = re.sub(r"tensor<\d+", "tensor<?", kind, count=1)
         name = self.name()
@@ -69,6 +69,15 @@ class Program:
         there, back = self.name(), self.name()
         self.lines += [f"{there} = tensor.cast {value} : {kind} to {hidden}", f"{back} = tensor.cast {there} : {hidden} to {kind}"]
         return back, kind
+
+    def dynamic_quantize(self, value, result, parameters, per_token, symmetric):
+        """Three results: quantized values of type `result`, scales and zero points of shape `parameters`."""
+        element = re.search(r"u?i\d+", result)[0]
+        names = [self.name() for _ in range(3)]
+        kinds = [result, f"tensor<{parameters}f32>", f"tensor<{parameters}{element}>"]
+        flags = ", ".join(["per_token"] * per_token + ["symmetric"] * symmetric)
+        self.lines.append(f"{', '.join(names)} = lowbit.dynamic_quantize {value[0]} {{{flags}}} : {value[1]} -> {', '.join(kinds)}")
+        return list(zip(names, kinds))
 
     def op(self, text, operands, result):
         """`text` has {} for the operands in order; their types follow."""
@@ -263,9 +272,97 @@ def linear(p):
         integer_case(p, "linear", x, w, [], "tensor<?x2x5x{}>", matmul, 2, inp, bias, relu, out, per_tensor=out == "i8", opaque=inp == "i8")
     # The accumulator wraps.
     integer_case(p, "linear", random((2, 9), "ui8"), random((5, 9), "i8"), [], "tensor<?x5x{}>", matmul, 1, "ui8", 2**31 - 5, False, "f32")
-    for element, group, asymmetric in (("ui4", 4, True), ("i4", 3, False), ("ui8", 16, True), ("i8", 0, False), ("ui4", 0, True)):
+    for element, group, asymmetric in (("ui4", 4, True), ("i4", 3, False), ("ui8", 16, True), ("i8", 0, False), ("ui4", 0, True), ("ui3", 4, True), ("i3", 0, False)):
         x, w = rng.normal(0, 1, (3, 10)).astype(F), random((6, 10), element)
         float_case(p, "linear", x, w, element, [], "tensor<?x6x{}>", matmul, 1, group, asymmetric, group == 4, group == 0)
+
+
+def dynamic_parameters(x, element, symmetric):
+    """ONNX DynamicQuantizeLinear's formulas in f32 along the last axis."""
+    least, most = (F(v) for v in RANGES[element])
+    lo, hi = np.fmin.reduce(x, -1, initial=F(0)), np.fmax.reduce(x, -1, initial=F(0))
+    half = F(2 ** (int(element.lstrip("ui")) - 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        s = (np.maximum(-lo, hi) / (half - F(1)) if symmetric else (hi - lo) / (most - least)).astype(F)
+    s = np.where(s == 0, F(1), s)
+    if symmetric:
+        return s, np.full(s.shape, half if element[0] == "u" else 0).astype(np.int64)
+    return s, np.rint(np.clip(least - lo / s, least, most)).astype(np.int64)
+
+
+def dynamic(p):
+    x = rng.normal(0, 3, (6, 2, 21)).astype(F)
+    x[1] = 0  # No range at all.
+    x[2, 0] = np.abs(x[2, 0])  # Of one sign.
+    x[2, 1] = -np.abs(x[2, 1])
+    x[3, 0, 4:6] = np.nan, 1e30
+    x[3, 1] *= F(1e-44)  # A scale that is denormal or 0.
+    for element in ("ui8", "i8", "ui4", "i16", "ui16"):
+        for symmetric in (False, True):
+            if symmetric and element == "ui16":
+                continue
+            s, z = dynamic_parameters(x, element, symmetric)
+            with np.errstate(over="ignore"):
+                want = saturate(x / s[..., None], z[..., None], element)
+            q, scale, zero = p.dynamic_quantize(p.dynamic(x, "f32"), f"tensor<?x2x21x{element}>", "?x2x1x", True, symmetric)
+            p.expect(q, want)
+            p.expect(scale, s)
+            p.expect(zero, z)
+            flat = x[4].ravel()
+            s, z = dynamic_parameters(flat, element, symmetric)
+            q, scale, zero = p.dynamic_quantize(p.dynamic(x[4], "f32"), f"tensor<?x21x{element}>", "", False, symmetric)
+            p.expect(q, saturate(x[4] / s, z, element))
+            p.expect(scale, s)
+            p.expect(zero, z)
+    s, z = dynamic_parameters(x[0, 0], "ui8", False)
+    q, scale, zero = p.dynamic_quantize(p.dynamic(x[0, 0], "f32"), "tensor<?xui8>", "1x", True, False)
+    p.expect(q, saturate(x[0, 0] / s, z, "ui8"))
+    p.expect(scale, s)
+
+
+def float_sums(p):
+    """Integer sums within a group, f32 ones over the groups in order, then the input's scale and the bias."""
+    cases = [  # input, weights, group, asymmetric, per row, rank, bias, relu
+        ("ui8", "i8", 0, False, True, 3, True, True), ("ui8", "i8", None, False, True, 2, True, False),
+        ("i8", "ui4", 4, True, True, 3, True, False), ("ui8", "i4", 4, False, False, 2, False, True),
+        ("ui8", "ui8", 5, True, True, 1, True, False), ("ui8", "ui4", 0, True, False, 2, True, False),
+        ("ui8", "ui3", 16, True, True, 2, False, False), ("i16", "i8", 0, False, False, 2, True, False),
+        ("ui16", "i8", 3, False, False, 3, True, True), ("ui8", "i3", 10, False, False, 2, True, False)]
+    for inp, element, group, asymmetric, per_row, rank, bias, relu in cases:
+        lead = (3, 2)[:rank - 1]
+        x, w = random(lead + (10,), inp), random((6, 10), element)
+        xs, xz = scales(lead if per_row else ()), random(lead if per_row else (), inp)
+        shape = (6, -(-10 // group)) if group else (6,) if group == 0 else ()
+        ws, wz = scales(shape), random(shape, element) if asymmetric else np.zeros(shape, int)
+        length = group or 10
+        centred = w - (np.repeat(wz, length, 1)[:, :10] if group else wz[:, None] if group == 0 else wz)
+        y = np.zeros(lead + (6,), F)
+        for g in range(-(-10 // length)):
+            part = slice(g * length, (g + 1) * length)
+            acc = (x - (xz[..., None] if per_row else xz))[..., part] @ centred[:, part].T
+            y = y + acc.astype(F) * (ws[:, g] if group else ws)
+        y = y * (xs[..., None] if per_row else xs)
+        # A row's dimension of 1 and what is dynamic are not part of the operands' numpy shapes.
+        own = [p.dynamic(x, inp)]
+        for values, kind in ((xs, "f32"), (xz, inp)):
+            own.append(p.dynamic(values[..., None], kind) if rank > 1 and per_row else
+                       p.constant(values[..., None] if per_row else values, kind))
+        operands = [own[0], p.constant(w, element), p.constant(ws, "f32")]
+        text = "lowbit.linear {}, {} scale({})"
+        if asymmetric:
+            text += " zero({})"
+            operands.append(p.constant(wz, element))
+        if bias:
+            b = rng.normal(0, 1, 6).astype(F)
+            y = y + b
+            text += " bias({})"
+            operands.append(p.constant(b, "f32"))
+        if relu:
+            y = np.maximum(y, F(0))
+        operands += own[1:]
+        attributes = [f"group = {group or 0} : i64"] + (["relu"] if relu else [])
+        dims = "".join(f"{d}x" for d in ("?",) + lead[1:] + (6,)) if rank > 1 else "6x"
+        p.expect(p.op(text + " input_scale({}) input_zero({}) {{" + ", ".join(attributes) + "}}", operands, f"tensor<{dims}f32>"), y)
 
 
 def convolution(strides, pads, dilations, groups):
@@ -305,13 +402,22 @@ def conv(p):
         result = f"tensor<?x{static}x{{}}>"
         inp, bias, relu, out = modes[i % len(modes)]
         integer_case(p, "conv", random(xs, inp), random(ws, "i8"), attributes, result, run, 1, inp, bias, relu, out, opaque=i in (1, 2, 4))
+        # Sums in float: 16-bit inputs, or a float bias.
+        x, w, s, z = random(xs, ("i16", "ui16", "ui8")[i % 3]), random(ws, "i8"), scales(()), random((), ("i16", "ui16", "ui8")[i % 3])
+        b, kind = rng.normal(0, 1, ws[0]).astype(F), ("i16", "ui16", "ui8")[i % 3]
+        ones = (-1,) + (1,) * (len(xs) - 2)
+        scale = scales((ws[0],))
+        y = run(x - z, w).astype(F) * scale.reshape(ones) * s + b.reshape(ones)
+        operands = [p.dynamic(x, kind), p.constant(w, "i8"), p.constant(scale, "f32"), p.constant(b, "f32"), p.constant(s, "f32"), p.constant(z, kind)]
+        p.expect(p.op("lowbit.conv {}, {} scale({}) bias({}) input_scale({}) input_zero({}) {{" + ", ".join(attributes) + "}}",
+                      operands, result.format("f32")), y)
         element, group = (("ui4", 4), ("i8", 0), ("i4", 5))[i % 3]
         float_case(p, "conv", rng.normal(0, 1, xs).astype(F), random(ws, element), element, attributes, result, run, 1, group,
                    element == "ui4", bias, relu)
 
 
 def gather(p):
-    for element, group, asymmetric, shape in (("i8", 0, False, (4,)), ("ui4", 4, True, (2, 3)), ("i4", 7, False, (3,)), ("ui8", None, True, (2,))):
+    for element, group, asymmetric, shape in (("i8", 0, False, (4,)), ("ui4", 4, True, (2, 3)), ("ui3", 4, True, (3,)), ("i3", 0, False, (2,)), ("i4", 7, False, (3,)), ("ui8", None, True, (2,))):
         table, ids = random((6, 10), element), rng.integers(-6, 6, shape)
         param = () if group is None else (6, -(-10 // group)) if group else (6,)
         s, z = scales(param), random(param, element) if asymmetric else np.zeros(param, int)
@@ -327,5 +433,5 @@ def gather(p):
 
 
 program = Program()
-{"quantize": quantize, "linear": linear, "conv": conv, "gather": gather}[sys.argv[1]](program)
+{"quantize": quantize, "dynamic": dynamic, "linear": linear, "float_sums": float_sums, "conv": conv, "gather": gather}[sys.argv[1]](program)
 program.run(sys.argv[2], sys.argv[3:])

@@ -55,6 +55,8 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
       exact zeros;
     - `channel_min`, `channel_max`, `channel_mean`, `channel_absmean`, tensor<Cxf32>: of each channel, that is of each
       index of the observer's channel axis; `channel_absmean` is the mean of |x|;
+    - `channel_histogram`, tensor<Nx4xf64>: rows [channel, lo, hi, count]; what the histogram becomes where a transform
+      scales channels;
     - `moments`, tensor<KxKxf32> or, of a convolution with G groups, tensor<GxKxKxf32>: E[x xᵀ] where x are the values
       that a row of the weight matrix [channels, K] is multiplied with; of a convolution K runs over the flattened
       C / G × kernel elements of a filter.
@@ -73,12 +75,13 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_max,
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_mean,
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_absmean,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_histogram,
                         OptionalParameter<"::mlir::ElementsAttr">:$moments);
   let assemblyFormat = "`<` struct(params) `>`";
   let builders = [AttrBuilder<(ins "::mlir::FloatAttr":$min, "::mlir::FloatAttr":$max), [{
     return $_get($_ctxt, min, max, ::mlir::FloatAttr(), ::mlir::FloatAttr(), ::mlir::ElementsAttr(),
                  ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(),
-                 ::mlir::ElementsAttr());
+                 ::mlir::ElementsAttr(), ::mlir::ElementsAttr());
   }]>];
   let genVerifyDecl = 1;
 }
@@ -90,6 +93,7 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
 def FloatTensor : TensorOf<[AnyFloat]>;
 def ScaleTensor : TensorOf<[F32]>;
 def IntTensor : TensorOf<[AnyInteger]>;
+def WeightTensor : TensorOf<[AnyInteger, F16]>;
 
 def Lowbit_QuantizeOp : Lowbit_Op<"quantize", [Pure]> {
   let summary = "f32 to integers: saturate(round_half_even(x / scale) + zero)";
@@ -127,6 +131,33 @@ def Lowbit_DequantizeOp : Lowbit_Op<"dequantize", [Pure]> {
   let results = (outs FloatTensor:$output);
   let assemblyFormat = [{
     $input `scale` `(` $scale `)` `zero` `(` $zero `)` attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Lowbit_DynamicQuantizeOp : Lowbit_Op<"dynamic_quantize", [Pure]> {
+  let summary = "f32 to integers, with the range that the values have when the model runs";
+  let description = [{
+    ONNX DynamicQuantizeLinear of the whole tensor or, with `per_token`, of each row along the last dimension by itself, for
+    any type of at most 16 bits. In f32, of the values and 0, with lo and hi the smallest and the largest (NaN is ignored) and
+    [min, max] the range of the type:
+
+        scale = (hi - lo) / (max - min), or 1 where that is 0
+        zero  = round_half_even(clamp(min - lo / scale, min, max))
+        q     = lowbit.quantize of x with them
+
+    `symmetric`: scale = max(-lo, hi) / (2^(bits-1) - 1), or 1 where that is 0; zero = 0, 2^(bits-1) of unsigned types.
+    `scale` and `zero` have rank 0; with `per_token` the shape of the input, 1 for the last dimension, as `lowbit.dequantize`
+    takes them with `axis` the last one and `group` its extent.
+
+    ```mlir
+    %q, %s, %z = lowbit.dynamic_quantize %x {per_token} : tensor<?x64xf32> -> tensor<?x64xui8>, tensor<?x1xf32>, tensor<?x1xui8>
+    ```
+  }];
+  let arguments = (ins TensorOf<[F32]>:$input, UnitAttr:$per_token, UnitAttr:$symmetric);
+  let results = (outs IntTensor:$output, ScaleTensor:$scale, IntTensor:$zero);
+  let assemblyFormat = [{
+    $input attr-dict `:` type($input) `->` type($output) `,` type($scale) `,` type($zero)
   }];
   let hasVerifier = 1;
 }
@@ -174,12 +205,16 @@ def Lowbit_ExchangeOp : Lowbit_Op<"exchange", [MemoryEffects<[MemRead, MemWrite]
 // Quantized operators
 //===----------------------------------------------------------------------===//
 
-// Operands that linear and conv share. Two modes, told apart by the input's element type:
-//   integer input: input_scale and input_zero (rank 0) are there, weights are i8 with weight_scale per tensor or per
-//     channel and no weight_zero (symmetric); bias is i32 with scale input_scale * weight_scale and zero point 0;
-//     with output_scale and output_zero (rank 0) the result is an integer tensor of output_zero's element type, else f32;
-//   float input (weight-only): weights of any integer type, any granularity; bias is f32; the result is f32.
-defvar quantizedOperands = (ins AnyTensor:$input, IntTensor:$weight, ScaleTensor:$weight_scale,
+// Operands that linear and conv share. Three modes:
+//   integer: an 8-bit integer input with input_scale and input_zero of rank 0; symmetric weights per tensor or per channel
+//     (no weight_zero); bias is i32 with scale input_scale * weight_scale and zero point 0; with output_scale and
+//     output_zero (rank 0) the result is an integer tensor of output_zero's element type, else f32;
+//   integer sums in float: an integer input as well, and any of the following, which tells it from the first mode: input_scale
+//     and input_zero per row (linear: the input's shape, 1 for the last dimension), weights with group (linear) or weight_zero,
+//     a f32 bias, or an input of 16 bits. The result is f32: (sum over groups of f32(acc) * weight_scale) * input_scale + bias;
+//   weight-only: a float input; weights of any integer type and granularity, or f16 with one weight_scale; bias is f32; the
+//     result is f32.
+defvar quantizedOperands = (ins AnyTensor:$input, WeightTensor:$weight, ScaleTensor:$weight_scale,
     Optional<IntTensor>:$weight_zero, Optional<AnyTensor>:$bias, Optional<ScaleTensor>:$input_scale,
     Optional<IntTensor>:$input_zero, Optional<ScaleTensor>:$output_scale, Optional<IntTensor>:$output_zero);
 
@@ -201,6 +236,10 @@ def Lowbit_LinearOp : Lowbit_Op<"linear", [Pure, AttrSizedOperandSegments]> {
   let results = (outs AnyTensor:$output);
   let assemblyFormat = quantizedFormat;
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The mode of integer sums in float: an integer input whose result is not one multiplication of the accumulator.
+    bool sumsInFloat();
+  }];
 }
 
 def Lowbit_ConvOp : Lowbit_Op<"conv", [Pure, AttrSizedOperandSegments]> {
@@ -217,15 +256,19 @@ def Lowbit_ConvOp : Lowbit_Op<"conv", [Pure, AttrSizedOperandSegments]> {
   let results = (outs AnyTensor:$output);
   let assemblyFormat = quantizedFormat;
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The mode of integer sums in float: an integer input whose result is not one multiplication of the accumulator.
+    bool sumsInFloat();
+  }];
 }
 
 def Lowbit_GatherOp : Lowbit_Op<"gather", [Pure]> {
   let summary = "Rows of a quantized table, as f32: an embedding";
   let description = [{
     `weight` [V, D], `indices` any shape of i32 or i64, result [indices…, D]. `weight_scale` (and `weight_zero`) is [] or [V]
-    or, with `group`, [V, ceil(D / group)]. Negative indices count from the end, as in ONNX; indices out of range are a run-time error.
+    or, with `group`, [V, ceil(D / group)]; a table of f16 has one scale. Negative indices count from the end, as in ONNX; indices out of range are a run-time error.
   }];
-  let arguments = (ins IntTensor:$weight, IntTensor:$indices, ScaleTensor:$weight_scale, Optional<IntTensor>:$weight_zero,
+  let arguments = (ins WeightTensor:$weight, IntTensor:$indices, ScaleTensor:$weight_scale, Optional<IntTensor>:$weight_zero,
                        DefaultValuedAttr<I64Attr, "0">:$group, DefaultValuedStrAttr<StrAttr, "">:$layer);
   let results = (outs FloatTensor:$output);
   let assemblyFormat = [{
