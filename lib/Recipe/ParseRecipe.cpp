@@ -312,7 +312,7 @@ bool RecipeParser::readTransforms(const YamlNode &node, Recipe &recipe) {
     if (transform.name == "awq")
       transform.options.try_emplace("clip", "true");
     if (transform.name == "bias-correction")
-      transform.options.try_emplace("method", "empirical");
+      transform.options.try_emplace("method", "analytic");
     recipe.transforms.push_back(std::move(transform));
   }
   // They are taken in this order, whatever the order of the file.

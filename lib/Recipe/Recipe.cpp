@@ -93,7 +93,7 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
 }
 
 const GraphTransform *Recipe::findTransform(StringRef name) const {
-  const auto *found = llvm::find_if(
+  auto found = llvm::find_if(
       transforms, [&](const GraphTransform &transform) { return transform.name == name; });
   return found == transforms.end() ? nullptr : &*found;
 }
@@ -125,19 +125,7 @@ bool Recipe::isSequential() const {
          });
 }
 
-std::vector<std::string> Recipe::unsupported() const {
-  std::vector<std::string> reasons;
-  auto add = [&](const Twine &reason) {
-    std::string text = (reason + " is not supported yet").str();
-    if (!llvm::is_contained(reasons, text))
-      reasons.push_back(text);
-  };
-  // A histogram of values that were measured before cannot follow scales per channel.
-  if (findTransform("smooth") && calibration.method != RangeMethod::MinMax)
-    add(std::string("the transform smooth with calibration by ") +
-        lowbit::name(calibration.method) + " instead of minmax");
-  return reasons;
-}
+std::vector<std::string> Recipe::unsupported() const { return {}; }
 
 //===----------------------------------------------------------------------===//
 // NAME:key=value,…

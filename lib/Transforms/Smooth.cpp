@@ -49,6 +49,8 @@ struct Smooth : public lowbit::impl::SmoothBase<Smooth> {
       getOperation().emitError("lowbit-smooth: expected alpha in [0, 1], found ") << strength;
       return signalPassFailure();
     }
+    if (failed(checkStatistics(getOperation(), "smooth")))
+      return signalPassFailure();
     getOperation()->walk([&](Operation *op) {
       if (isa<ModuleOp>(op))
         return;

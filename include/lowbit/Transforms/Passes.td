@@ -286,7 +286,10 @@ def AWQScale : Pass<"lowbit-awq-scale", "::mlir::ModuleOp"> {
     // the first row of w grows, and the gain of what makes %1 shrinks by the same factor
     ```
   }];
-  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let options = [
+    Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">,
+    Option<"clip", "clip", "bool", "true", "Judge by ranges that clip, as the algorithms mse, awq and gptq choose them; else by those of all weights">,
+  ];
   let statistics = [
     Statistic<"numGroups", "groups", "inputs that were searched">,
     Statistic<"numLayers", "layers", "layers that read them">,
