@@ -57,7 +57,8 @@ def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
     float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
     input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
     the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
-    they are behind the layers already quantized, and supplies the weights. The float weights go away.
+    they are behind the layers already quantized, and supplies the weights. The float weights go away, observers too: an input
+    that is quantized with parameters from their statistics has them in the attributes `scale` and `zero`.
 
     ```mlir
     %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -286,7 +287,10 @@ def AWQScale : Pass<"lowbit-awq-scale", "::mlir::ModuleOp"> {
     // the first row of w grows, and the gain of what makes %1 shrinks by the same factor
     ```
   }];
-  let options = [Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">];
+  let options = [
+    Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">,
+    Option<"clip", "clip", "bool", "true", "Judge by ranges that clip, as the algorithms mse, awq and gptq choose them; else by those of all weights">,
+  ];
   let statistics = [
     Statistic<"numGroups", "groups", "inputs that were searched">,
     Statistic<"numLayers", "layers", "layers that read them">,
