@@ -168,8 +168,24 @@ TEST(Recipe, WhatIsNotThereYetIsListed) {
   for (StringRef method : {"minmax", "average", "percentile", "entropy", "mse"})
     EXPECT_TRUE(good((Twine("int8:calibration=") + method).str()).unsupported().empty());
   for (StringRef name :
-       {"fp16", "int8-dynamic", "int4-gptq", "int4-awq", "int4:type=u3", "int8:group=32"})
-    EXPECT_EQ(good(name).unsupported().size(), 1u) << name.str();
+       {"fp16", "int8-dynamic", "int4:type=u3", "int8:group=32", "int8:activations=i16"})
+    EXPECT_TRUE(good(name).unsupported().empty()) << name.str();
+}
+
+TEST(Recipe, Activations) {
+  auto text = [](StringRef activations) {
+    return (Twine("lowbit: 1\nrules:\n- match: {op: MatMul}\n  weights: {type: u4, group: 32}\n"
+                  "  activations: ") +
+            activations + "\n")
+        .str();
+  };
+  for (StringRef good16 : {"{type: i16}", "{type: u16}", "{type: u8, dynamic: token}",
+                           "{type: i8, symmetric: true, dynamic: tensor}"})
+    EXPECT_EQ(good(good(text(good16)).print()).print(), good(text(good16)).print());
+  RecipeError error;
+  EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
+  EXPECT_EQ(error.message, "r:5:38: a range of the run (dynamic) is of 8-bit activations, found "
+                           "type i16");
 }
 
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
