@@ -46,12 +46,17 @@ int64_t *ChannelHistograms::page(size_t channel, uint32_t index) {
   return own.data() + (place - 1) * perPage;
 }
 
-void ChannelHistograms::observe(size_t channel, const float *values, int64_t count,
-                                int64_t stride) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t key = keyOf(values[i * stride]);
-    ++page(channel, key / perPage)[key % perPage];
-  }
+void ChannelHistograms::observe(const float *values, int64_t outer, size_t channels,
+                                int64_t inner) {
+  for (int64_t o = 0; o < outer; ++o)
+    for (size_t channel = 0; channel < channels; ++channel)
+      for (int64_t i = 0; i < inner; ++i) {
+        uint32_t key = keyOf(*values++), index = key / perPage;
+        uint16_t place = table[channel * pagesPerChannel + index];
+        int64_t *counts = place ? pages[channel].data() + (place - 1) * perPage
+                                : page(channel, index);
+        ++counts[key % perPage];
+      }
 }
 
 void ChannelHistograms::add(size_t channel, uint32_t key, int64_t count) {

@@ -17,8 +17,8 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watches the activations that a recipe wants quantized";
   let description = [{
     float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
-    activations with a range from calibration, or whose channels a transform or algorithm of the recipe weighs. Its name,
-    the layer's name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
+    activations with a range from calibration, or whose channels a transform of the recipe weighs. Its name, the layer's
+    name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
 
     ```mlir
     %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>

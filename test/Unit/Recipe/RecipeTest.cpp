@@ -228,7 +228,7 @@ TEST(Recipe, NeededStatistics) {
   EXPECT_EQ(needed("int8-dynamic"), std::pair(false, false));
   EXPECT_EQ(needed("fp32"), std::pair(false, false));
   EXPECT_EQ(needed("int4"), std::pair(false, false));
-  EXPECT_EQ(needed("int4:algorithm=awq"), std::pair(false, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [awq]\nbase: int4\n"), std::pair(false, true));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [bias-correction]\nbase: int4\n"),
             std::pair(false, true));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int4\n"), std::pair(false, false));
