@@ -59,8 +59,9 @@ static void addSurgeryOnData(OpPassManager &manager, const Recipe &recipe, Strin
     smooth.strength = recipe.smoothStrength();
     manager.addPass(createSmooth(smooth));
   }
-  if (recipe.findTransform("awq")) {
+  if (const GraphTransform *transform = recipe.findTransform("awq")) {
     AWQScaleOptions awq;
+    awq.clip = transform->options.at("clip") == "true";
     awq.recipe = name.str();
     manager.addPass(createAWQScale(awq));
   }

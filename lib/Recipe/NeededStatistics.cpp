@@ -19,8 +19,7 @@ NeededStatistics lowbit::neededStatistics(const Recipe &recipe, const Rule *rule
     if (transform.name == "smooth")
       needed.channels |= rule->activations.has_value();
     // AWQ's scales and the shift that rounded weights cause depend on every input's channels.
-    if (transform.name == "awq" || (transform.name == "bias-correction" &&
-                                    transform.options.at("method") == "analytic"))
+    if (transform.name == "awq" || transform.name == "bias-correction")
       needed.channels = true;
   }
   return needed;

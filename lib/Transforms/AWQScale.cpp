@@ -37,6 +37,8 @@ struct AWQScale : public lowbit::impl::AWQScaleBase<AWQScale> {
     std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
     if (!plan)
       return signalPassFailure();
+    if (failed(checkStatistics(getOperation(), "awq")))
+      return signalPassFailure();
     SmallVector<Block *> blocks;
     getOperation()->walk([&](ObserveOp op) {
       if (!llvm::is_contained(blocks, op->getBlock()))
@@ -116,6 +118,7 @@ LogicalResult AWQScale::scale(Block &block, const LayerPlan &plan) {
         continue;
       }
       AWQOptions options;
+      options.range = clip ? WeightRange::WeightedMSE : WeightRange::MinMax;
       llvm::DenseMap<int32_t, int64_t> classes;
       for (int32_t id : first.in)
         options.classes.push_back(

@@ -38,7 +38,7 @@ private:
 
   std::optional<ActivationQuantizer> activations;
   WeightQuantizer weights;
-  bool correctsBiases = false; ///< By what is known of the input: bias-correction, method analytic.
+  bool correctsBiases = false; ///< By the means of the layers' inputs.
   std::vector<PlannedLayer> withoutStatistics, withoutTokens;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
@@ -193,22 +193,24 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     }
     params = *chosen;
   }
-  bool biasShifted = false;
-  if (auto found = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
-      rounded && found != rounded->end() && !found->second.biasShift.empty())
-    biasShifted = shiftBias(planned, found->second.biasShift);
-  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
-  if (failed(quantized))
-    return failure();
-  if (correctsBiases && layer.kind != LayerKind::Gather && !biasShifted) {
-    std::optional<std::vector<float>> shift =
-        biasShift(planned, quantized->real, activations->channelMeans(planned));
-    if (!shift) {
+  std::vector<float> means;
+  // The mean input of a MatMul says little about its tokens, and a bias would be one more op: there
+  // the correction did harm where it was measured (docs/quantization.md).
+  if (correctsBiases && (layer.kind == LayerKind::Conv || isa<onnx::ONNXGemmOp>(op))) {
+    means = activations->channelMeans(planned);
+    if (means.empty()) {
       withoutStatistics.push_back(planned);
       return success();
     }
-    biasShifted = shiftBias(planned, *shift);
   }
+  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights, means);
+  if (failed(quantized))
+    return failure();
+  auto known = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
+  ArrayRef<float> shift = quantized->biasShift;
+  if (rounded && known != rounded->end() && !known->second.biasShift.empty())
+    shift = known->second.biasShift;
+  bool biasShifted = !shift.empty() && shiftBias(planned, shift);
 
   Operation *end = op;
   OpOperand *bias = findBias(op, layer, end);
@@ -292,9 +294,9 @@ void ApplyRecipe::runOnOperation() {
   if (!plan)
     return signalPassFailure();
   activations.emplace(getOperation(), plan->recipe.calibration);
+
   const GraphTransform *correction = plan->recipe.findTransform("bias-correction");
   correctsBiases = correction && correction->options.at("method") == "analytic";
-
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
     if (planned.dequantize)

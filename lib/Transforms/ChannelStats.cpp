@@ -189,3 +189,20 @@ void lowbit::transformStats(ObserveOp op, ArrayRef<double> factor, ArrayRef<doub
       scaled(stats.getAverageMin()), scaled(stats.getAverageMax()), histogram, low, high, mean,
       absmean, channelHistogram, shifts ? ElementsAttr() : scaledMoments(stats.getMoments(), factor)));
 }
+
+LogicalResult lowbit::checkStatistics(ModuleOp module, StringRef transform) {
+  WalkResult found = module.walk([](ObserveOp op) {
+    StatsAttr stats = op.getStatsAttr();
+    return stats && (stats.getChannelMin() || stats.getChannelAbsmean() || stats.getMoments())
+               ? WalkResult::interrupt()
+               : WalkResult::advance();
+  });
+  if (found.wasInterrupted())
+    return success();
+  InFlightDiagnostic diag = module.emitError("the transform ")
+                            << transform
+                            << " reads statistics of the channels of layers' inputs, and there are none";
+  diag.attachNote() << "calibrate the model with a recipe that lists it: lowbit calibrate MODEL "
+                       "--recipe … --data … -o CAL";
+  return diag;
+}

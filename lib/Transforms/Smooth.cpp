@@ -12,7 +12,9 @@
 #include "ChannelGraph.h"
 #include "ChannelGroups.h"
 #include "ChannelStats.h"
+#include "LayerConstants.h"
 #include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Transforms/Passes.h"
@@ -49,6 +51,8 @@ struct Smooth : public lowbit::impl::SmoothBase<Smooth> {
       getOperation().emitError("lowbit-smooth: expected alpha in [0, 1], found ") << strength;
       return signalPassFailure();
     }
+    if (failed(checkStatistics(getOperation(), "smooth")))
+      return signalPassFailure();
     getOperation()->walk([&](Operation *op) {
       if (isa<ModuleOp>(op))
         return;
@@ -115,7 +119,59 @@ static double roundingError(const Consumer &consumer, ArrayRef<double> scale) {
   return error / 12;
 }
 
+/// Of the values of `ids` that are not 0; 1 where all are.
+static double geometricMean(ArrayRef<double> values, ArrayRef<int32_t> ids) {
+  double logs = 0;
+  int64_t count = 0;
+  for (int32_t id : ids)
+    if (values[id] > 0) {
+      logs += std::log(values[id]);
+      ++count;
+    }
+  return count ? std::exp(logs / count) : 1;
+}
+
+/// A normalization whose result layers and others read (in a post-norm encoder the residual sum) cannot take
+/// the division itself: its layers get a multiplication of their own, by 1 for now.
+static void separateNormalizations(Block &block) {
+  for (Operation &norm : llvm::make_early_inc_range(block)) {
+    if (!onnx::getOperator(&norm).ends_with("LayerNormalization") &&
+        onnx::getOperator(&norm) != "RMSNormalization")
+      continue;
+    Value value = norm.getResult(0);
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (!type || !type.getElementType().isF32() || type.getRank() == 0 ||
+        type.isDynamicDim(type.getRank() - 1))
+      continue;
+    SmallVector<OpOperand *> own;
+    bool hasStats = false, hasLayer = false, isShared = false;
+    for (OpOperand &use : value.getUses()) {
+      Operation *user = use.getOwner();
+      auto observer = dyn_cast<ObserveOp>(user);
+      bool isLayer = isa<onnx::ONNXMatMulOp, onnx::ONNXGemmOp>(user) &&
+                     use.getOperandNumber() == 0 && ConstantData::get(user->getOperand(1));
+      hasStats |= observer && observer.getStatsAttr() && observer.getStatsAttr().getChannelMax();
+      hasLayer |= isLayer;
+      isShared |= !observer && !isLayer;
+      if (observer || isLayer)
+        own.push_back(&use);
+    }
+    if (!hasStats || !hasLayer || !isShared)
+      continue;
+    OpBuilder builder(norm.getContext());
+    builder.setInsertionPointAfter(&norm);
+    std::vector<float> ones(type.getShape().back(), 1.0f);
+    Value scale = createConstant(builder, &norm, builder.getF32Type(), {int64_t(ones.size())},
+                                 ArrayRef(ones), getLayerName(&norm) + ".smooth");
+    auto multiply = onnx::ONNXMulOp::create(builder, norm.getLoc(), type, value, scale);
+    multiply->setAttr("onnx_node_name", builder.getStringAttr(getLayerName(&norm) + "/smooth"));
+    for (OpOperand *use : own)
+      use->set(multiply.getResult());
+  }
+}
+
 void Smooth::smooth(Block &block) {
+  separateNormalizations(block);
   ChannelGraph graph(block);
   std::vector<double> factors(graph.size(), 1.0), made(graph.size(), 0.0), read(graph.size(), 0.0);
   for (const ChannelGroup &group : findChannelGroups(graph)) {
@@ -145,12 +201,17 @@ void Smooth::smooth(Block &block) {
           range = std::max(range, double(std::fabs(value)));
       });
     }
+    // A channel that was never seen, or that nothing weighs, is taken for a typical one: what it
+    // will be is not known.
+    double typicalInput = geometricMean(made, group.ids),
+           typicalWeight = geometricMean(read, group.ids);
     // Scales of all classes for one alpha, with a geometric mean of the extremes of 1.
     std::vector<double> scales(graph.size(), 1.0), best;
     auto setScales = [&](double alpha) {
       double smallest = INFINITY, largest = 0;
       for (int32_t id : group.ids) {
-        double x = std::max(made[id], 1e-5), w = std::max(read[id], 1e-5);
+        double x = made[id] > 0 ? made[id] : typicalInput,
+               w = read[id] > 0 ? read[id] : typicalWeight;
         scales[id] = std::pow(x, alpha) / std::pow(w, 1 - alpha);
         smallest = std::min(smallest, scales[id]);
         largest = std::max(largest, scales[id]);
