@@ -62,6 +62,7 @@ public:
 
   /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
   /// itself.
+  llvm::Error checkTarget();
   void recordDecisions();
 
   ModuleOp module() { return *root; }

@@ -103,8 +103,7 @@ public:
   /// From a specification: the name of a named recipe, `NAME:key=value,…` (see `overrideHelp`), the
   /// path of a YAML file, or the YAML text itself (anything with a line break in it).
   static std::optional<Recipe> load(StringRef specification, RecipeError &error);
-  /// From YAML text; `file` is what messages call it. Everything about the text is checked, also
-  /// what is asked for but not there yet: for that see `unsupported`.
+  /// From YAML text; `file` is what messages call it. Everything about the text is checked.
   static std::optional<Recipe> parse(StringRef text, StringRef file, RecipeError &error);
 
   static ArrayRef<StringRef> namedRecipes();
@@ -112,10 +111,6 @@ public:
   static StringRef namedRecipeText(StringRef name);
   /// The JSON schema of recipe files.
   static StringRef jsonSchema();
-
-  /// What this recipe asks for and this version cannot do, one line each; empty where it can be
-  /// used.
-  std::vector<std::string> unsupported() const;
 
   /// Index of the first rule that matches; nothing where no rule does, and the layer stays float.
   std::optional<size_t> match(const LayerKey &layer) const;

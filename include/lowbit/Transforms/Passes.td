@@ -57,7 +57,8 @@ def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
     float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
     input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
     the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
-    they are behind the layers already quantized, and supplies the weights. The float weights go away.
+    they are behind the layers already quantized, and supplies the weights. The float weights go away, observers too: an input
+    that is quantized with parameters from their statistics has them in the attributes `scale` and `zero`.
 
     ```mlir
     %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -304,7 +305,8 @@ def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
     SmoothQuant (arXiv 2211.10438): input channel j of layers that are observed is divided by
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and their weights are multiplied by it, wherever `lowbit-migrate-scales` could
     move the division. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
-    cannot, and goes away. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
+    follows where `channel_histogram` is known. Layers behind a normalization that others read too (the residual sums of a
+    post-norm encoder) get a multiplication of their own. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
     activations (one range) and of weights (one per output channel) disturbs their outputs least.
 
     ```mlir

@@ -40,7 +40,6 @@ TEST(Recipe, NamedOnesParseAndPrintCanonically) {
 
 TEST(Recipe, Int4KeepsTheLastProjectionAndEmbeddingsInEightBits) {
   Recipe recipe = good("int4");
-  EXPECT_TRUE(recipe.unsupported().empty());
   LayerKey gather{"emb", "Gather", "table"}, last{"lm_head", "MatMul", ""},
       other{"q", "MatMul", ""};
   last.last = true;
@@ -162,14 +161,24 @@ TEST(Recipe, DamagedTextIsRefusedOrHarmless) {
   }
 }
 
-TEST(Recipe, WhatIsNotThereYetIsListed) {
-  EXPECT_TRUE(good("int8").unsupported().empty());
-  EXPECT_TRUE(good("int8-weights").unsupported().empty());
-  for (StringRef method : {"minmax", "average", "percentile", "entropy", "mse"})
-    EXPECT_TRUE(good((Twine("int8:calibration=") + method).str()).unsupported().empty());
-  for (StringRef name :
-       {"fp16", "int8-dynamic", "int4-gptq", "int4-awq", "int4:type=u3", "int8:group=32"})
-    EXPECT_TRUE(good(name).unsupported().empty()) << name.str();
+TEST(Recipe, Activations) {
+  EXPECT_EQ(good("int4:activations=u8,dynamic=token").rules.back().activations->dynamic, "token");
+  EXPECT_EQ(good("int8-dynamic:dynamic=false").rules.back().activations->dynamic, "");
+  RecipeError wide;
+  EXPECT_FALSE(Recipe::load("int8:activations=i16,dynamic=token", wide));
+  auto text = [](StringRef activations) {
+    return (Twine("lowbit: 1\nrules:\n- match: {op: MatMul}\n  weights: {type: u4, group: 32}\n"
+                  "  activations: ") +
+            activations + "\n")
+        .str();
+  };
+  for (StringRef good16 : {"{type: i16}", "{type: u16}", "{type: u8, dynamic: token}",
+                           "{type: i8, symmetric: true, dynamic: tensor}"})
+    EXPECT_EQ(good(good(text(good16)).print()).print(), good(text(good16)).print());
+  RecipeError error;
+  EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
+  EXPECT_EQ(error.message, "r:5:38: a range of the run (dynamic) is of 8-bit activations, found "
+                           "type i16");
 }
 
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
