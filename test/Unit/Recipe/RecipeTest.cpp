@@ -173,6 +173,10 @@ TEST(Recipe, WhatIsNotThereYetIsListed) {
 }
 
 TEST(Recipe, Activations) {
+  EXPECT_EQ(good("int4:activations=u8,dynamic=token").rules.back().activations->dynamic, "token");
+  EXPECT_EQ(good("int8-dynamic:dynamic=false").rules.back().activations->dynamic, "");
+  RecipeError wide;
+  EXPECT_FALSE(Recipe::load("int8:activations=i16,dynamic=token", wide));
   auto text = [](StringRef activations) {
     return (Twine("lowbit: 1\nrules:\n- match: {op: MatMul}\n  weights: {type: u4, group: 32}\n"
                   "  activations: ") +
