@@ -257,9 +257,6 @@ llvm::Error Compilation::import() {
   std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
   if (!recipe)
     return driverError(why.exitCode, why.message);
-  std::vector<std::string> missing = recipe->unsupported();
-  if (!missing.empty())
-    return driverError(3, llvm::join(missing, "; "));
   recipeText = recipe->print();
   recipeName = recipe->name;
   recipeHash = recipe->sha256();

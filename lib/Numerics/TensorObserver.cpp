@@ -88,8 +88,10 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
   int64_t rowSize = row.outer * row.channels * row.inner, count = rowsHere * rowSize;
   if (count == 0)
     return true;
-  if (channels.size() == 0)
+  if (channels.size() == 0) {
     resize(channels, size_t(numChannels));
+    channelHistograms.resize(size_t(numChannels));
+  }
   if (channels.size() != size_t(numChannels))
     return false;
 
@@ -115,6 +117,7 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
       sums.sum.assign(1, 0);
       sums.absolute.assign(1, 0);
       addPlanes(data + c * rowSize, {1, 1, rowSize}, one, sums);
+      channelHistograms.observe(size_t(c), data + c * rowSize, rowSize, 1);
       channels.min[c] = std::min(channels.min[c], one.min[0]);
       channels.max[c] = std::max(channels.max[c], one.max[0]);
       channels.sum[c] += sums.sum[0];
@@ -130,6 +133,11 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
       addInterleaved(data + r * rowSize, row, channels, sums);
     else
       addPlanes(data + r * rowSize, row, channels, sums);
+    for (int64_t o = 0; o < row.outer; ++o)
+      for (int64_t c = 0; c < row.channels; ++c)
+        channelHistograms.observe(size_t(c),
+                                  data + r * rowSize + (o * row.channels + c) * row.inner,
+                                  row.inner, 1);
     for (int64_t c = 0; c < numChannels; ++c) {
       channels.sum[c] += sums.sum[c];
       channels.absoluteSum[c] += sums.absolute[c];
@@ -150,8 +158,11 @@ bool TensorObserver::merge(const TensorObserver &other) {
   maxSum.merge(other.maxSum);
   if (other.channels.size() == 0)
     return true;
-  if (channels.size() == 0)
+  if (channels.size() == 0) {
     resize(channels, other.channels.size());
+    channelHistograms.resize(other.channels.size());
+  }
+  channelHistograms.merge(other.channelHistograms);
   channels.count += other.channels.count;
   for (size_t c = 0; c < channels.size(); ++c) {
     channels.min[c] = std::min(channels.min[c], other.channels.min[c]);

@@ -90,6 +90,30 @@ struct ISALowering : public ConvertOpToLLVMPattern<rt::ISAOp> {
   }
 };
 
+/// The rank of a buffer and a pointer to its sizes, which are stored before `op`. Their memory is taken
+/// in the entry block, so that an op in a loop takes no more of the stack.
+static std::pair<Value, Value> storeSizes(Operation *op, MemRefDescriptor &buffer, MemRefType type,
+                                          OpBuilder &builder) {
+  Location loc = op->getLoc();
+  Type i64 = builder.getI64Type();
+  auto pointer = LLVM::LLVMPointerType::get(op->getContext());
+  Value rank = LLVM::ConstantOp::create(builder, loc, i64, type.getRank()), sizes;
+  {
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(
+        &op->getParentOfType<FunctionOpInterface>().getFunctionBody().front());
+    Value room =
+        LLVM::ConstantOp::create(builder, loc, i64, std::max<int64_t>(type.getRank(), 1));
+    sizes = LLVM::AllocaOp::create(builder, loc, pointer, i64, room);
+  }
+  for (int64_t d = 0; d < type.getRank(); ++d) {
+    Value slot = LLVM::GEPOp::create(builder, loc, pointer, i64, sizes,
+                                     LLVM::GEPArg(static_cast<int32_t>(d)));
+    LLVM::StoreOp::create(builder, loc, buffer.size(builder, loc, d), slot);
+  }
+  return {rank, sizes};
+}
+
 struct ObserveLowering : public ConvertOpToLLVMPattern<rt::ObserveOp> {
   using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
   LogicalResult matchAndRewrite(rt::ObserveOp op, OpAdaptor adaptor,
@@ -97,24 +121,7 @@ struct ObserveLowering : public ConvertOpToLLVMPattern<rt::ObserveOp> {
     auto type = cast<MemRefType>(op.getInput().getType());
     Location loc = op.getLoc();
     MemRefDescriptor buffer(adaptor.getInput());
-    auto pointer = LLVM::LLVMPointerType::get(getContext());
-    Type i64 = rewriter.getI64Type();
-    Value rank = LLVM::ConstantOp::create(rewriter, loc, rewriter.getI64IntegerAttr(type.getRank()));
-    Value shape;
-    {
-      // In the entry block: an observer in a loop takes no more of the stack.
-      OpBuilder::InsertionGuard guard(rewriter);
-      rewriter.setInsertionPointToStart(
-          &op->getParentOfType<FunctionOpInterface>().getFunctionBody().front());
-      Value room = LLVM::ConstantOp::create(
-          rewriter, loc, rewriter.getI64IntegerAttr(std::max<int64_t>(type.getRank(), 1)));
-      shape = LLVM::AllocaOp::create(rewriter, loc, pointer, i64, room);
-    }
-    for (int64_t d = 0; d < type.getRank(); ++d) {
-      Value place = LLVM::GEPOp::create(rewriter, loc, pointer, i64, shape,
-                                        LLVM::GEPArg(static_cast<int32_t>(d)));
-      LLVM::StoreOp::create(rewriter, loc, buffer.size(rewriter, loc, d), place);
-    }
+    auto [rank, shape] = storeSizes(op, buffer, type, rewriter);
     Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
     Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
     callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Observe,
@@ -130,24 +137,8 @@ struct ExchangeLowering : public ConvertOpToLLVMPattern<rt::ExchangeOp> {
                                 ConversionPatternRewriter &rewriter) const override {
     auto type = cast<MemRefType>(op.getInput().getType());
     Location loc = op.getLoc();
-    Type i64 = rewriter.getI64Type();
     MemRefDescriptor buffer(adaptor.getInput());
-    Value rank = LLVM::ConstantOp::create(rewriter, loc, i64, type.getRank());
-    Value dims;
-    {
-      OpBuilder::InsertionGuard guard(rewriter);
-      rewriter.setInsertionPointToStart(
-          &op->getParentOfType<FunctionOpInterface>().getFunctionBody().front());
-      Value count = LLVM::ConstantOp::create(rewriter, loc, i64,
-                                             std::max<int64_t>(type.getRank(), 1));
-      dims = LLVM::AllocaOp::create(rewriter, loc, LLVM::LLVMPointerType::get(getContext()), i64,
-                                    count);
-    }
-    for (int64_t d = 0; d < type.getRank(); ++d) {
-      Value slot = LLVM::GEPOp::create(rewriter, loc, dims.getType(), i64, dims,
-                                       LLVM::GEPArg(static_cast<int32_t>(d)));
-      LLVM::StoreOp::create(rewriter, loc, buffer.size(rewriter, loc, d), slot);
-    }
+    auto [rank, dims] = storeSizes(op, buffer, type, rewriter);
     Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
     Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
     callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Exchange,
