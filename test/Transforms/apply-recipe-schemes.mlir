@@ -1,7 +1,7 @@
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8-dynamic:algorithm=rtn" | FileCheck %s --check-prefix=DYNAMIC
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=fp16" | FileCheck %s --check-prefix=HALF
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8:activations=i16,calibration=minmax" | FileCheck %s --check-prefix=WIDE
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int4:group=2,type=u3,head=same,activations=u8,algorithm=rtn,calibration=minmax" | FileCheck %s --check-prefix=GROUPS
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/int16-activations.yaml" | FileCheck %s --check-prefix=WIDE
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/groups-u8.yaml" | FileCheck %s --check-prefix=GROUPS
 
 // A range of the run needs no statistics; two layers that read the same value quantize it once; convolutions take one range
 // for the whole tensor. The bias stays in float, times beta.
