@@ -177,7 +177,7 @@ TEST(Recipe, Activations) {
     EXPECT_EQ(good(good(text(good16)).print()).print(), good(text(good16)).print());
   RecipeError error;
   EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
-  EXPECT_EQ(error.message, "r:5:38: a range of the run (dynamic) is of 8-bit activations, found "
+  EXPECT_EQ(error.message, "r:5:37: a range of the run (dynamic) is of 8-bit activations, found "
                            "type i16");
 }
 
