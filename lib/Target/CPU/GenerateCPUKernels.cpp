@@ -36,7 +36,9 @@ static const Family *findFamily(StringRef name) {
   static const Family families[] = {{"cpu.qgemm", generateQGemm, countQGemmTasks},
                                     {"cpu.wgemm", generateWGemm, countWGemmTasks},
                                     {"cpu.fgemm", generateFGemm, countFGemmTasks, true},
-                                    {"cpu.fpack", generateFPack, countFPackTasks, true}};
+                                    {"cpu.fpack", generateFPack, countFPackTasks, true},
+                                    {"cpu.fdepthwise", generateFDepthwise, countFDepthwiseTasks,
+                                     true}};
   for (const Family &family : families)
     if (family.name == name)
       return &family;
