@@ -153,11 +153,6 @@ std::optional<LayerPlan> lowbit::planLayers(ModuleOp module, StringRef specifica
     module.emitError() << error.message;
     return std::nullopt;
   }
-  std::vector<std::string> unsupported = recipe->unsupported();
-  if (!unsupported.empty()) {
-    module.emitError() << "recipe '" << recipe->name << "': " << llvm::join(unsupported, "; ");
-    return std::nullopt;
-  }
   LayerPlan plan{std::move(*recipe), findLayers(module)};
   std::vector<LayerKey> keys;
   llvm::DenseSet<Operation *> seen;

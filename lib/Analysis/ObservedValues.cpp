@@ -7,6 +7,7 @@
 #include "lowbit/Analysis/ObservedValues.h"
 #include "lowbit/Support/ConstantData.h"
 #include "mlir/IR/Builders.h"
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -54,6 +55,15 @@ StatsAttr lowbit::getStatsAttr(MLIRContext *context, const TensorObserver &obser
     mean.push_back(float(channels.mean(c)));
     absolute.push_back(float(channels.absoluteMean(c)));
   }
+  // Buckets of the extremes reach beyond them.
+  std::vector<double> channelRows;
+  for (const ChannelHistograms::Entry &entry : observer.channelHistograms.entries()) {
+    HistogramBucket bucket = ChannelHistograms::bucketOf(entry.key);
+    double low = channels.min[entry.channel], high = channels.max[entry.channel];
+    channelRows.insert(channelRows.end(),
+                       {double(entry.channel), std::clamp(bucket.lo, low, high),
+                        std::clamp(bucket.hi, low, high), double(entry.count)});
+  }
   auto perChannel = [&](const std::vector<float> &values, StringRef name) {
     return makeConstant(RankedTensorType::get({int64_t(values.size())}, builder.getF32Type()),
                         values, name);
@@ -66,5 +76,9 @@ StatsAttr lowbit::getStatsAttr(MLIRContext *context, const TensorObserver &obser
                         builder.getF32FloatAttr(float(observer.averageMax())), histogram,
                         perChannel(channels.min, "channel_min"),
                         perChannel(channels.max, "channel_max"), perChannel(mean, "channel_mean"),
-                        perChannel(absolute, "channel_absmean"), ElementsAttr());
+                        perChannel(absolute, "channel_absmean"),
+                        makeConstant(RankedTensorType::get({int64_t(channelRows.size() / 4), 4},
+                                                           builder.getF64Type()),
+                                     channelRows, "channel_histogram"),
+                        ElementsAttr());
 }

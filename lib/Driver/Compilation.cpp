@@ -17,13 +17,18 @@
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
+#include "lowbit/Target/Target.h"
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
+#include <map>
 
 using namespace lowbit;
 
@@ -254,9 +259,6 @@ llvm::Error Compilation::import() {
   std::optional<Recipe> recipe = Recipe::load(options.recipe, why);
   if (!recipe)
     return driverError(why.exitCode, why.message);
-  std::vector<std::string> missing = recipe->unsupported();
-  if (!missing.empty())
-    return driverError(3, llvm::join(missing, "; "));
   recipeText = recipe->print();
   recipeName = recipe->name;
   recipeHash = recipe->sha256();
@@ -359,7 +361,26 @@ llvm::Error Compilation::toQuantized() {
   if (llvm::Error error = run(5, "fusing quantized layers", buildToQuantizedPipeline))
     return error;
   recordDecisions();
-  return llvm::Error::success();
+  return checkTarget();
+}
+
+/// An error that lists the layers that the target cannot run.
+llvm::Error Compilation::checkTarget() {
+  const Target *target = findTarget(options.target);
+  if (!target)
+    return llvm::Error::success();
+  std::map<std::string, std::vector<std::string>> layers;
+  root->walk([&](Operation *op) {
+    auto name = op->getAttrOfType<StringAttr>("layer");
+    if (std::string why = name ? target->whyUnsupported(op) : ""; !why.empty())
+      layers[why].push_back(name.str());
+  });
+  if (layers.empty())
+    return llvm::Error::success();
+  std::string text = "target '" + options.target + "' has no kernels for";
+  for (const auto &[why, names] : layers)
+    text += (why == layers.begin()->first ? " " : "; ") + why + " (" + llvm::join(names, ", ") + ")";
+  return driverError(3, text + ": give these layers another scheme, or compile for the CPU");
 }
 
 llvm::Error Compilation::toScheduled() {
@@ -386,6 +407,27 @@ llvm::Error Compilation::toExecutable() {
   executable.isa = isa;
   return run(5, "generating code",
              [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
+}
+
+void Compilation::releaseUnusedConstants() {
+  llvm::StringSet<> used;
+  auto use = [&](Attribute attr) {
+    attr.walk([&](DenseResourceElementsAttr resource) {
+      used.insert(resource.getRawHandle().getKey());
+    });
+  };
+  root->walk([&](Operation *op) { use(op->getAttrDictionary()); });
+  for (const Weight &weight : weights)
+    use(weight.value);
+  auto &manager = DenseResourceElementsHandle::getManagerInterface(&context).getBlobManager();
+  std::vector<std::string> unused;
+  manager.getBlobMap([&](const auto &blobs) {
+    for (const auto &entry : blobs)
+      if (entry.second.getBlob() && !used.contains(entry.first()))
+        unused.push_back(entry.first().str());
+  });
+  for (const std::string &name : unused)
+    manager.update(name, AsmResourceBlob());
 }
 
 /// Constants go to the weights file, not into model.so.

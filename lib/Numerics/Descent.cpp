@@ -7,8 +7,9 @@
 //
 // L = tr(E A Eᵀ) with A = H + λ. With G = E A, a change D of ŵ (E becomes E - D)
 // lowers L by 2 tr(D Gᵀ) - tr(D A Dᵀ); along one weight the best is ŵ + G_k / A_kk.
-// G is computed for one block of columns at a time, exactly, and kept up to date
-// inside it.
+// G is computed once and kept up to date: few weights change in a sweep, so that a
+// sweep costs a small part of a product with A. Floats decide well enough here: what
+// they decide is measured in doubles afterwards.
 //
 //===----------------------------------------------------------------------===//
 #include "Descent.h"
@@ -23,93 +24,146 @@
 
 namespace lowbit {
 
-using Eigen::MatrixXd;
-using Eigen::VectorXd;
-using ConstTile = Eigen::Map<const MatrixXd>;
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Tile = Eigen::Map<const Matrix>;
 
 namespace {
+/// A as floats, all tiles, row-major.
+struct FloatTiles {
+  int64_t size, side, count;
+  std::vector<std::vector<float>> tiles;
+
+  FloatTiles(const SymmetricTiles &h, int64_t side, double lambda, double scale, unsigned threads);
+  int64_t extent(int64_t t) const { return std::min(side, size - t * side); }
+  const float *at(int64_t t, int64_t s) const { return tiles[t * count + s].data(); }
+  Tile tile(int64_t t, int64_t s) const { return Tile(at(t, s), extent(t), extent(s)); }
+};
+
 /// Some rows of a layer.
 struct Panel {
   const float *w;
-  const SymmetricTiles &h;
-  double lambda;
+  const FloatTiles &a;
   const RoundingOptions &options;
   QuantizedWeights &result;
   int64_t begin, rows;
-  double lo, hi;
-  MatrixXd errors, gradient, own;
+  float lo, hi;
+  Matrix errors, gradient;
+  /// Of one row and tile: the columns that changed, and by how much.
+  struct Change {
+    int64_t row, col;
+    float step;
+  };
+  std::vector<Change> changes;
 
-  Panel(const float *w, const SymmetricTiles &h, double lambda, const RoundingOptions &options,
-        QuantizedWeights &result, int64_t begin, int64_t end)
-      : w(w), h(h), lambda(lambda), options(options), result(result), begin(begin),
-        rows(end - begin), lo(double(minValue(result.scheme.type))),
-        hi(double(maxValue(result.scheme.type))) {}
-
-  void multiply(const MatrixXd &left, int64_t t, MatrixXd &out) const;
-  int64_t sweepCodes(int64_t t);
-  void accept(int64_t t, int64_t at, MatrixXd &change, std::vector<bool> &taken);
-  void fitScales(int64_t t, int64_t at, int64_t count);
-  void fitZeros(int64_t t, int64_t at, int64_t count);
+  void load();
+  void propagate(int64_t t, const Matrix &change);
+  int64_t sweep();
+  void fitTile(int64_t t);
+  void accept(int64_t column, Matrix &change, const Matrix &product, std::vector<bool> &taken);
+  void fitScales(int64_t column, int64_t count, const Matrix &own);
+  void fitZeros(int64_t column, int64_t count, const Matrix &own);
   void fitRows();
   void run();
 };
 } // namespace
 
-/// Columns of block t of left · A.
-void Panel::multiply(const MatrixXd &left, int64_t t, MatrixXd &out) const {
-  int64_t side = h.tileSize(), n = h.extent(t);
-  out.noalias() = left.middleCols(t * side, n) * ConstTile(h.tile(t, t), n, n);
-  out += lambda * left.middleCols(t * side, n);
-  for (int64_t s = 0; s < t; ++s)
-    out.noalias() += left.middleCols(s * side, side) * ConstTile(h.tile(s, t), side, n);
-  for (int64_t s = t + 1; s < h.tileCount(); ++s)
-    out.noalias() += left.middleCols(s * side, h.extent(s)) *
-                     ConstTile(h.tile(t, s), n, h.extent(s)).transpose();
+FloatTiles::FloatTiles(const SymmetricTiles &h, int64_t side, double lambda, double scale,
+                       unsigned threads)
+    : size(h.size()), side(side), count((size + side - 1) / side), tiles(count * count) {
+  parallelFor(count * count, threads, [&](int64_t at) {
+    int64_t t = at / count, s = at % count;
+    std::vector<float> &tile = tiles[at];
+    tile.resize(extent(t) * extent(s));
+    for (int64_t r = 0; r < extent(t); ++r)
+      for (int64_t c = 0; c < extent(s); ++c)
+        tile[r * extent(s) + c] = float(h.at(t * side + r, s * side + c) * scale);
+    if (t == s)
+      for (int64_t r = 0; r < extent(t); ++r)
+        tile[r * extent(t) + r] += float(lambda * scale);
+  });
 }
 
-/// Each weight of block t once, the others as they are; how many changed.
-int64_t Panel::sweepCodes(int64_t t) {
-  int64_t cols = result.cols, base = t * h.tileSize(), changed = 0;
-  VectorXd change(rows);
-  for (int64_t c = 0; c < own.cols(); ++c) {
-    if (!(own(c, c) > 0))
-      continue;
-    int64_t before = changed;
+void Panel::load() {
+  int64_t cols = result.cols;
+  errors.resize(rows, cols);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c)
+      errors(r, c) = w[(begin + r) * cols + c] - result.real(begin + r, c);
+  gradient.setZero(rows, cols);
+  for (int64_t s = 0; s < a.count; ++s) {
+    auto out = gradient.middleCols(s * a.side, a.extent(s));
+    for (int64_t t = 0; t < a.count; ++t)
+      out.noalias() += errors.middleCols(t * a.side, a.extent(t)) * a.tile(t, s);
+  }
+}
+
+/// G -= change · A outside of tile t, whose columns change.
+void Panel::propagate(int64_t t, const Matrix &change) {
+  for (int64_t s = 0; s < a.count; ++s)
+    if (s != t)
+      gradient.middleCols(s * a.side, a.extent(s)).noalias() -= change * a.tile(t, s);
+}
+
+/// y -= step · x.
+static void subtract(float *y, const float *x, float step, int64_t count) {
+  for (int64_t i = 0; i < count; ++i)
+    y[i] -= step * x[i];
+}
+
+/// Each weight once, the others as they are; how many changed.
+int64_t Panel::sweep() {
+  int64_t cols = result.cols, changed = 0;
+  for (int64_t t = 0; t < a.count; ++t) {
+    int64_t n = a.extent(t), base = t * a.side;
+    const float *own = a.at(t, t);
+    changes.clear();
     for (int64_t r = 0; r < rows; ++r) {
-      int64_t row = begin + r, index = result.scaleIndex(row, base + c);
-      float scale = result.scales[index];
-      int32_t zero = result.zeros[index];
-      double now = double(w[row * cols + base + c]) - errors(r, base + c);
-      double q = std::nearbyint((now + gradient(r, c) / own(c, c)) / double(scale)) + double(zero);
-      int32_t value = int32_t(std::min(std::max(q, lo), hi));
-      change[r] = 0;
-      if (value == result.value(row, base + c))
-        continue;
-      result.q[row * cols + base + c] = int8_t(value);
-      change[r] = double(dequantize(value, scale, zero)) - now;
-      errors(r, base + c) -= change[r];
-      ++changed;
+      float *along = &gradient(r, base);
+      for (int64_t c = 0; c < n; ++c) {
+        float square = own[c * n + c];
+        if (!(square > 0))
+          continue;
+        int64_t row = begin + r, index = result.scaleIndex(row, base + c);
+        float scale = result.scales[index];
+        int32_t zero = result.zeros[index], before = result.value(row, base + c);
+        // In steps from the value it has.
+        float step = std::nearbyintf(along[c] / square / scale);
+        int32_t value = int32_t(std::min(std::max(float(before) + step, lo), hi));
+        if (value == before)
+          continue;
+        result.q[row * cols + base + c] = int8_t(value);
+        float now = w[row * cols + base + c] - dequantize(value, scale, zero);
+        float change = errors(r, base + c) - now;
+        errors(r, base + c) = now;
+        subtract(along, own + c * n, change, n);
+        changes.push_back({r, c, change});
+      }
     }
-    if (changed != before)
-      gradient.noalias() -= change * own.row(c);
+    for (int64_t s = 0; s < a.count; ++s)
+      if (s != t)
+        for (const Change &change : changes)
+          subtract(&gradient(change.row, s * a.side), a.at(t, s) + change.col * a.extent(s),
+                   change.step, a.extent(s));
+    changed += int64_t(changes.size());
   }
   return changed;
 }
 
-/// Makes `change` of the columns from `at` of block t in the rows where it lowers L.
-void Panel::accept(int64_t t, int64_t at, MatrixXd &change, std::vector<bool> &taken) {
-  int64_t count = change.cols();
-  MatrixXd product = change * own.block(at, at, count, count);
+/// Makes `change` of the columns from `column` in the rows where it lowers L; product is change
+/// times A's block of them.
+void Panel::accept(int64_t column, Matrix &change, const Matrix &product,
+                   std::vector<bool> &taken) {
+  int64_t t = column / a.side, count = change.cols();
+  auto along = gradient.middleCols(column, count);
   taken.assign(rows, false);
   for (int64_t r = 0; r < rows; ++r) {
-    double gain = 2 * change.row(r).dot(gradient.row(r).segment(at, count)) -
-                  change.row(r).dot(product.row(r));
-    taken[r] = gain > 0;
+    taken[r] = 2 * change.row(r).dot(along.row(r)) > change.row(r).dot(product.row(r));
     if (!taken[r])
       change.row(r).setZero();
   }
-  errors.middleCols(t * h.tileSize() + at, count) -= change;
-  gradient.noalias() -= change * own.middleRows(at, count);
+  errors.middleCols(column, count) -= change;
+  gradient.middleCols(t * a.side, a.extent(t)).noalias() -=
+      change * a.tile(t, t).middleRows(column - t * a.side, count);
 }
 
 /// A scale within a factor of two of the old one, and a normal number.
@@ -120,116 +174,111 @@ static float steppedScale(float scale, double step) {
   return float(next);
 }
 
-void Panel::fitScales(int64_t t, int64_t at, int64_t count) {
-  int64_t column = t * h.tileSize() + at;
-  MatrixXd values(rows, count), change(rows, count);
+void Panel::fitScales(int64_t column, int64_t count, const Matrix &own) {
+  Matrix values(rows, count), change(rows, count);
   for (int64_t r = 0; r < rows; ++r) {
     int32_t zero = result.zeros[result.scaleIndex(begin + r, column)];
     for (int64_t c = 0; c < count; ++c)
-      values(r, c) = double(result.value(begin + r, column + c) - zero);
+      values(r, c) = float(result.value(begin + r, column + c) - zero);
   }
-  MatrixXd product = values * own.block(at, at, count, count);
+  Matrix product = values * own;
   std::vector<float> scales(rows);
   for (int64_t r = 0; r < rows; ++r) {
     float scale = result.scales[result.scaleIndex(begin + r, column)];
-    double square = values.row(r).dot(product.row(r));
-    double along = values.row(r).dot(gradient.row(r).segment(at, count));
-    scales[r] = square > 0 ? steppedScale(scale, along / square) : scale;
-    for (int64_t c = 0; c < count; ++c)
-      change(r, c) = double(float(values(r, c)) * scales[r]) - double(float(values(r, c)) * scale);
+    float square = values.row(r).dot(product.row(r));
+    float along = values.row(r).dot(gradient.row(r).segment(column, count));
+    scales[r] = square > 0 ? steppedScale(scale, double(along / square)) : scale;
+    change.row(r) = values.row(r) * scales[r] - values.row(r) * scale;
+    product.row(r) *= scales[r] - scale;
   }
   std::vector<bool> taken;
-  accept(t, at, change, taken);
+  accept(column, change, product, taken);
   for (int64_t r = 0; r < rows; ++r)
     if (taken[r])
       result.scales[result.scaleIndex(begin + r, column)] = scales[r];
 }
 
 /// The zero point with the stored integers as they are: all values of a group move together.
-void Panel::fitZeros(int64_t t, int64_t at, int64_t count) {
-  int64_t column = t * h.tileSize() + at;
-  double square = own.block(at, at, count, count).sum();
+void Panel::fitZeros(int64_t column, int64_t count, const Matrix &own) {
+  Eigen::RowVectorXf sums = own.colwise().sum();
+  float square = sums.sum();
   if (!(square > 0))
     return;
-  MatrixXd change = MatrixXd::Zero(rows, count);
+  Matrix change(rows, count), product(rows, count);
   std::vector<int32_t> zeros(rows);
   for (int64_t r = 0; r < rows; ++r) {
     int64_t index = result.scaleIndex(begin + r, column);
     float scale = result.scales[index];
     int32_t zero = result.zeros[index];
-    double step =
-        std::nearbyint(-gradient.row(r).segment(at, count).sum() / square / double(scale));
-    zeros[r] = int32_t(std::min(std::max(double(zero) + step, lo), hi));
-    for (int64_t c = 0; c < count; ++c) {
-      int32_t value = result.value(begin + r, column + c);
-      change(r, c) =
-          double(dequantize(value, scale, zeros[r])) - double(dequantize(value, scale, zero));
-    }
+    float along = gradient.row(r).segment(column, count).sum();
+    float step = std::nearbyintf(-along / square / scale);
+    zeros[r] = int32_t(std::min(std::max(float(zero) + step, lo), hi));
+    float all = scale * float(zero - zeros[r]);
+    change.row(r).setConstant(all);
+    product.row(r) = all * sums;
   }
   std::vector<bool> taken;
-  accept(t, at, change, taken);
+  accept(column, change, product, taken);
   for (int64_t r = 0; r < rows; ++r)
     if (taken[r])
       result.zeros[result.scaleIndex(begin + r, column)] = zeros[r];
 }
 
+/// Scales and zero points of the groups of tile t.
+void Panel::fitTile(int64_t t) {
+  int64_t n = a.extent(t), base = t * a.side, group = result.scheme.group;
+  Matrix before = errors.middleCols(base, n);
+  for (int64_t at = 0; at < n; at += group) {
+    int64_t count = std::min(group, n - at);
+    Matrix own = a.tile(t, t).block(at, at, count, count);
+    fitScales(base + at, count, own);
+    if (!result.scheme.symmetric)
+      fitZeros(base + at, count, own);
+  }
+  propagate(t, before - errors.middleCols(base, n));
+}
+
 /// The scales of whole rows.
 void Panel::fitRows() {
-  int64_t cols = result.cols, side = h.tileSize();
-  MatrixXd values(rows, cols);
+  int64_t cols = result.cols;
+  Matrix values(rows, cols), product = Matrix::Zero(rows, cols);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c)
-      values(r, c) = double(result.value(begin + r, c) - result.zeros[begin + r]);
-  VectorXd along = VectorXd::Zero(rows), square = VectorXd::Zero(rows);
-  for (int64_t t = 0; t < h.tileCount(); ++t) {
-    auto part = values.middleCols(t * side, h.extent(t));
-    multiply(errors, t, gradient);
-    along += part.cwiseProduct(gradient).rowwise().sum();
-    multiply(values, t, gradient);
-    square += part.cwiseProduct(gradient).rowwise().sum();
-  }
+      values(r, c) = float(result.value(begin + r, c) - result.zeros[begin + r]);
+  for (int64_t s = 0; s < a.count; ++s)
+    for (int64_t t = 0; t < a.count; ++t)
+      product.middleCols(s * a.side, a.extent(s)).noalias() +=
+          values.middleCols(t * a.side, a.extent(t)) * a.tile(t, s);
   for (int64_t r = 0; r < rows; ++r) {
+    auto row = values.row(r).cast<double>();
+    double along = row.dot(gradient.row(r).cast<double>());
+    double square = row.dot(product.row(r).cast<double>());
     float &scale = result.scales[begin + r];
-    float next = square[r] > 0 ? steppedScale(scale, along[r] / square[r]) : scale;
+    float next = square > 0 ? steppedScale(scale, along / square) : scale;
     double step = double(next) - double(scale);
-    if (!(2 * step * along[r] - step * step * square[r] > 0))
+    if (!(2 * step * along - step * step * square > 0))
       continue;
-    for (int64_t c = 0; c < cols; ++c)
-      errors(r, c) -= double(float(values(r, c)) * next) - double(float(values(r, c)) * scale);
+    errors.row(r) -= values.row(r) * float(step);
+    gradient.row(r) -= product.row(r) * float(step);
     scale = next;
   }
 }
 
 void Panel::run() {
-  int64_t cols = result.cols;
-  errors.resize(rows, cols);
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c)
-      errors(r, c) = double(w[(begin + r) * cols + c]) - double(result.real(begin + r, c));
-  bool grouped = result.scheme.granularity == Scheme::Granularity::Group;
-  bool byRow = result.scheme.granularity == Scheme::Granularity::Channel;
-  for (int sweep = 0; sweep < options.sweeps; ++sweep) {
-    int64_t changed = 0;
-    for (int64_t t = 0; t < h.tileCount(); ++t) {
-      int64_t n = h.extent(t);
-      own = ConstTile(h.tile(t, t), n, n);
-      own.diagonal().array() += lambda;
-      multiply(errors, t, gradient);
-      changed += sweepCodes(t);
-      if (!options.refit || !grouped)
-        continue;
-      for (int64_t at = 0; at < n; at += result.scheme.group) {
-        int64_t count = std::min(result.scheme.group, n - at);
-        fitScales(t, at, count);
-        if (!result.scheme.symmetric)
-          fitZeros(t, at, count);
-      }
-    }
-    if (options.refit && byRow)
+  using Granularity = Scheme::Granularity;
+  Granularity granularity = result.scheme.granularity;
+  bool fits = options.refit && granularity != Granularity::Tensor;
+  load();
+  for (int round = 0; round < (fits ? 3 : 1); ++round) {
+    if (fits && granularity == Granularity::Channel)
       fitRows();
-    // A thousandth of the weights no longer moves the error.
-    if (changed * 1000 < rows * cols)
-      break;
+    if (fits && granularity == Granularity::Group)
+      for (int64_t t = 0; t < a.count; ++t)
+        fitTile(t);
+    for (int step = 0; step < options.sweeps; ++step)
+      // A thousandth of the weights no longer moves the error.
+      if (sweep() * 1000 <= rows * result.cols)
+        break;
   }
 }
 
@@ -238,22 +287,30 @@ void descend(const float *w, int64_t begin, int64_t end, const Moments &moments,
   fixEigenBlocking();
   if (begin == end || result.cols == 0 || options.sweeps <= 0)
     return;
-  const SymmetricTiles *h = &moments.matrix();
-  SymmetricTiles fitting;
-  // No group may be cut by a block.
-  if (options.refit && result.scheme.granularity == Scheme::Granularity::Group &&
-      h->tileCount() > 1 && h->tileSize() % result.scheme.group != 0) {
-    fitting = retiled(*h, blockSize(result.scheme, result.cols));
-    h = &fitting;
-  }
+  const SymmetricTiles &h = moments.matrix();
   double trace = 0;
   for (int64_t c = 0; c < result.cols; ++c)
-    trace += h->at(c, c);
-  double lambda = damping * trace / double(result.cols);
+    trace += h.at(c, c);
+  if (!(trace > 0))
+    return;
+  // Relative to the mean of the diagonal, entries stay in float's range.
+  double mean = trace / double(result.cols);
+  FloatTiles a(h, blockSize(result.scheme, result.cols), damping * mean, 1 / mean, options.threads);
   int64_t panel = panelRows(end - begin);
   parallelFor((end - begin + panel - 1) / panel, options.threads, [&](int64_t p) {
-    int64_t first = begin + p * panel;
-    Panel(w, *h, lambda, options, result, first, std::min(end, first + panel)).run();
+    int64_t first = begin + p * panel, rows = std::min(end - first, panel);
+    Panel{w,
+          a,
+          options,
+          result,
+          first,
+          rows,
+          float(minValue(result.scheme.type)),
+          float(maxValue(result.scheme.type)),
+          {},
+          {},
+          {}}
+        .run();
   });
 }
 

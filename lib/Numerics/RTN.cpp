@@ -126,19 +126,4 @@ void roundToNearest(const float *w, QuantizedWeights &result) {
     }
 }
 
-void measureError(const float *w, QuantizedWeights &result) {
-  double max = 0, absolute = 0, squared = 0, weights = 0;
-  for (int64_t r = 0; r < result.rows; ++r)
-    for (int64_t c = 0; c < result.cols; ++c) {
-      double own = w[r * result.cols + c], e = std::fabs(own - double(result.real(r, c)));
-      max = std::max(max, e);
-      absolute += e;
-      squared += e * e;
-      weights += own * own;
-    }
-  result.maxError = max;
-  result.meanError = result.q.empty() ? 0 : absolute / double(result.q.size());
-  result.relativeError = weights > 0 ? std::sqrt(squared / weights) : 0;
-}
-
 } // namespace lowbit

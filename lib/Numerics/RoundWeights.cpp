@@ -177,7 +177,7 @@ std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64
     report.fellBack = true;
     report.notes.push_back(text);
   }
-  measureError(w, result);
+  result.measureErrors(w);
   return result;
 }
 

@@ -140,8 +140,10 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
   int64_t rowSize = row.outer * row.channels * row.inner, count = rowsHere * rowSize;
   if (count == 0)
     return true;
-  if (channels.size() == 0)
+  if (channels.size() == 0) {
     resize(channels, size_t(numChannels));
+    channelHistograms.resize(size_t(numChannels));
+  }
   if (channels.size() != size_t(numChannels))
     return false;
 
@@ -168,7 +170,9 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
         max = std::max(max, float(all.max[lane]));
         magnitude += all.absolute[lane];
       }
-      addRow(values, min, max, magnitude);
+      if (addRow(values, min, max, magnitude))
+        for (int64_t c = 0; c < row.channels; ++c)
+          channelHistograms.observe(size_t(c), values + c, 1, 1);
       continue;
     }
     seen.reset(size_t(row.channels));
@@ -182,6 +186,10 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
     if (!addRow(values, min, max, magnitude))
       continue;
     int64_t first = channelsAreRows ? r : 0;
+    for (int64_t o = 0; o < row.outer; ++o)
+      for (int64_t c = 0; c < row.channels; ++c)
+        channelHistograms.observe(size_t(first + c), values + (o * row.channels + c) * row.inner,
+                                  row.inner, 1);
     for (int64_t c = 0; c < row.channels; ++c) {
       channels.min[first + c] = std::min(channels.min[first + c], seen.min[c]);
       channels.max[first + c] = std::max(channels.max[first + c], seen.max[c]);
@@ -207,8 +215,11 @@ bool TensorObserver::merge(const TensorObserver &other) {
   maxSum.merge(other.maxSum);
   if (other.channels.size() == 0)
     return true;
-  if (channels.size() == 0)
+  if (channels.size() == 0) {
     resize(channels, other.channels.size());
+    channelHistograms.resize(other.channels.size());
+  }
+  channelHistograms.merge(other.channelHistograms);
   channels.count += other.channels.count;
   for (size_t c = 0; c < channels.size(); ++c) {
     channels.min[c] = std::min(channels.min[c], other.channels.min[c]);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Pipelines/Pipelines.h"
 #include "lowbit/Conversion/Passes.h"
+#include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Target/CPU/Arch.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
@@ -34,10 +35,41 @@ void lowbit::buildJoinQDQPipeline(OpPassManager &manager) {
   manager.addPass(createFoldConstants());
 }
 
+/// The recipe's transforms; a recipe that cannot be loaded has none, and the pass that reads its
+/// rules says why.
+static Recipe loadTransforms(StringRef recipe) {
+  RecipeError error;
+  std::optional<Recipe> loaded = Recipe::load(recipe, error);
+  return loaded ? std::move(*loaded) : Recipe();
+}
+
+/// What needs no data. Observed values are those of the graph that will be quantized.
+static void addSurgeryBeforeData(OpPassManager &manager, const Recipe &recipe) {
+  manager.addPass(createFoldBatchNorm());
+  if (recipe.findTransform("equalize"))
+    manager.addPass(createEqualize());
+  if (recipe.findTransform("absorb-bias"))
+    manager.addPass(createAbsorbBias());
+}
+
+/// What reads the observers' statistics.
+static void addSurgeryOnData(OpPassManager &manager, const Recipe &recipe, StringRef name) {
+  if (recipe.findTransform("smooth")) {
+    SmoothOptions smooth;
+    smooth.strength = recipe.smoothStrength();
+    manager.addPass(createSmooth(smooth));
+  }
+  if (const GraphTransform *transform = recipe.findTransform("awq")) {
+    AWQScaleOptions awq;
+    awq.clip = transform->options.at("clip") == "true";
+    awq.recipe = name.str();
+    manager.addPass(createAWQScale(awq));
+  }
+}
+
 void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
   buildJoinQDQPipeline(manager);
-  // Observed values are those of the graph that will be quantized: without batch norms.
-  manager.addPass(createFoldBatchNorm());
+  addSurgeryBeforeData(manager, loadTransforms(recipe));
   InsertObserversOptions observers;
   observers.recipe = recipe.str();
   manager.addPass(createInsertObservers(observers));
@@ -46,7 +78,7 @@ void lowbit::buildToObservedPipeline(OpPassManager &manager, StringRef recipe) {
 void lowbit::buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions &options) {
   if (options.calibration.empty()) {
     buildJoinQDQPipeline(manager);
-    manager.addPass(createFoldBatchNorm());
+    addSurgeryBeforeData(manager, loadTransforms(options.recipe));
   } else {
     buildToObservedPipeline(manager, options.recipe);
     LoadCalibrationOptions load;
@@ -54,6 +86,7 @@ void lowbit::buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions 
     load.recipe = options.recipe;
     manager.addPass(createLoadCalibration(load));
   }
+  addSurgeryOnData(manager, loadTransforms(options.recipe), options.recipe);
 }
 
 void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,

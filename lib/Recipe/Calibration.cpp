@@ -121,6 +121,7 @@ private:
   }
   bool readSum(const char *part, ExactSum &sum);
   bool readHistogram(TensorObserver &observer, float min, float max, int64_t count);
+  bool readChannelHistograms(TensorObserver &observer);
   bool readChannels(TensorObserver &observer, float min, float max, int64_t count);
   bool fail(const Twine &why) {
     error = ("is damaged: '" + name + "' " + why).str();
@@ -194,6 +195,31 @@ bool ObserverReader::readChannels(TensorObserver &observer, float min, float max
   return true;
 }
 
+bool ObserverReader::readChannelHistograms(TensorObserver &observer) {
+  std::vector<int32_t> channels, keys;
+  std::vector<int64_t> counts;
+  if (!vector("channel_histogram_channels", "I32", channels) ||
+      !vector("channel_histogram_keys", "I32", keys) ||
+      !vector("channel_histogram_counts", "I64", counts))
+    return false;
+  if (channels.size() != keys.size() || keys.size() != counts.size())
+    return fail("has channel histograms of different lengths");
+  observer.channelHistograms.resize(observer.channels.size());
+  std::vector<int64_t> totals(observer.channels.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i] < 0 || uint32_t(keys[i]) >= ChannelHistograms::keys || channels[i] < 0 ||
+        size_t(channels[i]) >= totals.size() || counts[i] <= 0 ||
+        counts[i] > observer.channels.count - totals[channels[i]])
+      return fail("has impossible channel histograms");
+    totals[channels[i]] += counts[i];
+    observer.channelHistograms.add(size_t(channels[i]), uint32_t(keys[i]), counts[i]);
+  }
+  for (int64_t total : totals)
+    if (total != observer.channels.count)
+      return fail("has channel histograms that do not add up");
+  return true;
+}
+
 bool ObserverReader::read(TensorObserver &observer) {
   float min, max;
   int64_t count;
@@ -207,7 +233,8 @@ bool ObserverReader::read(TensorObserver &observer) {
     return fail("has impossible counts");
   observer.range.add(min, max, count);
   return readSum("min_sum", observer.minSum) && readSum("max_sum", observer.maxSum) &&
-         readHistogram(observer, min, max, count) && readChannels(observer, min, max, count);
+         readHistogram(observer, min, max, count) && readChannels(observer, min, max, count) &&
+         readChannelHistograms(observer);
 }
 
 std::optional<Calibration> Calibration::read(StringRef path, std::string &error) {
@@ -272,6 +299,8 @@ bool Calibration::write(StringRef path, std::string &error) const {
     ExactSum::Digits minSum, maxSum;
     std::vector<int32_t> keys;
     std::vector<int64_t> counts;
+    std::vector<int32_t> channels, channelKeys;
+    std::vector<int64_t> channelCounts;
   };
   std::deque<Arrays> all;
   for (const auto &[name, observer] : observers) {
@@ -286,6 +315,11 @@ bool Calibration::write(StringRef path, std::string &error) const {
     for (auto [key, count] : observer.histogram.entries()) {
       arrays.keys.push_back(int32_t(key));
       arrays.counts.push_back(count);
+    }
+    for (const ChannelHistograms::Entry &entry : observer.channelHistograms.entries()) {
+      arrays.channels.push_back(entry.channel);
+      arrays.channelKeys.push_back(int32_t(entry.key));
+      arrays.channelCounts.push_back(entry.count);
     }
     auto add = [&, &name = name](const char *part, const char *dtype, std::vector<int64_t> shape,
                                  const void *data, size_t size) {
@@ -306,6 +340,10 @@ bool Calibration::write(StringRef path, std::string &error) const {
     add("channel_max", "F32", {channels}, observer.channels.max.data(), 4);
     add("channel_sum", "F64", {channels}, observer.channels.sum.data(), 8);
     add("channel_abs_sum", "F64", {channels}, observer.channels.absoluteSum.data(), 8);
+    int64_t entries = int64_t(arrays.channels.size());
+    add("channel_histogram_channels", "I32", {entries}, arrays.channels.data(), 4);
+    add("channel_histogram_keys", "I32", {entries}, arrays.channelKeys.data(), 4);
+    add("channel_histogram_counts", "I64", {entries}, arrays.channelCounts.data(), 8);
   }
   return writer.write(path.str(), error);
 }

@@ -17,7 +17,7 @@ NeededStatistics lowbit::neededStatistics(const Recipe &recipe, const Rule *rule
   // quantization), so they ask for nothing here.
   for (const GraphTransform &transform : recipe.transforms) {
     // SmoothQuant moves the range of activations that are quantized, also when the model runs.
-    if (transform.name == "smoothquant")
+    if (transform.name == "smooth")
       needed.channels |= rule->activations.has_value();
     // AWQ's scales and the shift that rounded weights cause depend on every input's channels.
     if (transform.name == "awq" || transform.name == "bias-correction")

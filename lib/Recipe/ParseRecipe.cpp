@@ -38,6 +38,7 @@ private:
   bool readWeights(const YamlNode &node, Rule &rule);
   bool readActivations(const YamlNode &node, Rule &rule);
   bool readRule(const YamlNode &node, Rule &rule);
+  bool readTransformOptions(const YamlNode &node, GraphTransform &transform);
   bool readTransforms(const YamlNode &node, Recipe &recipe);
   bool readCalibration(const YamlNode &node, Recipe &recipe);
   bool readBase(const YamlNode &node, Recipe &base);
@@ -256,32 +257,68 @@ bool RecipeParser::readRule(const YamlNode &node, Rule &rule) {
   return true;
 }
 
+bool RecipeParser::readTransformOptions(const YamlNode &node, GraphTransform &transform) {
+  static const std::map<StringRef, StringRef> options = {
+      {"smooth", "alpha"}, {"awq", "clip"}, {"bias-correction", "method"}};
+  auto known = options.find(transform.name);
+  if (known == options.end())
+    return fail(node, transform.name + " has no options");
+  if (!checkMap(node, "the options of " + transform.name, {known->second}))
+    return false;
+  const YamlNode *value = node.find(known->second);
+  if (!value)
+    return true;
+  std::string &text = transform.options[known->second.str()];
+  if (transform.name == "awq" || transform.name == "bias-correction") {
+    static constexpr StringRef flags[] = {"false", "true"},
+                               methods[] = {"analytic", "empirical", "none"};
+    ArrayRef<StringRef> choices = transform.name == "awq" ? ArrayRef(flags) : ArrayRef(methods);
+    size_t index;
+    if (!readChoice(*value, known->second, choices, index))
+      return false;
+    text = choices[index].str();
+    return true;
+  }
+  if (!readScalar(*value, "alpha to be a number from 0 to 1, or auto", text))
+    return false;
+  double alpha;
+  if (text != "auto" &&
+      (StringRef(text).getAsDouble(alpha) || !(alpha >= 0) || !(alpha <= 1)))
+    return fail(*value, "expected alpha to be a number from 0 to 1, or auto, found '" + text + "'");
+  return true;
+}
+
 bool RecipeParser::readTransforms(const YamlNode &node, Recipe &recipe) {
-  static constexpr StringRef known[] = {"fold-bn", "equalize", "smoothquant", "awq",
-                                        "bias-correction"};
+  static constexpr StringRef known[] = {"fold-bn", "equalize", "absorb-bias",
+                                        "smooth",  "awq",      "bias-correction"};
   if (node.kind != Kind::List)
     return fail(node, "expected transforms to be a list, found " + node.describe());
   recipe.transforms.clear();
   for (const YamlNode &item : node.items) {
-    GraphTransform transform;
-    const YamlNode *name = &item;
-    if (item.kind == Kind::Map && item.entries.size() == 1) {
-      name = &item.entries[0].first;
-      const YamlNode &options = item.entries[0].second;
-      if (options.kind != Kind::Map)
-        return fail(options, "expected the options of '" + name->scalar + "' to be a mapping");
-      for (const auto &[key, value] : options.entries)
-        if (!readScalar(value, "a value", transform.options[key.scalar]))
-          return false;
-    }
+    bool hasOptions = item.kind == Kind::Map && item.entries.size() == 1;
+    const YamlNode &name = hasOptions ? item.entries[0].first : item;
     size_t index;
-    if (!readChoice(*name, "a transform", known, index))
+    if (!readChoice(name, "a transform", known, index))
       return false;
+    GraphTransform transform;
     transform.name = known[index].str();
-    if (index == 0 && !transform.options.empty())
-      return fail(item, "fold-bn has no options");
+    if (recipe.findTransform(transform.name))
+      return fail(name, transform.name + " is listed twice");
+    if (hasOptions && !readTransformOptions(item.entries[0].second, transform))
+      return false;
+    // What is not written has a value all the same.
+    if (transform.name == "smooth")
+      transform.options.try_emplace("alpha", "0.5");
+    if (transform.name == "awq")
+      transform.options.try_emplace("clip", "true");
+    if (transform.name == "bias-correction")
+      transform.options.try_emplace("method", "analytic");
     recipe.transforms.push_back(std::move(transform));
   }
+  // They are taken in this order, whatever the order of the file.
+  llvm::stable_sort(recipe.transforms, [](const GraphTransform &a, const GraphTransform &b) {
+    return llvm::find(known, a.name) < llvm::find(known, b.name);
+  });
   return true;
 }
 

@@ -91,7 +91,7 @@ std::string Recipe::printCalibration() const {
 static std::string printTransform(const GraphTransform &transform) {
   std::vector<std::string> options;
   for (const auto &[key, value] : transform.options)
-    options.push_back(key + ": " + quoted(value));
+    options.push_back(key + ": " + value);
   if (options.empty())
     return transform.name;
   return "{" + transform.name + ": {" + llvm::join(options, ", ") + "}}";
@@ -129,7 +129,7 @@ std::string Recipe::sha256() const { return hash(print()); }
 
 std::string Recipe::printMeasured() const {
   // fold-bn always comes first, and these look at what was measured themselves.
-  static constexpr StringRef others[] = {"fold-bn", "smoothquant", "awq", "bias-correction"};
+  static constexpr StringRef others[] = {"fold-bn", "smooth", "awq", "bias-correction"};
   std::vector<std::string> printed;
   for (const GraphTransform &transform : transforms)
     if (!llvm::is_contained(others, transform.name))

@@ -92,12 +92,25 @@ std::optional<RecipeError> Recipe::findUnmatchedRule(ArrayRef<LayerKey> layers) 
   return std::nullopt;
 }
 
+const GraphTransform *Recipe::findTransform(StringRef name) const {
+  auto found = llvm::find_if(
+      transforms, [&](const GraphTransform &transform) { return transform.name == name; });
+  return found == transforms.end() ? nullptr : &*found;
+}
+
+double Recipe::smoothStrength() const {
+  const GraphTransform *smooth = findTransform("smooth");
+  auto alpha = smooth ? smooth->options.find("alpha") : decltype(smooth->options.end())();
+  double strength = 0.5;
+  if (smooth && alpha != smooth->options.end() &&
+      StringRef(alpha->second).getAsDouble(strength))
+    return -1; // auto
+  return strength;
+}
+
 bool Recipe::correctsBiases() const {
-  return llvm::any_of(transforms, [](const GraphTransform &transform) {
-    auto method = transform.options.find("method");
-    return transform.name == "bias-correction" && method != transform.options.end() &&
-           method->second == "empirical";
-  });
+  const GraphTransform *correction = findTransform("bias-correction");
+  return correction && correction->options.at("method") == "empirical";
 }
 
 bool Recipe::comparesWithFloat() const {
@@ -110,19 +123,6 @@ bool Recipe::isSequential() const {
   return comparesWithFloat() || llvm::any_of(rules, [](const Rule &rule) {
            return rule.weights && needsMoments(rule.weights->algorithm);
          });
-}
-
-std::vector<std::string> Recipe::unsupported() const {
-  std::vector<std::string> reasons;
-  auto add = [&](const Twine &reason) {
-    std::string text = (reason + " is not supported yet").str();
-    if (!llvm::is_contained(reasons, text))
-      reasons.push_back(text);
-  };
-  for (const GraphTransform &transform : transforms)
-    if (transform.name != "fold-bn")
-      add("the transform " + transform.name);
-  return reasons;
 }
 
 //===----------------------------------------------------------------------===//

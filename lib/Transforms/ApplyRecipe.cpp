@@ -38,6 +38,7 @@ private:
 
   std::optional<ActivationQuantizer> activations;
   WeightQuantizer weights;
+  bool correctsBiases = false; ///< By the means of the layers' inputs.
   std::vector<PlannedLayer> withoutStatistics, withoutTokens;
   llvm::SetVector<Operation *> replaced; ///< Float constants that may be dead.
 };
@@ -192,13 +193,22 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     }
     params = *chosen;
   }
-  bool biasShifted = false;
-  if (auto found = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
-      rounded && found != rounded->end() && !found->second.biasShift.empty())
-    biasShifted = shiftBias(planned, found->second.biasShift);
-  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights);
+  std::vector<float> means;
+  if (correctsBiases && layer.kind != LayerKind::Gather) {
+    means = activations->channelMeans(planned);
+    if (means.empty()) {
+      withoutStatistics.push_back(planned);
+      return success();
+    }
+  }
+  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights, means);
   if (failed(quantized))
     return failure();
+  auto known = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();
+  ArrayRef<float> shift = quantized->biasShift;
+  if (rounded && known != rounded->end() && !known->second.biasShift.empty())
+    shift = known->second.biasShift;
+  bool biasShifted = !shift.empty() && shiftBias(planned, shift);
 
   Operation *end = op;
   OpOperand *bias = findBias(op, layer, end);
@@ -283,6 +293,8 @@ void ApplyRecipe::runOnOperation() {
     return signalPassFailure();
   activations.emplace(getOperation(), plan->recipe.calibration);
 
+  const GraphTransform *correction = plan->recipe.findTransform("bias-correction");
+  correctsBiases = correction && correction->options.at("method") == "analytic";
   for (const PlannedLayer &planned : plan->layers) {
     const Rule *rule = plan->ruleOf(planned);
     if (planned.dequantize)

@@ -231,6 +231,10 @@ bool ChannelBuilder::visitSpatial(Operation *op) {
   if (!in || !out || in.getRank() != out.getRank() || in.getRank() < 3 ||
       in.getDimSize(1) != out.getDimSize(1))
     return false;
+  // A Resize that fills in a value of its own beyond the borders.
+  if (onnx::getString(op, "coordinate_transformation_mode", "") == "tf_crop_and_resize" &&
+      onnx::getFloat(op, "extrapolation_value", 0.0) != 0.0)
+    return false;
   set(op->getResult(0), collapse(get(op->getOperand(0)), [](size_t d) { return d < 2; }));
   return true;
 }

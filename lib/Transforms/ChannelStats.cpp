@@ -56,6 +56,75 @@ static ElementsAttr scaledHistogram(ElementsAttr attr, double factor) {
 }
 
 /// Row and column k of a group of G belong to channel (group · K + k) / taps.
+/// The rows [channel, lo, hi, count] of channels that are x * factor now; empty where there are
+/// none.
+static std::vector<double> scaledChannelRows(ElementsAttr attr, ArrayRef<double> factor) {
+  std::optional<ConstantData> data = attr ? ConstantData::get(attr) : std::nullopt;
+  if (!data)
+    return {};
+  std::vector<double> rows(data->as<double>().begin(), data->as<double>().end());
+  for (size_t i = 0; i + 4 <= rows.size(); i += 4) {
+    if (!(rows[i] >= 0) || rows[i] >= double(factor.size()))
+      return {};
+    double f = factor[size_t(rows[i])];
+    rows[i + 1] *= f;
+    rows[i + 2] *= f;
+    if (f < 0)
+      std::swap(rows[i + 1], rows[i + 2]);
+  }
+  return rows;
+}
+
+/// The histogram of all channels together, on `cells` equal parts of [min, max]; each row's values
+/// count as spread evenly. Exact zeros stay a row of their own.
+static ElementsAttr histogramOfChannels(ArrayRef<double> channelRows, double min, double max,
+                                        MLIRContext *context) {
+  constexpr int64_t cells = 4096;
+  double width = (max - min) / double(cells), zeros = 0;
+  if (channelRows.empty() || !(width > 0))
+    return {};
+  std::vector<double> counts(cells);
+  auto cellOf = [&](double value) {
+    return std::clamp<int64_t>(int64_t((value - min) / width), 0, cells - 1);
+  };
+  for (size_t i = 0; i + 4 <= channelRows.size(); i += 4) {
+    double low = channelRows[i + 1], high = channelRows[i + 2], count = channelRows[i + 3];
+    if (low == 0 && high == 0) {
+      zeros += count;
+      continue;
+    }
+    int64_t first = cellOf(low), last = cellOf(high);
+    for (int64_t cell = first; cell <= last; ++cell) {
+      double begin = std::max(low, min + width * double(cell)),
+             end = std::min(high, min + width * double(cell + 1));
+      counts[cell] +=
+          first == last ? count : count * std::max(0.0, end - begin) / (high - low);
+    }
+  }
+  std::vector<double> rows;
+  bool zerosDone = zeros == 0;
+  for (int64_t cell = 0; cell < cells; ++cell) {
+    double begin = min + width * double(cell), end = min + width * double(cell + 1);
+    if (!zerosDone && end > 0) {
+      // The cell around 0 is cut there.
+      if (begin < 0) {
+        rows.insert(rows.end(), {begin, 0.0, counts[cell] * -begin / width});
+        counts[cell] *= end / width;
+        begin = 0;
+      }
+      rows.insert(rows.end(), {0.0, 0.0, zeros});
+      begin = std::max(begin, 0.0);
+      zerosDone = true;
+    }
+    if (counts[cell] > 0)
+      rows.insert(rows.end(), {begin, end, counts[cell]});
+  }
+  if (!zerosDone)
+    rows.insert(rows.end(), {0.0, 0.0, zeros});
+  auto type = RankedTensorType::get({int64_t(rows.size() / 3), 3}, Float64Type::get(context));
+  return makeConstant(type, rows, "histogram");
+}
+
 static ElementsAttr scaledMoments(ElementsAttr attr, ArrayRef<double> factor) {
   std::vector<float> values = floatsOf(attr);
   if (values.empty())
@@ -104,9 +173,36 @@ void lowbit::transformStats(ObserveOp op, ArrayRef<double> factor, ArrayRef<doub
     return isUniform && value ? builder.getF32FloatAttr(value.getValueAsDouble() * factor.front())
                               : FloatAttr();
   };
+  // A shift leaves no histogram: zeros of padding, say, do not move.
+  std::vector<double> rows;
+  if (!shifts)
+    rows = scaledChannelRows(stats.getChannelHistogram(), factor);
+  ElementsAttr channelHistogram;
+  if (!rows.empty())
+    channelHistogram =
+        makeConstant(cast<RankedTensorType>(stats.getChannelHistogram().getType()), rows,
+                     "channel_histogram");
+  ElementsAttr histogram = isUniform ? scaledHistogram(stats.getHistogram(), factor.front())
+                                     : histogramOfChannels(rows, min, max, op.getContext());
   op.setStatsAttr(StatsAttr::get(
       op.getContext(), builder.getF32FloatAttr(min), builder.getF32FloatAttr(max),
-      scaled(stats.getAverageMin()), scaled(stats.getAverageMax()),
-      isUniform ? scaledHistogram(stats.getHistogram(), factor.front()) : ElementsAttr(), low, high,
-      mean, absmean, shifts ? ElementsAttr() : scaledMoments(stats.getMoments(), factor)));
+      scaled(stats.getAverageMin()), scaled(stats.getAverageMax()), histogram, low, high, mean,
+      absmean, channelHistogram, shifts ? ElementsAttr() : scaledMoments(stats.getMoments(), factor)));
+}
+
+LogicalResult lowbit::checkStatistics(ModuleOp module, StringRef transform) {
+  WalkResult found = module.walk([](ObserveOp op) {
+    StatsAttr stats = op.getStatsAttr();
+    return stats && (stats.getChannelMin() || stats.getChannelAbsmean() || stats.getMoments())
+               ? WalkResult::interrupt()
+               : WalkResult::advance();
+  });
+  if (found.wasInterrupted())
+    return success();
+  InFlightDiagnostic diag = module.emitError("the transform ")
+                            << transform
+                            << " reads statistics of the channels of layers' inputs, and there are none";
+  diag.attachNote() << "calibrate the model with a recipe that lists it: lowbit calibrate MODEL "
+                       "--recipe … --data … -o CAL";
+  return diag;
 }

@@ -8,6 +8,7 @@
 #define LOWBIT_LIB_TRANSFORMS_CHANNELSTATS_H
 
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "mlir/IR/BuiltinOps.h"
 #include <optional>
 #include <vector>
 
@@ -28,6 +29,9 @@ int64_t getChannelAxis(ObserveOp op);
 /// Statistics of x·factor + shift (factor > 0), one pair per channel of the observer. What cannot be known any more (a
 /// histogram where factors differ) goes away; so do the statistics as a whole where not even the range is known.
 void transformStats(ObserveOp op, ArrayRef<double> factor, ArrayRef<double> shift);
+
+/// An error at the module where no observer has statistics of channels, which `transform` reads.
+LogicalResult checkStatistics(ModuleOp module, StringRef transform);
 
 } // namespace lowbit
 

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "QuantizeLayer.h"
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Transforms/Passes.h"
@@ -47,15 +48,19 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
     std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
     if (!plan)
       return signalPassFailure();
+    ActivationQuantizer activations(getOperation(), plan->recipe.calibration);
     std::map<std::string, Value> inputs;
     for (const PlannedLayer &planned : plan->layers) {
       const Rule *rule = plan->ruleOf(planned);
-      if (planned.layer && rule && rule->weights)
-        open(planned, *rule, inputs);
+      if (planned.layer && rule && rule->weights &&
+          failed(open(planned, *rule, activations, inputs)))
+        return signalPassFailure();
     }
+    activations.eraseObservers();
   }
 
-  void open(const PlannedLayer &planned, const Rule &rule, std::map<std::string, Value> &inputs) {
+  LogicalResult open(const PlannedLayer &planned, const Rule &rule,
+                     ActivationQuantizer &activations, std::map<std::string, Value> &inputs) {
     const QuantizableLayer &layer = *planned.layer;
     OpBuilder builder(planned.op);
     Location loc = planned.op->getLoc();
@@ -66,8 +71,22 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
     if (layer.kind != LayerKind::Gather) {
       // The key is that of the value before the exchange.
       Value &input = inputs[inputKey(layer, rule)];
-      if (!input)
-        input = exchange(layer.input->get().getType(), "input", layer.input->get());
+      if (!input) {
+        auto point = exchange(layer.input->get().getType(), "input", layer.input->get());
+        input = point;
+        if (rule.activations && rule.activations->dynamic.empty()) {
+          FailureOr<std::optional<QuantParams>> params =
+              activations.params(planned, *rule.activations);
+          if (failed(params))
+            return failure();
+          if (!*params)
+            return planned.op->emitOpError("of layer '")
+                   << planned.key.name
+                   << "' has no statistics of its activations; calibrate the model";
+          point->setAttr("scale", builder.getF32FloatAttr((*params)->scale));
+          point->setAttr("zero", builder.getI64IntegerAttr((*params)->zero));
+        }
+      }
       layer.input->set(input);
     }
     Operation *constant = layer.weight->get().getDefiningOp();
@@ -81,6 +100,7 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
       result.replaceAllUsesExcept(output, output);
     }
     ++numLayers;
+    return success();
   }
 };
 } // namespace

@@ -39,6 +39,14 @@ FailureOr<std::optional<QuantParams>> ActivationQuantizer::params(const PlannedL
   return chooseParams(chosen->min, chosen->max, rule.type, rule.symmetric);
 }
 
+std::vector<float> ActivationQuantizer::channelMeans(const PlannedLayer &planned) const {
+  auto found = observers.find(planned.key.name + ":input");
+  StatsAttr stats = found == observers.end() ? StatsAttr() : ObserveOp(found->second).getStatsAttr();
+  std::optional<ConstantData> means =
+      stats && stats.getChannelMean() ? ConstantData::get(stats.getChannelMean()) : std::nullopt;
+  return means ? means->toFloats() : std::vector<float>();
+}
+
 Value ActivationQuantizer::quantize(const PlannedLayer &planned, QuantParams params,
                                       IntType type) {
   Value input = planned.layer->input->get();

@@ -33,6 +33,9 @@ struct QuantizedWeightOps {
   std::vector<float> scales;
   double relativeError = 0, maxError = 0;
   RoundingReport report;
+  /// What the bias is to grow by so that the mean of the output stays: (W - Ŵ) E[x], as in Nagel et
+  /// al., arXiv:1906.04721, section 4.2. Empty without channel means.
+  std::vector<float> biasShift;
   std::string scalesHash; ///< SHA-256 of scales and zero points, in the order of the matrix's rows.
   int64_t bytes = 0; ///< At the nominal bit width, with scales and zero points.
 };
@@ -46,7 +49,9 @@ public:
 
   /// Puts the quantized constant and its lowbit.dequantize beside the float one. An error at the
   /// layer where a weight is not finite.
-  FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const WeightRule &rule);
+  /// `channelMeans`: of the layer's input, for QuantizedWeightOps::biasShift; empty for none.
+  FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const WeightRule &rule,
+                                         ArrayRef<float> channelMeans);
 
 private:
   /// The rounded matrix of a layer; an error at the layer where there can be none.
@@ -68,6 +73,8 @@ public:
   /// error at the layer, where they are not those that the method needs.
   FailureOr<std::optional<QuantParams>> params(const PlannedLayer &planned,
                                                const ActivationRule &rule);
+  /// E[x] of each channel of the layer's input; empty where it is not known.
+  std::vector<float> channelMeans(const PlannedLayer &planned) const;
   /// The layer's input through lowbit.quantize and lowbit.dequantize.
   Value quantize(const PlannedLayer &planned, QuantParams params, IntType type);
   /// The layer's f32 input through lowbit.dynamic_quantize and lowbit.dequantize.

@@ -34,6 +34,24 @@ std::vector<float> lowbit::weightMatrix(const QuantizableLayer &layer, const Con
   return values;
 }
 
+/// (W - Ŵ) E[x] per row; positions of a filter beyond the edge of the input count as the others.
+static std::vector<float> meanShift(const QuantizableLayer &layer, ArrayRef<float> matrix,
+                                    const QuantizedWeights &weights, ArrayRef<float> means) {
+  int64_t groups = layer.kind == LayerKind::Conv ? layer.conv.groups : 1;
+  int64_t perGroup = int64_t(means.size()) / groups, taps = weights.cols / perGroup;
+  if (perGroup * groups != int64_t(means.size()) || taps * perGroup != weights.cols)
+    return {};
+  std::vector<float> shift(weights.rows);
+  for (int64_t n = 0; n < weights.rows; ++n) {
+    ArrayRef<float> own = means.slice(n / (weights.rows / groups) * perGroup, perGroup);
+    double sum = 0;
+    for (int64_t k = 0; k < weights.cols; ++k)
+      sum += (double(matrix[n * weights.cols + k]) - double(weights.real(n, k))) * own[k / taps];
+    shift[n] = float(sum);
+  }
+  return shift;
+}
+
 FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
                                                    const WeightRule &rule, const ConstantData &data,
                                                    int64_t rows, int64_t cols) {
@@ -68,11 +86,12 @@ FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
 }
 
 FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &planned,
-                                                        const WeightRule &rule) {
+                                                        const WeightRule &rule,
+                                                        ArrayRef<float> channelMeans) {
   const QuantizableLayer &layer = *planned.layer;
   const Scheme &scheme = rule.scheme;
   Value original = layer.weight->get();
-  bool shares = layer.kind != LayerKind::Conv && !(rounded && rounded->count(planned.key.name));
+  bool shares = layer.kind != LayerKind::Conv && channelMeans.empty() && !(rounded && rounded->count(planned.key.name));
   if (shares)
     for (auto &[value, otherScheme, axis, factor, ops] : known)
       if (value == original && otherScheme == scheme && axis == layer.channelAxis() &&
@@ -148,6 +167,9 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
   result.relativeError = quantized->relativeError;
   result.maxError = quantized->maxError;
   result.report = quantized->report;
+  if (!channelMeans.empty())
+    result.biasShift =
+        meanShift(layer, weightMatrix(layer, data, rows, cols), *quantized, channelMeans);
   Sha256 hash;
   hash.update(quantized->scales.data(), quantized->scales.size() * sizeof(float));
   hash.update(quantized->zeros.data(), quantized->zeros.size() * sizeof(int32_t));

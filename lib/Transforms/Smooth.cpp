@@ -49,6 +49,8 @@ struct Smooth : public lowbit::impl::SmoothBase<Smooth> {
       getOperation().emitError("lowbit-smooth: expected alpha in [0, 1], found ") << strength;
       return signalPassFailure();
     }
+    if (failed(checkStatistics(getOperation(), "smooth")))
+      return signalPassFailure();
     getOperation()->walk([&](Operation *op) {
       if (isa<ModuleOp>(op))
         return;
@@ -115,6 +117,18 @@ static double roundingError(const Consumer &consumer, ArrayRef<double> scale) {
   return error / 12;
 }
 
+/// Of the values of `ids` that are not 0; 1 where all are.
+static double geometricMean(ArrayRef<double> values, ArrayRef<int32_t> ids) {
+  double logs = 0;
+  int64_t count = 0;
+  for (int32_t id : ids)
+    if (values[id] > 0) {
+      logs += std::log(values[id]);
+      ++count;
+    }
+  return count ? std::exp(logs / count) : 1;
+}
+
 void Smooth::smooth(Block &block) {
   ChannelGraph graph(block);
   std::vector<double> factors(graph.size(), 1.0), made(graph.size(), 0.0), read(graph.size(), 0.0);
@@ -145,12 +159,17 @@ void Smooth::smooth(Block &block) {
           range = std::max(range, double(std::fabs(value)));
       });
     }
+    // A channel that was never seen, or that nothing weighs, is taken for a typical one: what it
+    // will be is not known.
+    double typicalInput = geometricMean(made, group.ids),
+           typicalWeight = geometricMean(read, group.ids);
     // Scales of all classes for one alpha, with a geometric mean of the extremes of 1.
     std::vector<double> scales(graph.size(), 1.0), best;
     auto setScales = [&](double alpha) {
       double smallest = INFINITY, largest = 0;
       for (int32_t id : group.ids) {
-        double x = std::max(made[id], 1e-5), w = std::max(read[id], 1e-5);
+        double x = made[id] > 0 ? made[id] : typicalInput,
+               w = read[id] > 0 ? read[id] : typicalWeight;
         scales[id] = std::pow(x, alpha) / std::pow(w, 1 - alpha);
         smallest = std::min(smallest, scales[id]);
         largest = std::max(largest, scales[id]);

@@ -13,9 +13,12 @@ from typing import Any
 
 from . import _native
 from .calibration import Calibrated, Progress, run_calibration, run_coverage
+from .data import open_data
 from .errors import InvalidInput, from_code
+from .feeds import Feeder
 from .output import check_free
 from .runtime import Bundle
+from .signature import Value
 
 
 @contextlib.contextmanager

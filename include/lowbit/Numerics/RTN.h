@@ -83,8 +83,6 @@ std::optional<QuantizedWeights> rtn(const float *w, int64_t rows, int64_t cols,
 
 /// Rounds `w` [result.rows, result.cols] again, with the parameters that `result` has.
 void roundToNearest(const float *w, QuantizedWeights &result);
-/// Fills in maxError, meanError and relativeError.
-void measureError(const float *w, QuantizedWeights &result);
 
 } // namespace lowbit
 

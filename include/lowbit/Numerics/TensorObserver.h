@@ -7,6 +7,7 @@
 #ifndef LOWBIT_NUMERICS_TENSOROBSERVER_H
 #define LOWBIT_NUMERICS_TENSOROBSERVER_H
 
+#include "lowbit/Numerics/ChannelHistograms.h"
 #include "lowbit/Numerics/ExactSum.h"
 #include "lowbit/Numerics/Histogram.h"
 #include "lowbit/Numerics/Observer.h"
@@ -54,6 +55,7 @@ public:
   int64_t rows = 0;
   ExactSum minSum, maxSum;
   ChannelStatistics channels;
+  ChannelHistograms channelHistograms; ///< As many as channels.
 
   /// The averaged range; 0 where there were no rows.
   double averageMin() const { return rows ? minSum.value() / double(rows) : 0; }

@@ -89,8 +89,12 @@ struct Rule {
 /// A percentile as recipes write it; false where it is no number over 0 and at most 100.
 bool readPercentile(StringRef text, double &percentile);
 
+/// A change of the graph before it is quantized: fold-bn, equalize, absorb-bias, smooth, awq or
+/// bias-correction. Those that are listed run, in this order.
 struct GraphTransform {
   std::string name;
+  /// As written, checked: smooth has alpha (0 to 1, or auto), awq has clip (true or false),
+  /// bias-correction has method (analytic, empirical or none).
   std::map<std::string, std::string> options;
 };
 
@@ -99,8 +103,7 @@ public:
   /// From a specification: the name of a named recipe, `NAME:key=value,…` (see `overrideHelp`), the
   /// path of a YAML file, or the YAML text itself (anything with a line break in it).
   static std::optional<Recipe> load(StringRef specification, RecipeError &error);
-  /// From YAML text; `file` is what messages call it. Everything about the text is checked, also
-  /// what is asked for but not there yet: for that see `unsupported`.
+  /// From YAML text; `file` is what messages call it. Everything about the text is checked.
   static std::optional<Recipe> parse(StringRef text, StringRef file, RecipeError &error);
 
   static ArrayRef<StringRef> namedRecipes();
@@ -108,10 +111,6 @@ public:
   static StringRef namedRecipeText(StringRef name);
   /// The JSON schema of recipe files.
   static StringRef jsonSchema();
-
-  /// What this recipe asks for and this version cannot do, one line each; empty where it can be
-  /// used.
-  std::vector<std::string> unsupported() const;
 
   /// Index of the first rule that matches; nothing where no rule does, and the layer stays float.
   std::optional<size_t> match(const LayerKey &layer) const;
@@ -122,6 +121,10 @@ public:
   /// Rounds weights on data that has gone through the quantized layers before: such a recipe is
   /// compiled with data, not with a calibration file alone.
   bool isSequential() const;
+  /// The transform of this name, or null where it is not listed.
+  const GraphTransform *findTransform(StringRef name) const;
+  /// How much smooth moves to the weights, 0 to 1; -1 where it chooses for each group of layers.
+  double smoothStrength() const;
   /// Corrects biases by what the float model's layers give for the same data.
   bool correctsBiases() const;
   /// Runs the float model beside the quantized one: to correct biases, or because GPTQ rounds

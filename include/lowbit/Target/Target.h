@@ -39,6 +39,10 @@ public:
   /// default.
   virtual void buildLinalgSchedule(OpPassManager &manager) const {}
 
+  /// Why the target can run a layer of the quantized form neither by a kernel nor otherwise; empty
+  /// where it can. Compiling a model that has such layers is an error that lists them.
+  virtual std::string whyUnsupported(Operation *op) const { return {}; }
+
   /// Forms of device code that emit() gives, as in `--emit`.
   virtual std::vector<StringRef> deviceForms() const { return {}; }
   /// The module's kernels in `form` for each of the architectures in `arch`, separated by commas;

@@ -57,7 +57,8 @@ def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
     float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
     input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
     the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
-    they are behind the layers already quantized, and supplies the weights. The float weights go away.
+    they are behind the layers already quantized, and supplies the weights. The float weights go away, observers too: an input
+    that is quantized with parameters from their statistics has them in the attributes `scale` and `zero`.
 
     ```mlir
     %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -270,6 +271,32 @@ def MigrateScales : Pass<"lowbit-migrate-scales", "::mlir::ModuleOp"> {
     Statistic<"numLeft", "left", "layers whose scales could not move">
   ];
   let dependentDialects = ["::lowbit::onnx::ONNXDialect"];
+}
+
+def AWQScale : Pass<"lowbit-awq-scale", "::mlir::ModuleOp"> {
+  let summary = "Scales input channels so that weights round with less error";
+  let description = [{
+    AWQ's scales (arXiv 2306.00978): where `lowbit-migrate-scales` could move a division, the layers that read one value and
+    whose weights the recipe rounds get their columns multiplied by s_k = mean|x_k|^alpha, the alpha in [0, 1) with which
+    the error of their outputs is smallest. It is judged by the observer's `moments`; where there are none, by
+    `channel_absmean` alone, as if channels were independent. Repeats of a head share their scales.
+
+    ```mlir
+    lowbit.observe %1 "fc:input" {stats = #lowbit.stats<…, channel_absmean = dense<[8.0, 1.0]> : tensor<2xf32>>}
+    %2 = "onnx.MatMul"(%1, %w) {onnx_node_name = "fc"}
+    // the first row of w grows, and the gain of what makes %1 shrinks by the same factor
+    ```
+  }];
+  let options = [
+    Option<"recipe", "recipe", "std::string", "", "NAME, NAME:key=value,… or the path of a recipe.yaml">,
+    Option<"clip", "clip", "bool", "true", "Judge by ranges that clip, as the algorithms mse, awq and gptq choose them; else by those of all weights">,
+  ];
+  let statistics = [
+    Statistic<"numGroups", "groups", "inputs that were searched">,
+    Statistic<"numLayers", "layers", "layers that read them">,
+    Statistic<"numLeft", "left", "observed layers whose input could not be scaled">
+  ];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
 }
 
 def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {

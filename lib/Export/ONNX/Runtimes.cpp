@@ -46,6 +46,8 @@ static void collectLayers(Operation *op, llvm::SetVector<Operation *> &seen) {
 }
 
 static std::string problemOf(Operation *op, const Runtime &runtime) {
+  if (isa<DynamicQuantizeOp>(op))
+    return "ranges of activations that the run gives (dynamic)";
   bool quantizes = isa<QuantizeOp>(op);
   Value integers = quantizes ? op->getResult(0) : op->getOperand(0);
   auto type = dyn_cast<RankedTensorType>(integers.getType());
@@ -85,7 +87,7 @@ LogicalResult lowbit::onnx::checkRuntime(ModuleOp module, const Runtime &runtime
   llvm::MapVector<StringRef, llvm::SetVector<StringRef>> problems;
   llvm::StringMap<char> reasons; // Owns the texts.
   module.walk([&](Operation *op) {
-    if (!isa<QuantizeOp, DequantizeOp>(op))
+    if (!isa<QuantizeOp, DynamicQuantizeOp, DequantizeOp>(op))
       return;
     std::string problem = problemOf(op, runtime);
     if (problem.empty())

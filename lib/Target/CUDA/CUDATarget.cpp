@@ -8,7 +8,9 @@
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/CUDA/Pipeline.h"
+#include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Target/Target.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
@@ -25,11 +27,36 @@ class CUDATarget : public Target {
   void buildSchedule(OpPassManager &manager) const override {
     manager.addPass(createScheduleCUDA());
   }
+  std::string whyUnsupported(Operation *op) const override;
   std::vector<StringRef> deviceForms() const override { return {"ptx", "cubin"}; }
   llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form, StringRef arch,
                                                int &exitCode) const override;
 };
 } // namespace
+
+/// Scales of the run, sums in float and half-precision weights are the CPU's.
+template <typename OpTy>
+static std::string whyNoKernel(OpTy op) {
+  if (op.getInput().template getDefiningOp<DynamicQuantizeOp>())
+    return "a range of activations that the run gives";
+  if (getElementTypeOrSelf(op.getWeight()).isF16())
+    return "half-precision weights";
+  if (getElementTypeOrSelf(op.getInput()).isInteger(16))
+    return "16-bit activations";
+  if (op.sumsInFloat())
+    return "weights in groups or with zero points beside integer activations";
+  return "";
+}
+
+std::string CUDATarget::whyUnsupported(Operation *op) const {
+  if (auto linear = dyn_cast<LinearOp>(op))
+    return whyNoKernel(linear);
+  if (auto conv = dyn_cast<ConvOp>(op))
+    return whyNoKernel(conv);
+  auto gather = dyn_cast<GatherOp>(op);
+  bool isHalf = gather && getElementTypeOrSelf(gather.getWeight()).isF16();
+  return isHalf ? "half-precision weights" : "";
+}
 
 static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {
   json::Object entry{{"name", kernel.name},

@@ -40,7 +40,6 @@ TEST(Recipe, NamedOnesParseAndPrintCanonically) {
 
 TEST(Recipe, Int4KeepsTheLastProjectionAndEmbeddingsInEightBits) {
   Recipe recipe = good("int4");
-  EXPECT_TRUE(recipe.unsupported().empty());
   LayerKey gather{"emb", "Gather", "table"}, last{"lm_head", "MatMul", ""},
       other{"q", "MatMul", ""};
   last.last = true;
@@ -162,14 +161,6 @@ TEST(Recipe, DamagedTextIsRefusedOrHarmless) {
   }
 }
 
-TEST(Recipe, WhatIsNotThereYetIsListed) {
-  EXPECT_TRUE(good("int8").unsupported().empty());
-  EXPECT_TRUE(good("int8-weights").unsupported().empty());
-  for (StringRef method : {"minmax", "average", "percentile", "entropy", "mse"})
-    EXPECT_TRUE(good((Twine("int8:calibration=") + method).str()).unsupported().empty());
-  EXPECT_EQ(good("lowbit: 1\ntransforms: [awq, awq]\nbase: int8\n").unsupported().size(), 1u);
-}
-
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
   EXPECT_EQ(good("int8").observerSha256(), good("int8:head=float").observerSha256());
   // Histograms serve every way to choose a range.
@@ -179,7 +170,7 @@ TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
         .observerSha256();
   };
   EXPECT_NE(with("[fold-bn]"), with("[fold-bn, equalize]"));
-  EXPECT_EQ(with("[fold-bn]"), with("[fold-bn, smoothquant, bias-correction]"));
+  EXPECT_EQ(with("[fold-bn]"), with("[fold-bn, smooth, bias-correction]"));
 }
 
 TEST(Recipe, CalibrationKeys) {
@@ -220,6 +211,35 @@ TEST(Recipe, NeededStatistics) {
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [awq]\nbase: int4\n"), std::pair(false, true));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [bias-correction]\nbase: int4\n"),
             std::pair(false, true));
-  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smoothquant]\nbase: int4\n"), std::pair(false, false));
-  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smoothquant]\nbase: int8\n"), std::pair(true, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int4\n"), std::pair(false, false));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int8\n"), std::pair(true, true));
+}
+
+TEST(Recipe, Transforms) {
+  auto text = [](StringRef list) {
+    return (Twine("lowbit: 1\nbase: int8\ntransforms: ") + list + "\n").str();
+  };
+  // In the order in which they run, with what is not written.
+  Recipe recipe = good(text("[{smooth: {alpha: auto}}, absorb-bias, equalize, awq, fold-bn, "
+                            "bias-correction]"));
+  EXPECT_NE(recipe.print().find("transforms: [fold-bn, equalize, absorb-bias, {smooth: {alpha: "
+                                "auto}}, {awq: {clip: true}}, {bias-correction: {method: "
+                                "analytic}}]\n"),
+            std::string::npos);
+  EXPECT_EQ(good(recipe.print()).print(), recipe.print());
+  EXPECT_EQ(recipe.smoothStrength(), -1);
+  EXPECT_EQ(good(text("[smooth]")).smoothStrength(), 0.5);
+  EXPECT_EQ(good(text("[{smooth: {alpha: 0.75}}]")).smoothStrength(), 0.75);
+  EXPECT_EQ(good("int8").findTransform("equalize"), nullptr);
+  EXPECT_TRUE(good(text("[{bias-correction: {method: empirical}}]")).correctsBiases());
+  EXPECT_FALSE(good(text("[{bias-correction: {method: none}}]")).correctsBiases());
+  EXPECT_NE(refused(text("[equalise]")).find("did you mean 'equalize'"), std::string::npos);
+  EXPECT_NE(refused(text("[equalize, equalize]")).find("listed twice"), std::string::npos);
+  EXPECT_NE(refused(text("[{equalize: {alpha: 1}}]")).find("equalize has no options"),
+            std::string::npos);
+  EXPECT_NE(refused(text("[{smooth: {alpha: 2}}]")).find("a number from 0 to 1, or auto"),
+            std::string::npos);
+  EXPECT_NE(refused(text("[{awq: {clp: true}}]")).find("unknown key 'clp'"), std::string::npos);
+  EXPECT_NE(refused(text("[{bias-correction: {method: magic}}]")).find("analytic, empirical or none"),
+            std::string::npos);
 }

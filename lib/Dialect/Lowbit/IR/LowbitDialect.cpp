@@ -59,7 +59,8 @@ LogicalResult StatsAttr::verify(function_ref<InFlightDiagnostic()> emitError, Fl
                                 FloatAttr max, FloatAttr averageMin, FloatAttr averageMax,
                                 ElementsAttr histogram, ElementsAttr channelMin,
                                 ElementsAttr channelMax, ElementsAttr channelMean,
-                                ElementsAttr channelAbsmean, ElementsAttr moments) {
+                                ElementsAttr channelAbsmean, ElementsAttr channelHistogram,
+                                ElementsAttr moments) {
   if (bool(averageMin) != bool(averageMax))
     return emitError() << "expected both average_min and average_max, or neither";
   if (averageMin && !(averageMin.getValueAsDouble() <= averageMax.getValueAsDouble()))
@@ -82,6 +83,12 @@ LogicalResult StatsAttr::verify(function_ref<InFlightDiagnostic()> emitError, Fl
       return emitError() << "expected as many channels in " << name << " as before (" << *channels
                          << "), found " << type.getDimSize(0);
     channels = type.getDimSize(0);
+  }
+  if (channelHistogram) {
+    auto type = dyn_cast<RankedTensorType>(channelHistogram.getType());
+    if (!type || type.getRank() != 2 || type.getDimSize(1) != 4 || !type.getElementType().isF64())
+      return emitError() << "expected channel_histogram of type tensor<Nx4xf64>, found "
+                         << channelHistogram.getType();
   }
   if (moments) {
     auto type = dyn_cast<RankedTensorType>(moments.getType());

@@ -55,6 +55,8 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
       exact zeros;
     - `channel_min`, `channel_max`, `channel_mean`, `channel_absmean`, tensor<Cxf32>: of each channel, that is of each
       index of the observer's channel axis; `channel_absmean` is the mean of |x|;
+    - `channel_histogram`, tensor<Nx4xf64>: rows [channel, lo, hi, count]; what the histogram becomes where a transform
+      scales channels;
     - `moments`, tensor<KxKxf32> or, of a convolution with G groups, tensor<GxKxKxf32>: E[x xᵀ] where x are the values
       that a row of the weight matrix [channels, K] is multiplied with; of a convolution K runs over the flattened
       C / G × kernel elements of a filter.
@@ -73,12 +75,13 @@ def Lowbit_StatsAttr : AttrDef<Lowbit_Dialect, "Stats"> {
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_max,
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_mean,
                         OptionalParameter<"::mlir::ElementsAttr">:$channel_absmean,
+                        OptionalParameter<"::mlir::ElementsAttr">:$channel_histogram,
                         OptionalParameter<"::mlir::ElementsAttr">:$moments);
   let assemblyFormat = "`<` struct(params) `>`";
   let builders = [AttrBuilder<(ins "::mlir::FloatAttr":$min, "::mlir::FloatAttr":$max), [{
     return $_get($_ctxt, min, max, ::mlir::FloatAttr(), ::mlir::FloatAttr(), ::mlir::ElementsAttr(),
                  ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(), ::mlir::ElementsAttr(),
-                 ::mlir::ElementsAttr());
+                 ::mlir::ElementsAttr(), ::mlir::ElementsAttr());
   }]>];
   let genVerifyDecl = 1;
 }
