@@ -181,6 +181,8 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
 
 llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t count) {
   State &state = *this->state;
+  if (!state.bundle)
+    return driverError(5, "this calibration is finished");
   if (state.failed)
     return driverError(5, "this calibration has failed before");
   if (count < 1)
@@ -277,6 +279,9 @@ llvm::Error Calibrator::finish(const std::string &path, bool force) {
                               " more than the data hold");
   if (llvm::sys::fs::exists(path) && !force)
     return driverError(2, path + ": exists already; --force replaces it");
+  // The model and its weights make room for what is written.
+  lowbit_bundle_close(state->bundle);
+  state->bundle = nullptr;
   return checkpoint(path);
 }
 

@@ -22,6 +22,8 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/IR/BuiltinDialect.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
@@ -410,6 +412,13 @@ llvm::Error Compilation::toExecutable() {
 }
 
 void Compilation::releaseUnusedConstants() {
+  llvm::SmallVector<Operation *> dead;
+  root->walk([&](Operation *op) {
+    if (op->getNumOperands() == 0 && op->getNumRegions() == 0 && isOpTriviallyDead(op))
+      dead.push_back(op);
+  });
+  for (Operation *op : dead)
+    op->erase();
   llvm::StringSet<> used;
   auto use = [&](Attribute attr) {
     attr.walk([&](DenseResourceElementsAttr resource) {

@@ -60,8 +60,8 @@ public:
   llvm::Error toScheduled();
   llvm::Error toExecutable();
 
-  /// Frees constants over a KiB that the module holds no more (folded batch norms, packed weights)
-  /// and `weights` neither. Whoever keeps views of constants from before must not call it.
+  /// Erases constants that nothing uses, and frees those over a KiB that the module holds no more
+  /// (folded batch norms, packed weights) and `weights` neither. Whoever keeps views of constants from before must not call it.
   void releaseUnusedConstants();
 
   /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
