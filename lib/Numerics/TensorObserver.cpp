@@ -170,9 +170,7 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
         max = std::max(max, float(all.max[lane]));
         magnitude += all.absolute[lane];
       }
-      if (addRow(values, min, max, magnitude))
-        for (int64_t c = 0; c < row.channels; ++c)
-          channelHistograms.observe(size_t(c), values + c, 1, 1);
+      addRow(values, min, max, magnitude);
       continue;
     }
     seen.reset(size_t(row.channels));
@@ -186,10 +184,6 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
     if (!addRow(values, min, max, magnitude))
       continue;
     int64_t first = channelsAreRows ? r : 0;
-    for (int64_t o = 0; o < row.outer; ++o)
-      for (int64_t c = 0; c < row.channels; ++c)
-        channelHistograms.observe(size_t(first + c), values + (o * row.channels + c) * row.inner,
-                                  row.inner, 1);
     for (int64_t c = 0; c < row.channels; ++c) {
       channels.min[first + c] = std::min(channels.min[first + c], seen.min[c]);
       channels.max[first + c] = std::max(channels.max[first + c], seen.max[c]);
@@ -201,6 +195,10 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
     return true; // An error of the data or the model: nobody will use the rest.
   channels.count += count / numChannels;
   histogram.observe(data, count);
+  if (channelsAreRows)
+    channelHistograms.observe(data, 1, size_t(rowsHere), rowSize);
+  else
+    channelHistograms.observe(data, rowsHere * row.outer, size_t(row.channels), row.inner);
   return true;
 }
 

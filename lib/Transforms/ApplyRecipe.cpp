@@ -194,7 +194,9 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
     params = *chosen;
   }
   std::vector<float> means;
-  if (correctsBiases && layer.kind != LayerKind::Gather) {
+  // The mean input of a MatMul says little about its tokens, and a bias would be one more op: there
+  // the correction did harm where it was measured (docs/quantization.md).
+  if (correctsBiases && (layer.kind == LayerKind::Conv || isa<onnx::ONNXGemmOp>(op))) {
     means = activations->channelMeans(planned);
     if (means.empty()) {
       withoutStatistics.push_back(planned);

@@ -12,7 +12,9 @@
 #include "ChannelGraph.h"
 #include "ChannelGroups.h"
 #include "ChannelStats.h"
+#include "LayerConstants.h"
 #include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Transforms/Passes.h"
@@ -129,7 +131,47 @@ static double geometricMean(ArrayRef<double> values, ArrayRef<int32_t> ids) {
   return count ? std::exp(logs / count) : 1;
 }
 
+/// A normalization whose result layers and others read (in a post-norm encoder the residual sum) cannot take
+/// the division itself: its layers get a multiplication of their own, by 1 for now.
+static void separateNormalizations(Block &block) {
+  for (Operation &norm : llvm::make_early_inc_range(block)) {
+    if (!onnx::getOperator(&norm).ends_with("LayerNormalization") &&
+        onnx::getOperator(&norm) != "RMSNormalization")
+      continue;
+    Value value = norm.getResult(0);
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    if (!type || !type.getElementType().isF32() || type.getRank() == 0 ||
+        type.isDynamicDim(type.getRank() - 1))
+      continue;
+    SmallVector<OpOperand *> own;
+    bool hasStats = false, hasLayer = false, isShared = false;
+    for (OpOperand &use : value.getUses()) {
+      Operation *user = use.getOwner();
+      auto observer = dyn_cast<ObserveOp>(user);
+      bool isLayer = isa<onnx::ONNXMatMulOp, onnx::ONNXGemmOp>(user) &&
+                     use.getOperandNumber() == 0 && ConstantData::get(user->getOperand(1));
+      hasStats |= observer && observer.getStatsAttr() && observer.getStatsAttr().getChannelMax();
+      hasLayer |= isLayer;
+      isShared |= !observer && !isLayer;
+      if (observer || isLayer)
+        own.push_back(&use);
+    }
+    if (!hasStats || !hasLayer || !isShared)
+      continue;
+    OpBuilder builder(norm.getContext());
+    builder.setInsertionPointAfter(&norm);
+    std::vector<float> ones(type.getShape().back(), 1.0f);
+    Value scale = createConstant(builder, &norm, builder.getF32Type(), {int64_t(ones.size())},
+                                 ArrayRef(ones), getLayerName(&norm) + ".smooth");
+    auto multiply = onnx::ONNXMulOp::create(builder, norm.getLoc(), type, value, scale);
+    multiply->setAttr("onnx_node_name", builder.getStringAttr(getLayerName(&norm) + "/smooth"));
+    for (OpOperand *use : own)
+      use->set(multiply.getResult());
+  }
+}
+
 void Smooth::smooth(Block &block) {
+  separateNormalizations(block);
   ChannelGraph graph(block);
   std::vector<double> factors(graph.size(), 1.0), made(graph.size(), 0.0), read(graph.size(), 0.0);
   for (const ChannelGroup &group : findChannelGroups(graph)) {

@@ -305,7 +305,8 @@ def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
     SmoothQuant (arXiv 2211.10438): input channel j of layers that are observed is divided by
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and their weights are multiplied by it, wherever `lowbit-migrate-scales` could
     move the division. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
-    cannot, and goes away. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
+    follows where `channel_histogram` is known. Layers behind a normalization that others read too (the residual sums of a
+    post-norm encoder) get a multiplication of their own. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
     activations (one range) and of weights (one per output channel) disturbs their outputs least.
 
     ```mlir
@@ -326,6 +327,24 @@ def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
 //===----------------------------------------------------------------------===//
 // linalg
 //===----------------------------------------------------------------------===//
+
+def SinkTransposes : Pass<"lowbit-sink-transposes"> {
+  let summary = "Transposes go behind elementwise linalg ops, where they cancel";
+  let description = [{
+    A convolution with channels last is put between two transposes. An elementwise op whose whole operands are all transposed the same way (or
+    have been transposed back for another reader) runs in the order of what they are transposes of, and its result is transposed instead; a
+    transpose of something that is padded is padded after it; two transposes in a row are one or none. Between two convolutions nothing is left.
+
+    ```mlir
+    %a = linalg.transpose %conv …     // channels first          %b = linalg.generic … (relu) ins(%conv)
+    %b = linalg.generic … (relu) ins(%a)                becomes   // and the next convolution reads %b
+    %c = linalg.transpose %b …        // channels last
+    ```
+  }];
+  let statistics = [Statistic<"numSunk", "sunk", "Elementwise ops that run in another order">,
+                    Statistic<"numCancelled", "cancelled", "Transposes that met another">];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
 
 def FuseElementwise : Pass<"lowbit-fuse-elementwise"> {
   let summary = "Fuses elementwise linalg ops that nothing computes twice";

@@ -161,6 +161,26 @@ TEST(Recipe, DamagedTextIsRefusedOrHarmless) {
   }
 }
 
+TEST(Recipe, Activations) {
+  EXPECT_EQ(good("int4:activations=u8,dynamic=token").rules.back().activations->dynamic, "token");
+  EXPECT_EQ(good("int8-dynamic:dynamic=false").rules.back().activations->dynamic, "");
+  RecipeError wide;
+  EXPECT_FALSE(Recipe::load("int8:activations=i16,dynamic=token", wide));
+  auto text = [](StringRef activations) {
+    return (Twine("lowbit: 1\nrules:\n- match: {op: MatMul}\n  weights: {type: u4, group: 32}\n"
+                  "  activations: ") +
+            activations + "\n")
+        .str();
+  };
+  for (StringRef good16 : {"{type: i16}", "{type: u16}", "{type: u8, dynamic: token}",
+                           "{type: i8, symmetric: true, dynamic: tensor}"})
+    EXPECT_EQ(good(good(text(good16)).print()).print(), good(text(good16)).print());
+  RecipeError error;
+  EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
+  EXPECT_EQ(error.message, "r:5:37: a range of the run (dynamic) is of 8-bit activations, found "
+                           "type i16");
+}
+
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
   EXPECT_EQ(good("int8").observerSha256(), good("int8:head=float").observerSha256());
   // Histograms serve every way to choose a range.
