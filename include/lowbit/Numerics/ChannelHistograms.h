@@ -52,6 +52,7 @@ private:
   static constexpr int perPage = 2 << mantissaBits;
   static constexpr int pagesPerChannel = keys / perPage;
   int64_t *page(size_t channel, uint32_t index);
+  void observeMany(size_t channel, const float *values, int64_t count);
 
   /// By channel and page: 1 + the page's place in `pages[channel]`; 0 for none.
   std::vector<uint16_t> table;

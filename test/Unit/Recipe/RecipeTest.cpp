@@ -224,7 +224,8 @@ TEST(Recipe, NeededStatistics) {
         neededStatistics(recipe, recipe.rules.empty() ? nullptr : &recipe.rules.back());
     return std::pair(needed.range, needed.channels);
   };
-  EXPECT_EQ(needed("int8"), std::pair(true, false));
+  EXPECT_EQ(needed("int8"), std::pair(true, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: []\nbase: int8\n"), std::pair(true, false));
   EXPECT_EQ(needed("int8-dynamic"), std::pair(false, false));
   EXPECT_EQ(needed("fp32"), std::pair(false, false));
   EXPECT_EQ(needed("int4"), std::pair(false, false));
