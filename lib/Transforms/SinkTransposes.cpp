@@ -28,6 +28,9 @@ static Value transposed(OpBuilder &b, Location loc, Value value, ArrayRef<int64_
   return linalg::TransposeOp::create(b, loc, value, init, permutation)->getResult(0);
 }
 
+/// On ops that have been moved for a transpose that another reader had already: not back again.
+static constexpr llvm::StringLiteral kMoved = "lowbit.moved";
+
 /// As replaceOp, whatever is known of the sizes.
 static void replace(RewriterBase &rewriter, Operation *op, Value value) {
   Type type = op->getResult(0).getType();
@@ -53,6 +56,7 @@ struct SinkTransposes : public lowbit::impl::SinkTransposesBase<SinkTransposes> 
         changed |= combine(rewriter, op) || swapWithPadding(rewriter, op) || sink(rewriter, op);
       }
     }
+    getOperation()->walk([](Operation *op) { op->removeAttr(kMoved); });
   }
 
   bool combine(IRRewriter &rewriter, Operation *op);
@@ -136,6 +140,7 @@ bool SinkTransposes::sink(IRRewriter &rewriter, Operation *op) {
     return false;
   SmallVector<int64_t> inverse = invertPermutationVector(*permutation);
   SmallVector<Value> inputs;
+  bool reused = false;
   for (OpOperand *operand : generic.getDpsInputOperands()) {
     AffineMap map = maps[operand->getOperandNumber()];
     Value input = operand->get();
@@ -143,11 +148,14 @@ bool SinkTransposes::sink(IRRewriter &rewriter, Operation *op) {
       if (!map.isIdentity())
         return false;
       std::optional<SmallVector<int64_t>> own = asTranspose(input.getDefiningOp());
-      Value source = own && *own == *permutation ? input.getDefiningOp()->getOperand(0)
-                                                 : findTransposed(input, inverse, op);
-      if (!source)
-        return false;
-      input = source;
+      if (own && *own == *permutation) {
+        input = input.getDefiningOp()->getOperand(0);
+      } else {
+        input = op->hasAttr(kMoved) ? Value() : findTransposed(input, inverse, op);
+        if (!input)
+          return false;
+        reused = true;
+      }
     }
     inputs.push_back(input);
   }
@@ -170,6 +178,8 @@ bool SinkTransposes::sink(IRRewriter &rewriter, Operation *op) {
   auto moved = linalg::GenericOp::create(rewriter, loc, init.getType(), inputs, init, maps,
                                          generic.getIteratorTypesArray());
   moved.getRegion().takeBody(generic.getRegion());
+  if (reused)
+    moved->setAttr(kMoved, rewriter.getUnitAttr());
   replace(rewriter, op, transposed(rewriter, loc, moved.getResult(0), *permutation));
   ++numSunk;
   return true;
