@@ -7,6 +7,8 @@
 //
 // G. Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
 // Models, ICML 2023, arXiv 2211.10438, equation 4: s_j = max|X_j|^α / max|W_j|^(1-α), X_j / s_j, s_j W_j.
+// Here W_j is relative to what each output amounts to, so that models that differ in the scales of their
+// channels alone become the same model.
 //
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
@@ -35,7 +37,10 @@ struct Consumer {
   const ScaledWeight *weight;
   ConstantData data;
   ChannelStats stats;
-  std::vector<double> square; ///< E[x²] per channel.
+  std::vector<double> square; ///< E[x²] per input channel.
+  /// One over what an output channel amounts to. Weights are looked at relative to it: the scale of
+  /// an output, which is as free as that of the input, then has no part in the choice.
+  std::vector<double> weigh;
 };
 
 struct Smooth : public lowbit::impl::SmoothBase<Smooth> {
@@ -91,7 +96,20 @@ static std::vector<double> meanSquares(const ChannelStats &stats) {
   return squares;
 }
 
-/// The squared error that 8 bits make in a layer's output when its input is x / s and its weights are s W: one range for
+/// 1 / √(Σ W² E[x²]) of each output channel; 0 for one without weights.
+static std::vector<double> outputWeights(const ScaledWeight &weight, ArrayRef<float> values,
+                                         ArrayRef<double> square) {
+  std::vector<double> energy(weight.layout.outputs(), 0.0);
+  weight.layout.forEach([&](int64_t offset, int64_t in, int64_t out) {
+    for (float value : values.slice(offset, weight.layout.inner))
+      energy[out] += double(value) * value * square[in];
+  });
+  for (double &e : energy)
+    e = e > 0 ? 1 / std::sqrt(e) : 0;
+  return energy;
+}
+
+/// The squared error, relative to each output, that 8 bits make in a layer's output when its input is x / s and its weights are s W: one range for
 /// the activations, one per output channel for the weights. Rounding errors of weights are the same for all positions
 /// and samples, so they do not average out as those of activations do: they count four times.
 static double roundingError(const Consumer &consumer, ArrayRef<double> scale) {
@@ -107,7 +125,7 @@ static double roundingError(const Consumer &consumer, ArrayRef<double> scale) {
   double energy = 0;
   layout.forEach([&](int64_t offset, int64_t in, int64_t out) {
     for (float value : values.slice(offset, layout.inner)) {
-      double w = std::fabs(value) * scale[in];
+      double w = std::fabs(value) * scale[in] * consumer.weigh[out];
       energy += w * w;
       peak[out] = std::max(peak[out], w);
     }
@@ -182,8 +200,9 @@ void Smooth::smooth(Block &block) {
       if (!stats)
         continue;
       std::vector<double> squares = meanSquares(*stats);
-      consumers.push_back(
-          {&weight, *ConstantData::get(weight.op->getOperand(1)), std::move(*stats), squares});
+      ConstantData data = *ConstantData::get(weight.op->getOperand(1));
+      std::vector<double> weigh = outputWeights(weight, data.as<float>(), squares);
+      consumers.push_back({&weight, data, std::move(*stats), squares, weigh});
     }
     if (consumers.empty())
       continue;
@@ -195,10 +214,10 @@ void Smooth::smooth(Block &block) {
         range = std::max(range, peak);
       }
       ArrayRef<float> values = consumer.data.as<float>();
-      consumer.weight->layout.forEach([&](int64_t offset, int64_t in, int64_t) {
+      consumer.weight->layout.forEach([&](int64_t offset, int64_t in, int64_t out) {
         double &range = read[graph.find(consumer.weight->in[in])];
         for (float value : values.slice(offset, consumer.weight->layout.inner))
-          range = std::max(range, double(std::fabs(value)));
+          range = std::max(range, std::fabs(value) * consumer.weigh[out]);
       });
     }
     // A channel that was never seen, or that nothing weighs, is taken for a typical one: what it

@@ -1,7 +1,8 @@
 // RUN: lowbit-opt %s --lowbit-smooth --split-input-file --verify-diagnostics | FileCheck %s
 // RUN: lowbit-opt %s --pass-pipeline='builtin.module(lowbit-smooth{alpha=-1})' --split-input-file -verify-diagnostics | FileCheck %s --check-prefix=CHOSEN
 
-// Ranges 1, 64 and weights 1, 1: scales 1, 8 with alpha = 0.5, less their middle √8.
+// Ranges 1, 64; outputs amount to √(1/9 + 0.25 · 64²/9) = 10.7 and 21.3 (no absmean: a third of the range), so weights are
+// 1/10.7 and 1/21.3: scales 1 and √(64 · 2) = 11.3 with alpha = 0.5, less their middle.
 // CHECK-LABEL: func @outlier
 // CHOSEN-LABEL: func @outlier
 func.func @outlier(%x: tensor<1x?x2xf32>) -> tensor<1x?x2xf32> {

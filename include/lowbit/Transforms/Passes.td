@@ -304,7 +304,7 @@ def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
   let description = [{
     SmoothQuant (arXiv 2211.10438): input channel j of layers that are observed is divided by
     s_j = max|X_j|^alpha / max|W_j|^(1 - alpha) and their weights are multiplied by it, wherever `lowbit-migrate-scales` could
-    move the division. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
+    move the division. W counts relative to the layer's outputs, W_nj / sqrt(sum_j W_nj² E[x_j²]), whose own scale is as free. Ranges are `channel_min` and `channel_max` of the observers' statistics, which follow; a histogram
     follows where `channel_histogram` is known. Layers behind a normalization that others read too (the residual sums of a
     post-norm encoder) get a multiplication of their own. With alpha = -1 each group of layers takes the alpha, or none at all, with which 8-bit rounding of
     activations (one range) and of weights (one per output channel) disturbs their outputs least.
