@@ -63,6 +63,8 @@ void lowbit::buildBufferizePipeline(OpPassManager &manager) {
   manager.addPass(createConvertBufferizationToMemRefPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
+  // Deallocation frees at the end of a block: a run would keep everything that it ever computed.
+  manager.addNestedPass<func::FuncOp>(bufferization::createOptimizeAllocationLivenessPass());
   manager.addPass(createPlaceWeights());
   manager.addPass(createExpandCopies());
 }
