@@ -21,6 +21,7 @@
 #include "lowbit/Runtime/Sha256.h"
 #include "llvm/Support/FileSystem.h"
 #include <cstring>
+#include <malloc.h>
 
 using namespace lowbit;
 
@@ -33,9 +34,10 @@ struct OwnedTensor {
 } // namespace
 
 struct SequentialQuantizer::State {
-  explicit State(const CompileOptions &options) : trial(options) {}
+  explicit State(const CompileOptions &options) : trial(std::make_unique<Compilation>(options)) {}
+  ~State() { release(); }
 
-  Compilation trial;
+  std::unique_ptr<Compilation> trial;
   std::unique_ptr<LayerRounder> rounder;
   std::string folder;
   lowbit_bundle *bundle = nullptr;
@@ -53,6 +55,8 @@ struct SequentialQuantizer::State {
   size_t runs() const { return samples.size() * (withFloat ? 2 : 1); }
   bool isFloat(size_t run) const { return withFloat && run % 2 == 0; }
   size_t sampleOf(size_t run) const { return withFloat ? run / 2 : run; }
+  /// Gives back everything but the number of samples.
+  void release();
   int exchange(size_t run, int64_t id, float *data, int64_t rank, const int64_t *dims);
   bool start(size_t run);
 };
@@ -62,16 +66,24 @@ static thread_local size_t currentRun = 0;
 
 SequentialQuantizer::SequentialQuantizer() = default;
 
-SequentialQuantizer::~SequentialQuantizer() {
-  if (!state)
-    return;
-  lowbit_bundle_close(state->bundle);
-  if (!state->folder.empty())
-    llvm::sys::fs::remove_directories(state->folder, true);
+SequentialQuantizer::~SequentialQuantizer() = default;
+
+void SequentialQuantizer::State::release() {
+  lowbit_bundle_close(bundle);
+  bundle = nullptr;
+  if (!folder.empty())
+    llvm::sys::fs::remove_directories(folder, true);
+  folder.clear();
+  samples = {};
+  rounder.reset(); // It reads the compilation's constants.
+  trial.reset();
+  malloc_trim(0); // What is free the heap would keep.
 }
 
 lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
-int64_t SequentialQuantizer::samples() const { return state->samples.size(); }
+int64_t SequentialQuantizer::samples() const {
+  return outcome ? outcome->samples : int64_t(state->samples.size());
+}
 
 llvm::Expected<bool> SequentialQuantizer::isNeeded(const std::string &recipe) {
   RecipeError why;
@@ -89,7 +101,7 @@ SequentialQuantizer::create(const CompileOptions &given) {
   std::unique_ptr<SequentialQuantizer> result(new SequentialQuantizer());
   result->state = std::make_unique<State>(options);
   State &state = *result->state;
-  Compilation &trial = state.trial;
+  Compilation &trial = *state.trial;
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toPrepared})
     if (llvm::Error error = (trial.*step)())
       return std::move(error);
@@ -112,6 +124,7 @@ SequentialQuantizer::create(const CompileOptions &given) {
   auto report = writeBundle(trial, state.folder);
   if (!report)
     return report.takeError();
+  malloc_trim(0);
   lowbit_status status = lowbit_bundle_open(state.folder.c_str(), nullptr, &state.bundle);
   if (status != LOWBIT_OK)
     return driverError(status, lowbit_last_error());
@@ -232,6 +245,8 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
 }
 
 llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) {
+  if (outcome)
+    return llvm::Error::success();
   if (state->samples.empty())
     return driverError(2, "no calibration data");
   state->progress = progress;
@@ -244,5 +259,7 @@ llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) 
   result->dataSha256 = sha256(state->hashes.data(), state->hashes.size());
   result->samples = state->samples.size();
   outcome = std::move(result);
+  // The compilation that follows needs the memory.
+  state->release();
   return llvm::Error::success();
 }
