@@ -99,7 +99,8 @@ private:
   void tie(int32_t a, int32_t b);
   void fix(Value value);
   bool isFixed(const ChannelPattern &pattern) const;
-  /// Ties channels that differ along dims for which `keep` is false, and gives a pattern without them.
+  /// Ties channels that differ along dims for which `keep` is false, and gives a pattern without
+  /// them.
   ChannelPattern collapse(const ChannelPattern &pattern, llvm::function_ref<bool(size_t)> keep);
   /// Both with the dims they broadcast to, their channels tied.
   std::optional<ChannelPattern> tieBroadcast(const ChannelPattern &a, const ChannelPattern &b);
@@ -182,8 +183,8 @@ ChannelPattern ChannelBuilder::collapse(const ChannelPattern &pattern,
     result.shape.push_back(keep(d) ? pattern.shape[d] : 1);
   if (result.shape == pattern.shape)
     return pattern;
-  int64_t count = std::accumulate(result.shape.begin(), result.shape.end(), int64_t(1),
-                                  std::multiplies<>());
+  int64_t count =
+      std::accumulate(result.shape.begin(), result.shape.end(), int64_t(1), std::multiplies<>());
   result.ids.resize(count);
   std::iota(result.ids.begin(), result.ids.end(), 0);
   std::vector<int32_t> places = broadcast(result, pattern.shape).ids;
@@ -259,8 +260,7 @@ bool ChannelBuilder::addLayer(Operation *op, size_t inAxis, size_t outAxis) {
   Value bias = onnx::getOperand(op, 2);
   if (!layout || !out || !isScalable(op->getOperand(1)) || (bias && !isScalable(bias)))
     return false;
-  ChannelPattern input =
-      collapse(get(op->getOperand(0)), [&](size_t d) { return d == inAxis; });
+  ChannelPattern input = collapse(get(op->getOperand(0)), [&](size_t d) { return d == inAxis; });
   if (input.varies(inAxis) && input.shape[inAxis] != layout->inputs())
     return false;
   input.shape[inAxis] = input.ids.size();
@@ -298,13 +298,15 @@ bool ChannelBuilder::visitMatMul(Operation *op) {
   if (isFixed(a)) {
     size_t summed = b.shape.size() - 2;
     b = collapse(b, [&](size_t d) { return d != summed; });
-    set(op->getResult(0), broadcast(b, broadcastShape(b.shape, SmallVector<int64_t>(rank, 1)).value()));
+    set(op->getResult(0),
+        broadcast(b, broadcastShape(b.shape, SmallVector<int64_t>(rank, 1)).value()));
     return true;
   }
   if (isFixed(b)) {
     size_t summed = a.shape.size() - 1;
     a = collapse(a, [&](size_t d) { return d != summed; });
-    set(op->getResult(0), broadcast(a, broadcastShape(a.shape, SmallVector<int64_t>(rank, 1)).value()));
+    set(op->getResult(0),
+        broadcast(a, broadcastShape(a.shape, SmallVector<int64_t>(rank, 1)).value()));
     return true;
   }
   return false;
@@ -452,8 +454,8 @@ bool ChannelBuilder::visitNorm(Operation *op) {
   fix(op->getOperand(0));
   RankedTensorType out = typeOf(op->getResult(0));
   Value gain = onnx::getOperand(op, 1), bias = onnx::getOperand(op, 2);
-  bool alongChannels = onnx::getOperator(op) != "LayerNormalization" &&
-                       onnx::getOperator(op) != "RMSNormalization";
+  bool alongChannels =
+      onnx::getOperator(op) != "LayerNormalization" && onnx::getOperator(op) != "RMSNormalization";
   if (!out || !gain || !isScalable(gain) || (bias && !isScalable(bias)))
     return false;
   RankedTensorType type = typeOf(gain);
@@ -576,9 +578,8 @@ bool ChannelBuilder::visitConcat(Operation *op) {
       if (d != axis && parts.back().varies(d))
         shape[d] = parts.back().shape[d];
   }
-  if (!isStatic || !varies || !llvm::all_of(parts, [&](const ChannelPattern &part) {
-        return part.varies(axis);
-      })) {
+  if (!isStatic || !varies ||
+      !llvm::all_of(parts, [&](const ChannelPattern &part) { return part.varies(axis); })) {
     bool keepAxis = isStatic && llvm::any_of(parts, [&](const ChannelPattern &part) {
                       return part.varies(axis);
                     });
@@ -788,7 +789,8 @@ void ChannelBuilder::run() {
     current = &op;
     if (auto observe = dyn_cast<ObserveOp>(op))
       continue;
-    if (op.hasTrait<OpTrait::ConstantLike>() || ConstantData::get(op.getNumResults() == 1 ? op.getResult(0) : Value()))
+    if (op.hasTrait<OpTrait::ConstantLike>() ||
+        ConstantData::get(op.getNumResults() == 1 ? op.getResult(0) : Value()))
       continue;
     auto handler = handlers().find(onnx::getOperator(&op));
     RankedTensorType type = op.getNumResults() ? typeOf(op.getResult(0)) : RankedTensorType();
