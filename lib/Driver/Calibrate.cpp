@@ -11,6 +11,9 @@
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
 #include "llvm/Support/FileSystem.h"
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 using namespace lowbit;
 
@@ -20,9 +23,9 @@ struct Calibrator::State {
   Recipe recipe;
   std::vector<ObserverInfo> infos;
   std::vector<std::string> names;
-  /// By id; `collected.observers` is filled from it where the whole is needed.
-  std::vector<TensorObserver> observers;
-  Calibration collected;       ///< All but the observers.
+  Calibration collected;
+  /// By id; in `collected`.
+  std::vector<TensorObserver *> observers;
   std::vector<HalfRange> half; ///< By id; empty before markHalf().
   /// Of a resumed file: the samples that are still to be passed over, and what they must be.
   int64_t toSkip = 0;
@@ -30,18 +33,6 @@ struct Calibrator::State {
   std::optional<int64_t> strangeId; ///< An observer whose number of channels changed.
   bool failed = false;
 
-  Calibration whole() const {
-    Calibration all = collected;
-    for (auto [name, observer] : llvm::zip(names, observers))
-      all.observers.emplace(name, observer);
-    return all;
-  }
-  void take(Calibration all) {
-    for (auto [name, observer] : llvm::zip(names, observers))
-      observer = std::move(all.observers.at(name));
-    all.observers.clear();
-    collected = std::move(all);
-  }
   llvm::Error add(const std::string &path);
 };
 
@@ -69,9 +60,11 @@ static llvm::Error compileObserved(const std::string &model, const std::string &
   options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved,
-                    &Compilation::toScheduled, &Compilation::toExecutable})
+                    &Compilation::toScheduled, &Compilation::toExecutable}) {
     if (llvm::Error error = (compilation.*step)())
       return error;
+    compilation.releaseUnusedConstants();
+  }
   auto report = writeBundle(compilation, folder);
   if (!report)
     return report.takeError();
@@ -100,6 +93,9 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
   if (llvm::Error error =
           compileObserved(model, recipe, state.folder, state.infos, state.collected.modelSha256))
     return std::move(error);
+#ifdef __GLIBC__
+  malloc_trim(0); // What the compiler has freed, its heap keeps.
+#endif
   lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr};
   lowbit_status status = lowbit_bundle_open(state.folder.c_str(), &options, &state.bundle);
   if (status != LOWBIT_OK)
@@ -107,14 +103,15 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 
   for (const ObserverInfo &info : state.infos) {
     state.names.push_back(info.name);
-    state.observers.emplace_back(info.channelAxis);
+    state.observers.push_back(
+        &state.collected.observers.try_emplace(info.name, info.channelAxis).first->second);
   }
   lowbit_bundle_set_observer(
       state.bundle,
       [](void *user, int64_t id, const float *data, int64_t rank, const int64_t *shape) {
         State &state = *static_cast<State *>(user);
         if (id >= 0 && id < (int64_t)state.observers.size() &&
-            !state.observers[id].observe(data, rank, shape))
+            !state.observers[id]->observe(data, rank, shape))
           state.strangeId = id;
       },
       &state);
@@ -184,6 +181,8 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
 
 llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t count) {
   State &state = *this->state;
+  if (!state.bundle)
+    return driverError(5, "this calibration is finished");
   if (state.failed)
     return driverError(5, "this calibration has failed before");
   if (count < 1)
@@ -219,7 +218,7 @@ llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t c
     return driverError(5, which + ": " + state.names[*state.strangeId] +
                               " has another number of channels than before");
   for (auto [name, observer] : llvm::zip(state.names, state.observers))
-    if (observer.range.nanCount() || observer.range.infCount())
+    if (observer->range.nanCount() || observer->range.infCount())
       return driverError(2, which + ": NaN or infinity reaches " + name +
                                 "; look for it in the data, or for an overflow in the model");
   state.failed = false;
@@ -230,8 +229,8 @@ llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t c
 
 void Calibrator::markHalf() {
   state->half.clear();
-  for (const TensorObserver &observer : state->observers)
-    state->half.push_back({samples(), observer.range.min(), observer.range.max()});
+  for (const TensorObserver *observer : state->observers)
+    state->half.push_back({samples(), observer->range.min(), observer->range.max()});
 }
 
 //===----------------------------------------------------------------------===//
@@ -243,10 +242,8 @@ llvm::Error Calibrator::State::add(const std::string &path) {
   std::optional<Calibration> file = Calibration::read(path, error);
   if (!file)
     return driverError(2, error);
-  Calibration all = whole();
-  if (!all.merge(*file, error))
+  if (!collected.merge(*file, error))
     return driverError(2, "calibration file '" + path + "' does not fit: " + error);
-  take(std::move(all));
   return llvm::Error::success();
 }
 
@@ -266,7 +263,7 @@ llvm::Error Calibrator::checkpoint(const std::string &path) const {
   if (state->failed)
     return driverError(5, "a calibration that has failed is not kept");
   std::string error;
-  if (!state->whole().write(path, error))
+  if (!state->collected.write(path, error))
     return driverError(4, error);
   return llvm::Error::success();
 }
@@ -282,6 +279,9 @@ llvm::Error Calibrator::finish(const std::string &path, bool force) {
                               " more than the data hold");
   if (llvm::sys::fs::exists(path) && !force)
     return driverError(2, path + ": exists already; --force replaces it");
+  // The model and its weights make room for what is written.
+  lowbit_bundle_close(state->bundle);
+  state->bundle = nullptr;
   return checkpoint(path);
 }
 
@@ -298,7 +298,7 @@ static std::string print(llvm::json::Object report) {
 llvm::Expected<std::string> Calibrator::coverage() const {
   llvm::json::Array observers;
   for (size_t i = 0; i < state->infos.size(); ++i)
-    observers.push_back(describeCoverage(state->infos[i], state->observers[i],
+    observers.push_back(describeCoverage(state->infos[i], *state->observers[i],
                                          state->recipe.calibration,
                                          state->half.empty() ? nullptr : &state->half[i]));
   return print(llvm::json::Object{{"samples", samples()},
@@ -313,14 +313,14 @@ llvm::Expected<std::string> Calibrator::compare(const std::string &path) const {
   if (!file)
     return driverError(2, error);
   Calibration probe = *file;
-  if (!probe.merge(state->whole(), error))
+  if (!probe.merge(state->collected, error))
     return driverError(2, "calibration file '" + path + "' does not fit: " + error);
   llvm::json::Array observers;
   for (size_t i = 0; i < state->infos.size(); ++i) {
     auto found = file->observers.find(state->names[i]);
     if (found == file->observers.end())
       return driverError(2, "calibration file '" + path + "' lacks '" + state->names[i] + "'");
-    observers.push_back(compareCoverage(state->infos[i], found->second, state->observers[i],
+    observers.push_back(compareCoverage(state->infos[i], found->second, *state->observers[i],
                                         state->recipe.calibration));
   }
   return print(llvm::json::Object{{"samples", samples()},

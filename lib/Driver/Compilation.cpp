@@ -22,9 +22,13 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "mlir/IR/BuiltinDialect.h"
+#include "mlir/IR/DialectResourceBlobManager.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
 #include <map>
 
@@ -405,6 +409,34 @@ llvm::Error Compilation::toExecutable() {
   executable.isa = isa;
   return run(5, "generating code",
              [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
+}
+
+void Compilation::releaseUnusedConstants() {
+  llvm::SmallVector<Operation *> dead;
+  root->walk([&](Operation *op) {
+    if (op->getNumOperands() == 0 && op->getNumRegions() == 0 && isOpTriviallyDead(op))
+      dead.push_back(op);
+  });
+  for (Operation *op : dead)
+    op->erase();
+  llvm::StringSet<> used;
+  auto use = [&](Attribute attr) {
+    attr.walk([&](DenseResourceElementsAttr resource) {
+      used.insert(resource.getRawHandle().getKey());
+    });
+  };
+  root->walk([&](Operation *op) { use(op->getAttrDictionary()); });
+  for (const Weight &weight : weights)
+    use(weight.value);
+  auto &manager = DenseResourceElementsHandle::getManagerInterface(&context).getBlobManager();
+  std::vector<std::string> unused;
+  manager.getBlobMap([&](const auto &blobs) {
+    for (const auto &entry : blobs)
+      if (entry.second.getBlob() && !used.contains(entry.first()))
+        unused.push_back(entry.first().str());
+  });
+  for (const std::string &name : unused)
+    manager.update(name, AsmResourceBlob());
 }
 
 /// Constants go to the weights file, not into model.so.

@@ -60,6 +60,10 @@ public:
   llvm::Error toScheduled();
   llvm::Error toExecutable();
 
+  /// Erases constants that nothing uses, and frees those over a KiB that the module holds no more
+  /// (folded batch norms, packed weights) and `weights` neither. Whoever keeps views of constants from before must not call it.
+  void releaseUnusedConstants();
+
   /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
   /// itself.
   llvm::Error checkTarget();

@@ -37,6 +37,25 @@ static llvm::Error writeFile(const std::string &path, llvm::StringRef bytes) {
 
 static std::string hashOf(llvm::StringRef bytes) { return sha256(bytes.data(), bytes.size()); }
 
+/// Hash and size of a file, which is read in pieces: weights would stay in memory as a whole.
+static llvm::Expected<json::Object> describeFile(const std::string &path) {
+  llvm::Expected<llvm::sys::fs::file_t> file = llvm::sys::fs::openNativeFileForRead(path);
+  if (!file)
+    return driverError(4, path + ": " + llvm::toString(file.takeError()));
+  Sha256 hash;
+  int64_t bytes = 0;
+  std::vector<char> piece(1 << 20);
+  llvm::Expected<size_t> count = 0;
+  while ((count = llvm::sys::fs::readNativeFile(*file, piece)) && *count > 0) {
+    hash.update(piece.data(), *count);
+    bytes += int64_t(*count);
+  }
+  llvm::sys::fs::closeFile(*file);
+  if (!count)
+    return driverError(4, path + ": " + llvm::toString(count.takeError()));
+  return json::Object{{"sha256", hash.finish()}, {"bytes", bytes}};
+}
+
 static const char *safetensorsType(Type type) {
   if (type.isF32())
     return "F32";
@@ -163,12 +182,10 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
 
   json::Object files;
   for (const char *name : {"model.so", "weights.safetensors"}) {
-    auto buffer =
-        llvm::MemoryBuffer::getFile(path(name), /*IsText=*/false, /*RequiresNullTerminator=*/false);
-    if (!buffer)
-      return driverError(4, path(name) + ": " + buffer.getError().message());
-    files[name] = json::Object{{"sha256", hashOf((*buffer)->getBuffer())},
-                               {"bytes", (int64_t)(*buffer)->getBufferSize()}};
+    llvm::Expected<json::Object> file = describeFile(path(name));
+    if (!file)
+      return file.takeError();
+    files[name] = std::move(*file);
   }
 
   json::Array observers;

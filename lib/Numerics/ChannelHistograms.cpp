@@ -46,12 +46,40 @@ int64_t *ChannelHistograms::page(size_t channel, uint32_t index) {
   return own.data() + (place - 1) * perPage;
 }
 
-void ChannelHistograms::observe(size_t channel, const float *values, int64_t count,
-                                int64_t stride) {
+/// From so many values on, clearing and reading a table costs less than it saves.
+static constexpr int64_t many = 1024;
+
+void ChannelHistograms::observeMany(size_t channel, const float *values, int64_t count) {
+  // One table in the first cache, and zeros, of which a Relu leaves many, in turn.
+  uint32_t counts[keys] = {}, zeros[8] = {};
   for (int64_t i = 0; i < count; ++i) {
-    uint32_t key = keyOf(values[i * stride]);
-    ++page(channel, key / perPage)[key % perPage];
+    uint32_t key = keyOf(values[i]);
+    ++*(key == 0 ? zeros + (i & 7) : counts + key);
   }
+  for (uint32_t zero : zeros)
+    counts[0] += zero;
+  for (uint32_t key = 0; key < keys; ++key)
+    if (counts[key] != 0)
+      add(channel, key, counts[key]);
+}
+
+void ChannelHistograms::observe(const float *values, int64_t outer, size_t channels,
+                                int64_t inner) {
+  for (int64_t o = 0; o < outer; ++o)
+    for (size_t channel = 0; channel < channels; ++channel) {
+      if (inner >= many && inner <= INT32_MAX) {
+        observeMany(channel, values, inner);
+        values += inner;
+        continue;
+      }
+      for (int64_t i = 0; i < inner; ++i) {
+        uint32_t key = keyOf(*values++), index = key / perPage;
+        uint16_t place = table[channel * pagesPerChannel + index];
+        int64_t *counts = place ? pages[channel].data() + (place - 1) * perPage
+                                : page(channel, index);
+        ++counts[key % perPage];
+      }
+    }
 }
 
 void ChannelHistograms::add(size_t channel, uint32_t key, int64_t count) {

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace lowbit {
 
@@ -18,19 +20,27 @@ struct RowShape {
   int64_t outer = 1, channels = 1, inner = 1;
 };
 
-/// Sums of one row, kept from row to row for their memory.
-struct RowSums {
+/// The channels of one row, kept from row to row for their memory. Sums of f32 values cannot
+/// overflow a double, so `absolute` is finite exactly where all values are.
+struct RowStatistics {
+  std::vector<float> min, max;
   std::vector<double> sum, absolute;
+
+  void reset(size_t channels) {
+    min.assign(channels, std::numeric_limits<float>::infinity());
+    max.assign(channels, -std::numeric_limits<float>::infinity());
+    sum.assign(channels, 0);
+    absolute.assign(channels, 0);
+  }
 };
 } // namespace
 
 /// Channels are the innermost axis: channel after channel, side by side.
-static void addInterleaved(const float *data, RowShape row, ChannelStatistics &channels,
-                           RowSums &sums) {
-  float *min = channels.min.data(), *max = channels.max.data();
-  double *sum = sums.sum.data(), *absolute = sums.absolute.data();
-  for (int64_t o = 0; o < row.outer; ++o, data += row.channels)
-    for (int64_t c = 0; c < row.channels; ++c) {
+static void addInterleaved(const float *data, RowShape shape, RowStatistics &row) {
+  float *__restrict min = row.min.data(), *__restrict max = row.max.data();
+  double *__restrict sum = row.sum.data(), *__restrict absolute = row.absolute.data();
+  for (int64_t o = 0; o < shape.outer; ++o, data += shape.channels)
+    for (int64_t c = 0; c < shape.channels; ++c) {
       float v = data[c];
       min[c] = v < min[c] ? v : min[c];
       max[c] = v > max[c] ? v : max[c];
@@ -39,34 +49,76 @@ static void addInterleaved(const float *data, RowShape row, ChannelStatistics &c
     }
 }
 
+namespace {
+// Four values at a time, on every machine in the same way.
+using Float4 = float __attribute__((vector_size(16)));
+using Double4 = double __attribute__((vector_size(32)));
+
+/// Smallest, largest and sums of every fourth value.
+struct Lanes {
+  Float4 min, max;
+  Double4 sum = {}, absolute = {};
+
+  Lanes(float smallest, float largest)
+      : min{smallest, smallest, smallest, smallest}, max{largest, largest, largest, largest} {}
+  void add(const float *values) {
+    Float4 v;
+    std::memcpy(&v, values, sizeof v);
+    min = v < min ? v : min;
+    max = v > max ? v : max;
+    sum += __builtin_convertvector(v, Double4);
+    absolute += __builtin_convertvector(v < 0 ? -v : v, Double4);
+  }
+  void addOne(int64_t lane, float v) {
+    min[lane] = v < min[lane] ? v : min[lane];
+    max[lane] = v > max[lane] ? v : max[lane];
+    sum[lane] += double(v);
+    absolute[lane] += double(std::fabs(v));
+  }
+};
+} // namespace
+
 /// The values of a channel are side by side.
-static void addPlanes(const float *data, RowShape row, ChannelStatistics &channels, RowSums &sums) {
-  constexpr int64_t lanes = 8;
-  for (int64_t o = 0; o < row.outer; ++o)
-    for (int64_t c = 0; c < row.channels; ++c, data += row.inner) {
-      float min[lanes], max[lanes];
-      double sum[lanes] = {}, absolute[lanes] = {};
-      std::fill_n(min, lanes, channels.min[c]);
-      std::fill_n(max, lanes, channels.max[c]);
-      auto add = [&](int64_t lane, float v) {
-        min[lane] = v < min[lane] ? v : min[lane];
-        max[lane] = v > max[lane] ? v : max[lane];
-        sum[lane] += double(v);
-        absolute[lane] += double(std::fabs(v));
-      };
+static void addPlanes(const float *data, RowShape shape, RowStatistics &row) {
+  for (int64_t o = 0; o < shape.outer; ++o)
+    for (int64_t c = 0; c < shape.channels; ++c, data += shape.inner) {
+      Lanes a(row.min[c], row.max[c]), b = a;
       int64_t i = 0;
-      for (; i + lanes <= row.inner; i += lanes)
-        for (int64_t lane = 0; lane < lanes; ++lane)
-          add(lane, data[i + lane]);
-      for (; i < row.inner; ++i)
-        add(i % lanes, data[i]);
-      for (int64_t lane = 0; lane < lanes; ++lane) {
-        channels.min[c] = std::min(channels.min[c], min[lane]);
-        channels.max[c] = std::max(channels.max[c], max[lane]);
-        sums.sum[c] += sum[lane];
-        sums.absolute[c] += absolute[lane];
+      for (; i + 8 <= shape.inner; i += 8) {
+        a.add(data + i);
+        b.add(data + i + 4);
       }
+      for (; i < shape.inner; ++i)
+        a.addOne(i % 4, data[i]);
+      for (const Lanes &lanes : {a, b})
+        for (int lane = 0; lane < 4; ++lane) {
+          row.min[c] = std::min(row.min[c], float(lanes.min[lane]));
+          row.max[c] = std::max(row.max[c], float(lanes.max[lane]));
+          row.sum[c] += lanes.sum[lane];
+          row.absolute[c] += lanes.absolute[lane];
+        }
     }
+}
+
+/// A row of one value per channel goes to the channels at once; what is returned is that of the
+/// row as a whole.
+static Lanes addSingles(const float *data, ChannelStatistics &channels) {
+  Lanes row(std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity());
+  int64_t size = int64_t(channels.size()), i = 0;
+  for (; i + 4 <= size; i += 4)
+    row.add(data + i);
+  for (; i < size; ++i)
+    row.addOne(i % 4, data[i]);
+  float *__restrict min = channels.min.data(), *__restrict max = channels.max.data();
+  double *__restrict sum = channels.sum.data(), *__restrict absolute = channels.absoluteSum.data();
+  for (int64_t c = 0; c < size; ++c) {
+    float v = data[c];
+    min[c] = v < min[c] ? v : min[c];
+    max[c] = v > max[c] ? v : max[c];
+    sum[c] += double(v);
+    absolute[c] += double(std::fabs(v));
+  }
+  return row;
 }
 
 static void resize(ChannelStatistics &channels, size_t size) {
@@ -82,7 +134,7 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
   RowShape row;
   for (int64_t d = 1; d < rank; ++d)
     (d < axis ? row.outer : d == axis ? row.channels : row.inner) *= shape[d];
-  // Of a vector each value is a row and a channel; then the channels are what axis 0 counts.
+  // Of a vector each value is a row and a channel: then each row is one channel.
   bool channelsAreRows = rank > 0 && axis == 0;
   int64_t numChannels = channelsAreRows ? rowsHere : row.channels;
   int64_t rowSize = row.outer * row.channels * row.inner, count = rowsHere * rowSize;
@@ -95,55 +147,58 @@ bool TensorObserver::observe(const float *data, int64_t rank, const int64_t *sha
   if (channels.size() != size_t(numChannels))
     return false;
 
-  for (int64_t r = 0; r < rowsHere; ++r) {
-    MinMaxObserver seen;
-    seen.observe(data + r * rowSize, rowSize);
-    range.merge(seen);
-    if (!seen.valid())
-      continue;
+  auto addRow = [&](const float *values, float min, float max, double magnitude) {
+    if (!std::isfinite(magnitude)) {
+      range.observe(values, rowSize); // Counts what is not finite.
+      return false;
+    }
+    range.add(min, max, rowSize);
     ++rows;
-    minSum.add(seen.min());
-    maxSum.add(seen.max());
+    minSum.add(min);
+    maxSum.add(max);
+    return true;
+  };
+  RowStatistics seen;
+  for (int64_t r = 0; r < rowsHere; ++r) {
+    const float *values = data + r * rowSize;
+    if (row.outer == 1 && row.inner == 1 && !channelsAreRows) {
+      Lanes all = addSingles(values, channels);
+      float min = all.min[0], max = all.max[0];
+      double magnitude = 0;
+      for (int lane = 0; lane < 4; ++lane) {
+        min = std::min(min, float(all.min[lane]));
+        max = std::max(max, float(all.max[lane]));
+        magnitude += all.absolute[lane];
+      }
+      addRow(values, min, max, magnitude);
+      continue;
+    }
+    seen.reset(size_t(row.channels));
+    if (row.inner == 1)
+      addInterleaved(values, row, seen);
+    else
+      addPlanes(values, row, seen);
+    float min = *std::min_element(seen.min.begin(), seen.min.end()),
+          max = *std::max_element(seen.max.begin(), seen.max.end());
+    double magnitude = std::accumulate(seen.absolute.begin(), seen.absolute.end(), 0.0);
+    if (!addRow(values, min, max, magnitude))
+      continue;
+    int64_t first = channelsAreRows ? r : 0;
+    for (int64_t c = 0; c < row.channels; ++c) {
+      channels.min[first + c] = std::min(channels.min[first + c], seen.min[c]);
+      channels.max[first + c] = std::max(channels.max[first + c], seen.max[c]);
+      channels.sum[first + c] += seen.sum[c];
+      channels.absoluteSum[first + c] += seen.absolute[c];
+    }
   }
   if (!range.valid())
     return true; // An error of the data or the model: nobody will use the rest.
+  channels.count += count / numChannels;
   histogram.observe(data, count);
-
-  RowSums sums;
-  if (channelsAreRows) {
-    for (int64_t c = 0; c < rowsHere; ++c) {
-      ChannelStatistics one;
-      resize(one, 1);
-      sums.sum.assign(1, 0);
-      sums.absolute.assign(1, 0);
-      addPlanes(data + c * rowSize, {1, 1, rowSize}, one, sums);
-      channelHistograms.observe(size_t(c), data + c * rowSize, rowSize, 1);
-      channels.min[c] = std::min(channels.min[c], one.min[0]);
-      channels.max[c] = std::max(channels.max[c], one.max[0]);
-      channels.sum[c] += sums.sum[0];
-      channels.absoluteSum[c] += sums.absolute[0];
-    }
-    channels.count += rowSize;
-    return true;
-  }
-  for (int64_t r = 0; r < rowsHere; ++r) {
-    sums.sum.assign(size_t(numChannels), 0);
-    sums.absolute.assign(size_t(numChannels), 0);
-    if (row.inner == 1)
-      addInterleaved(data + r * rowSize, row, channels, sums);
-    else
-      addPlanes(data + r * rowSize, row, channels, sums);
-    for (int64_t o = 0; o < row.outer; ++o)
-      for (int64_t c = 0; c < row.channels; ++c)
-        channelHistograms.observe(size_t(c),
-                                  data + r * rowSize + (o * row.channels + c) * row.inner,
-                                  row.inner, 1);
-    for (int64_t c = 0; c < numChannels; ++c) {
-      channels.sum[c] += sums.sum[c];
-      channels.absoluteSum[c] += sums.absolute[c];
-    }
-  }
-  channels.count += rowsHere * row.outer * row.inner;
+  if (channelsAreRows)
+    channelHistograms.observe(data, 1, size_t(rowsHere), rowSize);
+  else
+    channelHistograms.observe(data, rowsHere * row.outer, size_t(row.channels), row.inner);
   return true;
 }
 

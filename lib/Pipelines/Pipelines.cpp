@@ -116,6 +116,8 @@ void lowbit::buildToScheduledPipeline(OpPassManager &manager, const ToScheduledO
   manager.addPass(createReconcileUnrealizedCastsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
+  manager.addPass(createSinkTransposes());
+  manager.addPass(createCSEPass());
   if (target)
     target->buildLinalgSchedule(manager);
   // Transposes around kernels become index maps of the elementwise ops beside them.

@@ -13,7 +13,8 @@ NeededStatistics lowbit::neededStatistics(const Recipe &recipe, const Rule *rule
   if (!rule || !rule->weights)
     return needed;
   needed.range = rule->activations && rule->activations->dynamic.empty();
-  needed.channels = rule->weights->algorithm == WeightAlgorithm::AWQ;
+  // Algorithms that round weights on data see the inputs themselves (driver's sequential
+  // quantization), so they ask for nothing here.
   for (const GraphTransform &transform : recipe.transforms) {
     // SmoothQuant moves the range of activations that are quantized, also when the model runs.
     if (transform.name == "smooth")

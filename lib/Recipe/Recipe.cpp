@@ -172,7 +172,7 @@ bool lowbit::readPercentile(StringRef text, double &percentile) {
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "calibration", "percentile", "samples"};
+                                       "dynamic",     "calibration", "percentile", "samples"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -251,6 +251,14 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
     if (found == std::end(algorithms))
       return fail("rtn, mse, gptq, awq or hqq");
     rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
+  } else if (key == "dynamic") {
+    if (value != "token" && value != "tensor" && value != "false")
+      return fail("token, tensor or false");
+    if (!rule.activations || bitWidth(rule.activations->type) > 8) {
+      error = "dynamic= is of 8-bit activations: write activations=u8 before it";
+      return false;
+    }
+    rule.activations->dynamic = value == "false" ? "" : value.str();
   } else {
     rule.activations.reset();
     if (llvm::is_contained({"u8", "i8", "u16", "i16"}, value))

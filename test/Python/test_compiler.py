@@ -57,6 +57,7 @@ def fake(monkeypatch, tmp_path):
     module.Error, module.Calibrator = Error, Calibrator
     module.compile = lambda model, out, **options: record("compile", model, out, **options) or json.dumps({"summary": {}})
     module.emit = lambda model, form, **options: record("emit", model, form, **options) or b"module {}"
+    module.recipe_is_sequential = lambda recipe: False
     monkeypatch.setitem(sys.modules, "lowbit._compiler", module)
     _native.compiler.cache_clear()
     yield module
@@ -102,7 +103,7 @@ def test_options_reach_the_compiler(fake, model, tmp_path):
     compile_bundle(model, str(tmp_path / "b"), target="cuda")
     emit(model, "ptx", target="cuda", arch="sm_80")
     (_, _, cpu), (_, _, cuda), (_, arguments, emitted) = fake.calls
-    assert cpu == {"recipe": "int4", "calibration": None, "target": "cpu", "dims": {"N": 2}, "force": False}
+    assert cpu == {"recipe": "int4", "calibration": None, "target": "cpu", "dims": {"N": 2}, "quantizer": None, "force": False}
     # Without --arch the target chooses.
     assert "arch" not in cuda and emitted["arch"] == "sm_80" and arguments[1] == "ptx"
 
@@ -128,11 +129,6 @@ def test_models_in_every_form(fake, model, monkeypatch, as_what):
     assert seen == [b"onnx"] and str(bundle.path).endswith("model.lowbit")
     with pytest.raises(lowbit.InvalidInput, match="a model is a path, bytes"):
         lowbit.compile(3)
-
-
-def test_calibration_data_and_file_exclude_each_other(fake, model):
-    with pytest.raises(lowbit.InvalidInput, match="not both"):
-        lowbit.compile(model, calibration="c", calibration_data=[])
 
 
 def test_weight_only_recipes_need_no_calibration(fake, model, tmp_path, monkeypatch):

@@ -87,3 +87,38 @@ def test_gemm(tmp_path, trans_a, trans_b, bias, alpha, beta):
     assert_sums(run_everywhere(tmp_path, save(tmp_path, node, {name: value.shape for name, value in feeds.items()}, {}, 2), feeds), want, bound, 31)
     constants = {name: feeds.pop(name) for name in list(feeds)[1:]}
     assert_sums(run_everywhere(tmp_path, save(tmp_path, node, {"a": feeds["a"].shape}, constants, 2), feeds), want, bound, 31)
+
+
+def convolve(x, w, bias, strides, pads, dilations, group):
+    """The sum of products and of their sizes, in f64."""
+    n, c, _, _ = x.shape
+    f, _, kh, kw = w.shape
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
+    oh, ow = ((padded.shape[2 + d] - (w.shape[2 + d] - 1) * dilations[d] - 1) // strides[d] + 1 for d in (0, 1))
+    sums, bound = np.zeros((2, n, f, oh, ow))
+    for g, i, j in itertools.product(range(group), range(kh), range(kw)):
+        channels, filters = slice(g * c // group, (g + 1) * c // group), slice(g * f // group, (g + 1) * f // group)
+        y, z = i * dilations[0], j * dilations[1]
+        window = padded[:, channels, y:y + strides[0] * (oh - 1) + 1:strides[0], z:z + strides[1] * (ow - 1) + 1:strides[1]]
+        sums[:, filters] += np.einsum("nchw,fc->nfhw", window, w[filters, :, i, j].astype(np.float64))
+        bound[:, filters] += np.einsum("nchw,fc->nfhw", np.abs(window), np.abs(w[filters, :, i, j]).astype(np.float64))
+    return (sums, bound) if bias is None else (sums + bias[:, None, None], bound + np.abs(bias)[:, None, None])
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("c,f,kh,kw,strides,pads,dilations,group,bias",
+                         [(3, 16, 7, 7, (2, 2), (3, 3, 3, 3), (1, 1), 1, True), (1, 8, 1, 1, (1, 1), (0, 0, 0, 0), (1, 1), 1, False),
+                          (20, 70, 3, 2, (1, 2), (1, 0, 2, 1), (1, 1), 1, True), (64, 64, 3, 3, (1, 1), (1, 1, 1, 1), (1, 1), 1, True),
+                          (5, 33, 3, 3, (1, 1), (2, 4, 2, 4), (2, 4), 1, True), (300, 10, 3, 3, (1, 1), (1, 1, 1, 1), (1, 1), 1, True),
+                          (24, 24, 3, 3, (1, 1), (1, 1, 1, 1), (1, 1), 24, True), (16, 16, 5, 3, (2, 1), (2, 1, 2, 1), (1, 1), 16, False),
+                          (70, 70, 3, 3, (1, 1), (2, 3, 2, 3), (2, 3), 70, True), (8, 16, 3, 3, (1, 1), (1, 1, 1, 1), (1, 1), 2, True)])
+def test_conv(tmp_path, c, f, kh, kw, strides, pads, dilations, group, bias, constant):
+    rng = np.random.default_rng(c * f)
+    x = rng.normal(size=(2, c, 13, 17)).astype(np.float32)
+    constants = {"w": rng.normal(size=(f, c // group, kh, kw)).astype(np.float32)} | ({"b": rng.normal(size=f).astype(np.float32)} if bias else {})
+    want, bound = convolve(x, constants["w"], constants.get("b"), strides, pads, dilations, group)
+    feeds = {"x": x} | ({} if constant else constants)
+    node = helper.make_node("Conv", ["x", *constants], ["y"], strides=strides, pads=pads, dilations=dilations, group=group)
+    inputs = {"x": ["n", c, "h", "w"]} | ({} if constant else {name: value.shape for name, value in constants.items()})
+    model = save(tmp_path, node, inputs, constants if constant else {}, 4)
+    assert_sums(run_everywhere(tmp_path, model, feeds), want, bound, c // group * kh * kw)

@@ -104,7 +104,7 @@ def layers_of(bundle: Path) -> dict[str, dict]:
 
 def compiled(tmp_path, recipe, **options) -> Path:
     (tmp_path / "recipe.yaml").write_text(recipe)
-    lb.compile(tmp_path / "m.onnx", tmp_path / "m.lowbit", recipe=str(tmp_path / "recipe.yaml"), **options)
+    lb.compile(tmp_path / "m.onnx", output=tmp_path / "m.lowbit", recipe=str(tmp_path / "recipe.yaml"), **options)
     return tmp_path / "m.lowbit"
 
 
@@ -218,7 +218,7 @@ def test_token_results_do_not_depend_on_the_batch(tmp_path):
     w = rng.normal(size=(K, N)).astype(F)
     save(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")], [("x", TensorProto.FLOAT, ["n", "t", K])],
          [("y", TensorProto.FLOAT, ["n", "t", N])], {"w": w})
-    lb.compile(tmp_path / "m.onnx", tmp_path / "m.lowbit", recipe="int8-dynamic")
+    lb.compile(tmp_path / "m.onnx", output=tmp_path / "m.lowbit", recipe="int8-dynamic")
     bundle = Bundle(str(tmp_path / "m.lowbit"))
     x = rng.normal(size=(3, 5, K)).astype(F) * np.array([1, 10, 0.1], F)[:, None, None]
     together = bundle.run({"x": x})["y"]
@@ -267,7 +267,7 @@ def test_half_precision(tmp_path):
     w[3, 4] = 7e4
     save(tmp_path / "m.onnx", nodes[:1], [("x", TensorProto.FLOAT, ["n", K])], [("y", TensorProto.FLOAT, None)], {"w": w})
     with pytest.raises(lb.Error, match="'fc' has a weight of 7.*half precision"):
-        lb.compile(tmp_path / "m.onnx", tmp_path / "n.lowbit", recipe="fp16")
+        lb.compile(tmp_path / "m.onnx", output=tmp_path / "n.lowbit", recipe="fp16")
 
 
 def test_refusals(tmp_path, lowbit):

@@ -1,4 +1,4 @@
-// RUN: lowbit-opt %s --lowbit-apply-recipe="recipe=int8" | FileCheck %s --check-prefix=MINMAX
+// RUN: lowbit-opt %s --lowbit-apply-recipe="recipe=int8:calibration=minmax" | FileCheck %s --check-prefix=MINMAX
 // RUN: lowbit-opt %s --lowbit-apply-recipe="recipe=int8:calibration=average" | FileCheck %s --check-prefix=AVERAGE
 // RUN: lowbit-opt %s --lowbit-apply-recipe="recipe=int8:percentile=99" | FileCheck %s --check-prefix=PERCENTILE
 // RUN: lowbit-opt %s --lowbit-apply-recipe="recipe=int8:calibration=mse" | FileCheck %s --check-prefix=MSE

@@ -1,28 +1,28 @@
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8-dynamic" | FileCheck %s --check-prefix=DYNAMIC
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8-dynamic:algorithm=rtn" | FileCheck %s --check-prefix=DYNAMIC
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=fp16" | FileCheck %s --check-prefix=HALF
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8:activations=i16" | FileCheck %s --check-prefix=WIDE
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int4:group=2,type=u3,head=same,activations=u8" | FileCheck %s --check-prefix=GROUPS
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/int16-activations.yaml" | FileCheck %s --check-prefix=WIDE
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/groups-u8.yaml" | FileCheck %s --check-prefix=GROUPS
 
 // A range of the run needs no statistics; two layers that read the same value quantize it once; convolutions take one range
 // for the whole tensor. The bias stays in float, times beta.
 
 // DYNAMIC-LABEL: func.func @layers
-// DYNAMIC: %[[Q:.*]], %[[S:.*]], %[[Z:.*]] = lowbit.dynamic_quantize %arg0 {per_token} : tensor<?x2xf32> -> tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>
+// DYNAMIC: %[[I:[a-z_0-9]+]], %[[IS:.*]], %[[IZ:.*]] = lowbit.dynamic_quantize %arg1 : tensor<1x1x4x4xf32> -> tensor<1x1x4x4xui8>, tensor<f32>, tensor<ui8>
+// DYNAMIC: %[[IMAGE:.*]] = lowbit.dequantize %[[I]] scale(%[[IS]]) zero(%[[IZ]]) :
+// DYNAMIC: %[[Q:[a-z_0-9]+]], %[[S:.*]], %[[Z:.*]] = lowbit.dynamic_quantize %arg0 {per_token} : tensor<?x2xf32> -> tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>
 // DYNAMIC: %[[X:.*]] = lowbit.dequantize %[[Q]] scale(%[[S]]) zero(%[[Z]]) {axis = 1 : i64, group = 2 : i64}
 // DYNAMIC-NOT: per_token
+// DYNAMIC: "onnx.MatMul"(%[[X]], %{{.*}}activations = "u8", {{.*}}dynamic = "token"
 // DYNAMIC: %[[B:.*]] = "onnx.Constant"() <{value = dense<[1.000000e+00, -2.000000e+00]> : tensor<2xf32>}>
-// DYNAMIC: "onnx.MatMul"(%[[X]], %{{.*}}) {lowbit.decision = {activations = "u8", {{.*}}dynamic = "token"
 // DYNAMIC: "onnx.Gemm"(%[[X]], %{{.*}}, %[[B]]) <{alpha = 1.000000e+00 : f32, beta = 1.000000e+00 : f32
-// DYNAMIC: %[[I:.*]], %{{.*}}, %{{.*}} = lowbit.dynamic_quantize %{{.*}} : tensor<1x1x4x4xf32> -> tensor<1x1x4x4xui8>, tensor<f32>, tensor<ui8>
-// DYNAMIC: lowbit.dequantize %[[I]]
-// DYNAMIC: "onnx.Conv"{{.*}}dynamic = "tensor"
+// DYNAMIC: "onnx.Conv"(%[[IMAGE]], {{.*}}dynamic = "tensor"
 
 // Weights as f16; 1/3 is rounded.
 
 // HALF-LABEL: func.func @layers
 // HALF: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{.*}}3.332520e-01{{.*}} : tensor<2x2xf16>}>
-// HALF: %[[R:.*]] = "onnx.Cast"(%[[W]]) <{round_mode = "up", saturate = 1 : si64, to = 1 : si64}> : (tensor<2x2xf16>) -> tensor<2x2xf32>
-// HALF: "onnx.MatMul"(%{{.*}}, %[[R]]) {lowbit.decision = {activations = "float", bytes = 8 : i64, {{.*}}weights = "f16"}
+// HALF: "onnx.Cast"(%[[W]]) <{round_mode = "up", saturate = 1 : si64, to = 1 : si64}> : (tensor<2x2xf16>) -> tensor<2x2xf32>
+// HALF: "onnx.MatMul"{{.*}}activations = "float", bytes = 8 : i64, {{.*}}weights = "f16"}
 
 // 16-bit activations: no accumulator of 32 bits, so the bias stays in float.
 
@@ -35,7 +35,7 @@
 
 // GROUPS-LABEL: func.func @layers
 // GROUPS: lowbit.dequantize %{{.*}} {axis = 0 : i64, group = 2 : i64} : (tensor<2x2xui3>, tensor<1x2xf32>, tensor<1x2xui3>) -> tensor<2x2xf32>
-// GROUPS: "onnx.MatMul"{{.*}}activations = "u8", bytes = 11 : i64
+// GROUPS: "onnx.MatMul"{{.*}}activations = "u8", {{.*}}bytes = 11 : i64
 func.func @layers(%x: tensor<?x2xf32>, %image: tensor<1x1x4x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tensor<1x1x4x4xf32>) {
   %w = "onnx.Constant"() {value = dense<[[2.0, 0.333333343], [0.0, -2.0]]> : tensor<2x2xf32>} : () -> tensor<2x2xf32>
   %b = "onnx.Constant"() {value = dense<[2.0, -4.0]> : tensor<2xf32>} : () -> tensor<2xf32>

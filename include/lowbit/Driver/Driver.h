@@ -112,7 +112,8 @@ public:
 
   /// Writes what was collected so far, to go on from it; an error where a feed has failed.
   llvm::Error checkpoint(const std::string &path) const;
-  /// Writes the calibration file; an error where nothing was fed or the file exists.
+  /// Writes the calibration file; an error where nothing was fed or the file exists. Closes the
+  /// bundle: nothing can be fed afterwards.
   llvm::Error finish(const std::string &path, bool force);
 
   /// How well the data cover each range: JSON text, see docs/formats.md.

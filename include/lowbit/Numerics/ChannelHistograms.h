@@ -36,8 +36,8 @@ public:
 
   void resize(size_t channels);
   size_t size() const { return pages.size(); }
-  /// Adds `count` finite values of a channel, `stride` floats apart.
-  void observe(size_t channel, const float *values, int64_t count, int64_t stride);
+  /// Adds finite values [outer, channels, inner], row-major; `channels` is size().
+  void observe(const float *values, int64_t outer, size_t channels, int64_t inner);
   void add(size_t channel, uint32_t key, int64_t count);
   /// Both of the same size.
   void merge(const ChannelHistograms &other);
@@ -52,6 +52,7 @@ private:
   static constexpr int perPage = 2 << mantissaBits;
   static constexpr int pagesPerChannel = keys / perPage;
   int64_t *page(size_t channel, uint32_t index);
+  void observeMany(size_t channel, const float *values, int64_t count);
 
   /// By channel and page: 1 + the page's place in `pages[channel]`; 0 for none.
   std::vector<uint16_t> table;

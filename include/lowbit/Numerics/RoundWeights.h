@@ -73,8 +73,9 @@ struct RoundingOptions {
   bool actOrder = true;
   /// GPTQ and AWQ: afterwards, how often at most to go over all weights, setting each to the value
   /// of the smallest output error with all others as they are (coordinate descent on the same
-  /// damped H), and with `refit` after each block the scale (least squares) and zero point of each
-  /// of its groups, which every such step may only improve. Ends early when little changes.
+  /// damped H); ends early when less than a thousandth of them changes. 0: as in the papers.
+  /// `refit`: three rounds of this, each after the scale (by least squares) and the zero point of
+  /// every range, integers as they are, where that lowers the error; not for a whole tensor's.
   int sweeps = 8;
   bool refit = true;
   /// Where given, as many as `moments`, weights follow floatTargets instead of `w`; errors are then
@@ -96,7 +97,8 @@ struct RoundingOptions {
 ///
 /// Nothing, with the reason in `error`, where a weight or moment is not finite, the sizes do not
 /// match, the scheme cannot apply, or the algorithm needs moments and there are none.
-/// GPTQ's memory: 4 K² bytes and per thread 4 KiB per column; time in docs/quantization.md.
+/// Memory beside the arguments, of GPTQ: 4 K² bytes (H's factor, then A of the descent) and per
+/// thread up to 4 KiB per column, and 13 bytes per weight. Time: docs/quantization.md.
 std::optional<QuantizedWeights> roundWeights(const float *w, int64_t rows, int64_t cols,
                                              const Scheme &scheme, const RoundingOptions &options,
                                              const std::vector<Moments> &moments,

@@ -14,7 +14,7 @@ namespace lowbit {
 /// What must be known of the input of a layer.
 struct NeededStatistics {
   bool range = false;    ///< Of all values: the layer's activations get a scale from it.
-  bool channels = false; ///< Of each channel: a transform or an algorithm weighs channels by it.
+  bool channels = false; ///< Of each channel: a transform weighs channels by it.
   bool any() const { return range || channels; }
 };
 

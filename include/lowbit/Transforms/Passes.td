@@ -17,8 +17,8 @@ def InsertObservers : Pass<"lowbit-insert-observers", "::mlir::ModuleOp"> {
   let summary = "Watches the activations that a recipe wants quantized";
   let description = [{
     float form → observed form. Puts a `lowbit.observe` on the activation operand of each layer whose rule quantizes
-    activations with a range from calibration, or whose channels a transform or algorithm of the recipe weighs. Its name,
-    the layer's name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
+    activations with a range from calibration, or whose channels a transform of the recipe weighs. Its name, the layer's
+    name and `:input`, is the key in the calibration file; `channel_axis` is 1 for convolutions.
 
     ```mlir
     %y = "onnx.Relu"(%x) : (tensor<1x4xf32>) -> tensor<1x4xf32>
@@ -327,6 +327,24 @@ def Smooth : Pass<"lowbit-smooth", "::mlir::ModuleOp"> {
 //===----------------------------------------------------------------------===//
 // linalg
 //===----------------------------------------------------------------------===//
+
+def SinkTransposes : Pass<"lowbit-sink-transposes"> {
+  let summary = "Transposes go behind elementwise linalg ops, where they cancel";
+  let description = [{
+    A convolution with channels last is put between two transposes. An elementwise op whose whole operands are all transposed the same way (or
+    have been transposed back for another reader) runs in the order of what they are transposes of, and its result is transposed instead; a
+    transpose of something that is padded is padded after it; two transposes in a row are one or none. Between two convolutions nothing is left.
+
+    ```mlir
+    %a = linalg.transpose %conv …     // channels first          %b = linalg.generic … (relu) ins(%conv)
+    %b = linalg.generic … (relu) ins(%a)                becomes   // and the next convolution reads %b
+    %c = linalg.transpose %b …        // channels last
+    ```
+  }];
+  let statistics = [Statistic<"numSunk", "sunk", "Elementwise ops that run in another order">,
+                    Statistic<"numCancelled", "cancelled", "Transposes that met another">];
+  let dependentDialects = ["::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect"];
+}
 
 def FuseElementwise : Pass<"lowbit-fuse-elementwise"> {
   let summary = "Fuses elementwise linalg ops that nothing computes twice";

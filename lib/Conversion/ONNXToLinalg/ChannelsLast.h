@@ -8,15 +8,14 @@
 #define LOWBIT_LIB_CONVERSION_ONNXTOLINALG_CHANNELSLAST_H
 
 #include "Lowering.h"
-#include "lowbit/Support/ConstantData.h"
 
 namespace lowbit::onnx {
 
-/// The weights of a Conv that is to be lowered with channels last: constant, a known number of
-/// channels, and enough filters in a group (or groups, where depthwise) to fill a vector. Empty for
-/// any other.
-std::optional<ConstantData> channelsLastWeights(Lowering &l);
-LogicalResult convChannelsLast(Lowering &l, const ConstantData &weights);
+/// Whether a Conv is to be lowered with channels last: weights of a known shape and a known number
+/// of channels, and enough filters in a group (or groups, where depthwise) to fill a vector. Weights
+/// that are no constants: without groups, or depthwise.
+bool fitsChannelsLast(Lowering &l);
+LogicalResult convChannelsLast(Lowering &l);
 
 } // namespace lowbit::onnx
 

@@ -213,8 +213,8 @@ static LogicalResult convOf(Lowering &l, Value input, Value weight, bool bias) {
 }
 
 static LogicalResult conv(Lowering &l) {
-  if (std::optional<ConstantData> weights = channelsLastWeights(l))
-    return convChannelsLast(l, *weights);
+  if (fitsChannelsLast(l))
+    return convChannelsLast(l);
   return convOf(l, l.in(0), l.in(1), /*bias=*/true);
 }
 

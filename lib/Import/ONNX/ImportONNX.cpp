@@ -29,21 +29,32 @@ static bool parse(ArrayRef<char> bytes, ::onnx::ModelProto &model) {
   return model.ParseFromCodedStream(&stream) && stream.ConsumedEntireMessage();
 }
 
-OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, StringRef directory,
-                                         MLIRContext &context, const ImportOptions &options) {
+/// The model of a file's bytes, which are needed no more; `hash` takes them.
+static LogicalResult readModel(ArrayRef<char> bytes, Location loc, ::onnx::ModelProto &model,
+                               Sha256 &hash) {
+  if (bytes.empty())
+    return emitError(loc) << "the file is empty, so not an ONNX model";
+  if (bytes.size() > INT_MAX)
+    return emitError(loc) << "over 2 GiB: save the weights as external data";
+  if (!parse(bytes, model))
+    return emitError(loc) << "not an ONNX model, or damaged";
+  if (!model.has_graph())
+    return emitError(loc) << "no graph in it: not an ONNX model, or damaged";
+  hash.update(bytes.data(), bytes.size());
+  return success();
+}
+
+static Location locationOf(StringRef name, MLIRContext &context) {
+  return NameLoc::get(StringAttr::get(&context, name));
+}
+
+/// `hash` has taken the file; external data follow.
+static OwningOpRef<ModuleOp> importModel(const ::onnx::ModelProto &model, Sha256 &hash,
+                                         StringRef name, StringRef directory, MLIRContext &context,
+                                         const ImportOptions &options) {
   context.loadDialect<lowbit::onnx::ONNXDialect, func::FuncDialect>();
   OpBuilder builder(&context);
-  Location loc = NameLoc::get(builder.getStringAttr(name));
-  if (bytes.empty())
-    return emitError(loc) << "the file is empty, so not an ONNX model", nullptr;
-  if (bytes.size() > INT_MAX)
-    return emitError(loc) << "over 2 GiB: save the weights as external data", nullptr;
-  ::onnx::ModelProto model;
-  if (!parse(bytes, model))
-    return emitError(loc) << "not an ONNX model, or damaged", nullptr;
-  if (!model.has_graph())
-    return emitError(loc) << "no graph in it: not an ONNX model, or damaged", nullptr;
-
+  Location loc = locationOf(name, context);
   lowbit::onnx::NodeList nodes;
   if (failed(lowbit::onnx::listNodes(model, loc, nodes)))
     return nullptr;
@@ -56,8 +67,6 @@ OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, S
 
   // The runtime's hash, not LLVM's: it uses the processor's instructions, and weights may be
   // gigabytes.
-  Sha256 hash;
-  hash.update(bytes.data(), bytes.size());
   for (const auto &file : tensors.mappedFiles())
     hash.update(file->getBufferStart(), file->getBufferSize());
   (*module)->setAttr("onnx.opset", builder.getI64IntegerAttr(nodes.opsets.front().lookup("")));
@@ -67,9 +76,18 @@ OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, S
   return module;
 }
 
+OwningOpRef<ModuleOp> lowbit::importONNX(ArrayRef<char> bytes, StringRef name, StringRef directory,
+                                         MLIRContext &context, const ImportOptions &options) {
+  ::onnx::ModelProto model;
+  Sha256 hash;
+  if (failed(readModel(bytes, locationOf(name, context), model, hash)))
+    return nullptr;
+  return importModel(model, hash, name, directory, context, options);
+}
+
 OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
                                          const ImportOptions &options) {
-  Location loc = NameLoc::get(StringAttr::get(&context, path));
+  Location loc = locationOf(path, context);
   llvm::sys::fs::file_status status;
   std::error_code error = llvm::sys::fs::status(path, status);
   if (!error && llvm::sys::fs::is_directory(status))
@@ -80,8 +98,13 @@ OwningOpRef<ModuleOp> lowbit::importONNX(StringRef path, MLIRContext &context,
   if (!buffer)
     return emitError(loc) << "cannot read the model: " << buffer.getError().message(), nullptr;
   StringRef directory = llvm::sys::path::parent_path(path);
-  return importONNX(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), path,
-                    directory.empty() ? "." : directory, context, options);
+  ::onnx::ModelProto model;
+  Sha256 hash;
+  if (failed(readModel(ArrayRef<char>((*buffer)->getBufferStart(), (*buffer)->getBufferSize()), loc,
+                       model, hash)))
+    return nullptr;
+  buffer->reset(); // The model holds a copy, and its constants will be another.
+  return importModel(model, hash, path, directory.empty() ? "." : directory, context, options);
 }
 
 GraphNames lowbit::readGraphNames(StringRef path, MLIRContext &context) {

@@ -28,21 +28,6 @@ bool cpu::isMultiplyAdd(linalg::GenericOp op) {
                      (product.getLhs() == b && product.getRhs() == a));
 }
 
-std::optional<SmallVector<int64_t>> cpu::asTranspose(Operation *op) {
-  auto generic = dyn_cast_or_null<linalg::GenericOp>(op);
-  if (!generic || generic.getNumDpsInputs() != 1 || generic.getNumDpsInits() != 1 ||
-      !generic.hasPureTensorSemantics() || generic.getNumReductionLoops() ||
-      generic.getBlock()->getTerminator()->getOperand(0) != generic.getBlock()->getArgument(0))
-    return std::nullopt;
-  AffineMap in = generic.getIndexingMapsArray()[0], out = generic.getIndexingMapsArray()[1];
-  if (!in.isPermutation() || !out.isIdentity())
-    return std::nullopt;
-  SmallVector<int64_t> permutation(in.getNumResults());
-  for (auto [dim, expr] : llvm::enumerate(in.getResults()))
-    permutation[cast<AffineDimExpr>(expr).getPosition()] = dim;
-  return permutation;
-}
-
 /// The loop that walks each dim of an operand; -1 where the dim is always read at 0. Nothing where
 /// a dim is read in another way, or a loop walks two.
 static std::optional<SmallVector<int64_t>> loopsOf(AffineMap map) {
@@ -169,19 +154,25 @@ static bool isWindow(AffineExpr expr, unsigned position, unsigned tap, int64_t &
 }
 
 std::optional<ChannelsLastConv> ChannelsLastConv::get(linalg::GenericOp op) {
-  SmallVector<AffineMap> maps = op.getIndexingMapsArray();
-  SmallVector<IteratorType> wanted(7, IteratorType::parallel);
-  for (int64_t tap : {3, 4, 5})
+  // Loops b, y, x, i, j, then c and f, or f alone.
+  ChannelsLastConv conv;
+  conv.depthwise = op.getNumLoops() == 6;
+  int64_t reductions = conv.depthwise ? 2 : 3, f = 3 + reductions;
+  SmallVector<IteratorType> wanted(f + 1, IteratorType::parallel);
+  for (int64_t tap = 3; tap < f; ++tap)
     wanted[tap] = IteratorType::reduction;
-  if (op.getNumLoops() != 7 || !llvm::equal(op.getIteratorTypesArray(), wanted))
+  if (!llvm::equal(op.getIteratorTypesArray(), wanted))
     return std::nullopt;
   auto is = [&](AffineMap map, ArrayRef<int64_t> loops) {
     auto found = loopsOf(map);
     return found && llvm::equal(*found, loops);
   };
+  SmallVector<AffineMap> maps = op.getIndexingMapsArray();
   AffineMap in = maps[0];
-  ChannelsLastConv conv;
-  if (!is(maps[1], {3, 4, 5, 6}) || !is(maps[2], {0, 1, 2, 6}) || in.getNumResults() != 4 ||
+  SmallVector<int64_t> taps = {3, 4, 5};
+  if (!conv.depthwise)
+    taps.push_back(6);
+  if (!is(maps[1], taps) || !is(maps[2], {0, 1, 2, f}) || in.getNumResults() != 4 ||
       in.getResult(0) != getAffineDimExpr(0, op.getContext()) ||
       in.getResult(3) != getAffineDimExpr(5, op.getContext()) ||
       !isWindow(in.getResult(1), 1, 3, conv.strides[0], conv.dilations[0]) ||

@@ -15,9 +15,6 @@ namespace lowbit::cpu {
 /// A linalg.generic of f32 tensors that adds up products of its two inputs.
 bool isMultiplyAdd(linalg::GenericOp op);
 
-/// Where `op` only moves the elements of its one input: dim d of the result is dim permutation[d].
-std::optional<SmallVector<int64_t>> asTranspose(Operation *op);
-
 /// One operand of a product of matrices: each dim belongs to a role, and dims of size 1 that no
 /// loop walks to the one before them.
 struct MatrixOperand {
@@ -38,8 +35,10 @@ struct Contraction {
                                ArrayRef<ArrayRef<unsigned>> loops);
 };
 
-/// out[b, y, x, f] = init + Σ in[b, y · s + i · d, x · s + j · d, c] · w[i, j, c, f].
+/// out[b, y, x, f] = init + Σ in[b, y · s + i · d, x · s + j · d, c] · w[i, j, c, f]; where
+/// depthwise, without c and its sum: channel f of the input.
 struct ChannelsLastConv {
+  bool depthwise;
   int64_t strides[2], dilations[2];
   static std::optional<ChannelsLastConv> get(linalg::GenericOp op);
 };

@@ -37,7 +37,9 @@ static const Family *findFamily(StringRef name) {
                                     {"cpu.wgemm", generateWGemm, countWGemmTasks},
                                     {"cpu.rowquant", generateRowQuant, countRowQuantTasks},
                                     {"cpu.fgemm", generateFGemm, countFGemmTasks, true},
-                                    {"cpu.fpack", generateFPack, countFPackTasks, true}};
+                                    {"cpu.fpack", generateFPack, countFPackTasks, true},
+                                    {"cpu.fdepthwise", generateFDepthwise, countFDepthwiseTasks,
+                                     true}};
   for (const Family &family : families)
     if (family.name == name)
       return &family;

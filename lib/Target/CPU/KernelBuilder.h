@@ -91,6 +91,11 @@ void generateFGemm(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);
 Value countFGemmTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
 
+/// f32 depthwise convolution; see FDepthwise.cpp.
+void generateFDepthwise(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
+                        func::FuncOp function);
+Value countFDepthwiseTasks(KernelBuilder &builder, rt::KernelOp kernel, ValueRange memrefs);
+
 /// f32 weights to FGemm's layout; see FPack.cpp.
 void generateFPack(KernelBuilder &builder, rt::KernelOp kernel, const ISA &isa,
                    func::FuncOp function);

@@ -7,6 +7,7 @@
 #include "Contraction.h"
 #include "KernelTable.h"
 #include "PackWeights.h"
+#include "lowbit/Analysis/Transpose.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Target/CPU/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -301,7 +302,7 @@ bool ScheduleCPUContractions::schedule(linalg::GenericOp op, const Contraction &
     MatrixOperand turned = Contraction::arrange(op, 1, {c.g, c.n, c.k});
     // What only moves elements in front of the product is not done twice.
     if (std::optional<SmallVector<int64_t>> source = asTranspose(weights.getDefiningOp())) {
-      weights = cast<linalg::GenericOp>(weights.getDefiningOp()).getDpsInputs()[0];
+      weights = weights.getDefiningOp()->getOperand(0);
       for (MatrixOperand *operand : {&order, &turned})
         for (int64_t &dim : operand->order)
           dim = (*source)[dim];
@@ -363,39 +364,40 @@ bool ScheduleCPUContractions::schedule(linalg::GenericOp op, const ChannelsLastC
   OpBuilder b(op);
   Location loc = op.getLoc();
   ArrayRef<int64_t> shape = weightType.getShape();
-  int64_t kh = shape[0], kw = shape[1], channels = shape[2], n = shape[3];
-  int64_t vectors = pickVectors(n), k = kh * kw * channels;
-  Value packedWeights;
-  if (std::optional<ConstantData> constant = ConstantData::get(weights)) {
-    packedWeights = packedConstant(b, loc, constant->bytes(), 1, k, n, vectors);
-  } else {
-    OpBuilder early(op);
-    early.setInsertionPointAfterValue(weights);
-    packedWeights =
-        packed(early, loc, toMatrices(early, loc, weights, {1, 1, 1, 2}), false, vectors);
-  }
-  bool dilated = conv.dilations[1] != 1 && kw > 1;
+  int64_t kh = shape[0], kw = shape[1], channels = shape[2], n = shape.back();
+  int64_t vectors = conv.depthwise ? 1 : pickVectors(n), k = kh * kw * channels;
+  bool apart = conv.depthwise || (conv.dilations[1] != 1 && kw > 1);
   std::vector<int64_t> geometry = {kh,
-                                   dilated ? kw : 1,
-                                   dilated ? channels : kw * channels,
+                                   apart ? kw : 1,
+                                   apart ? channels : kw * channels,
                                    conv.strides[0],
                                    conv.strides[1],
                                    conv.dilations[0],
                                    conv.dilations[1]};
-  auto geometryType = RankedTensorType::get({(int64_t)geometry.size()}, b.getI64Type());
-  Start start = startOf(op, {6u});
-  SmallVector<Value> inputs = {input, packedWeights};
+  Start start = startOf(op, {conv.depthwise ? 5u : 6u});
+  SmallVector<std::pair<StringRef, int64_t>> schedule = {
+      {"partial", n % (16 * vectors) != 0}, {"bias", bool(start.bias)}};
+  SmallVector<Value> inputs = {input};
+  if (conv.depthwise) {
+    inputs.push_back(weights);
+  } else {
+    schedule.append({{"conv", 1}, {"nr", vectors}, {"chunk", kChunk}, {"shared", 0}});
+    if (std::optional<ConstantData> constant = ConstantData::get(weights)) {
+      inputs.push_back(packedConstant(b, loc, constant->bytes(), 1, k, n, vectors));
+    } else {
+      OpBuilder early(op);
+      early.setInsertionPointAfterValue(weights);
+      Value matrix = toMatrices(early, loc, weights, {1, 1, 1, 2});
+      inputs.push_back(packed(early, loc, matrix, false, vectors));
+    }
+  }
   if (start.bias)
     inputs.push_back(asVector(b, loc, start.bias));
+  auto geometryType = RankedTensorType::get({(int64_t)geometry.size()}, b.getI64Type());
   inputs.push_back(
       arith::ConstantOp::create(b, loc, makeConstant(geometryType, geometry, "geometry")));
-  FlatSymbolRefAttr kernel = kernels->get(b, loc, "cpu.fgemm",
-                                          {{"conv", 1},
-                                           {"nr", vectors},
-                                           {"chunk", kChunk},
-                                           {"partial", n % (16 * vectors) != 0},
-                                           {"bias", bool(start.bias)},
-                                           {"shared", 0}});
+  FlatSymbolRefAttr kernel =
+      kernels->get(b, loc, conv.depthwise ? "cpu.fdepthwise" : "cpu.fgemm", schedule);
   Value init = tensor::EmptyOp::create(b, loc, tensor::getMixedSizes(b, loc, initial), b.getF32Type());
   auto launch = rt::LaunchOp::create(b, loc, init.getType(), kernel, inputs, init, layerOf(op));
   finish(b, op, launch.getResult(0), start);

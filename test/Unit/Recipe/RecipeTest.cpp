@@ -177,7 +177,7 @@ TEST(Recipe, Activations) {
     EXPECT_EQ(good(good(text(good16)).print()).print(), good(text(good16)).print());
   RecipeError error;
   EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
-  EXPECT_EQ(error.message, "r:5:38: a range of the run (dynamic) is of 8-bit activations, found "
+  EXPECT_EQ(error.message, "r:5:37: a range of the run (dynamic) is of 8-bit activations, found "
                            "type i16");
 }
 
@@ -224,11 +224,12 @@ TEST(Recipe, NeededStatistics) {
         neededStatistics(recipe, recipe.rules.empty() ? nullptr : &recipe.rules.back());
     return std::pair(needed.range, needed.channels);
   };
-  EXPECT_EQ(needed("int8"), std::pair(true, false));
+  EXPECT_EQ(needed("int8"), std::pair(true, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: []\nbase: int8\n"), std::pair(true, false));
   EXPECT_EQ(needed("int8-dynamic"), std::pair(false, false));
   EXPECT_EQ(needed("fp32"), std::pair(false, false));
   EXPECT_EQ(needed("int4"), std::pair(false, false));
-  EXPECT_EQ(needed("int4:algorithm=awq"), std::pair(false, true));
+  EXPECT_EQ(needed("lowbit: 1\ntransforms: [awq]\nbase: int4\n"), std::pair(false, true));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [bias-correction]\nbase: int4\n"),
             std::pair(false, true));
   EXPECT_EQ(needed("lowbit: 1\ntransforms: [smooth]\nbase: int4\n"), std::pair(false, false));
