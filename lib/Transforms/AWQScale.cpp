@@ -5,17 +5,18 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// J. Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration, MLSys
-// 2024, arXiv 2306.00978, section 3.2. The search is lib/Numerics'; here is what may be scaled together.
+// J. Lin et al., AWQ: Activation-aware Weight Quantization for LLM Compression and Acceleration,
+// MLSys 2024, arXiv 2306.00978, section 3.2. The search is lib/Numerics'; here is what may be
+// scaled together.
 //
 //===----------------------------------------------------------------------===//
-#include "lowbit/Numerics/AWQ.h"
 #include "ChannelGraph.h"
 #include "ChannelGroups.h"
 #include "ChannelStats.h"
 #include "QuantizeLayer.h"
 #include "lowbit/Analysis/LayerName.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
+#include "lowbit/Numerics/AWQ.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Transforms/Passes.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -113,8 +114,8 @@ LogicalResult AWQScale::scale(Block &block, const LayerPlan &plan) {
           obstacle = "a part of its input is fixed";
       if (!obstacle.empty()) {
         ++numLeft;
-        first.op->emitRemark("layer '") << getLayerName(first.op)
-                                        << "' gets no input scales: " << obstacle;
+        first.op->emitRemark("layer '")
+            << getLayerName(first.op) << "' gets no input scales: " << obstacle;
         continue;
       }
       AWQOptions options;
@@ -144,9 +145,8 @@ LogicalResult AWQScale::scale(Block &block, const LayerPlan &plan) {
   }
   for (const ScaledWeight &weight : graph.weights)
     if (planned.count(weight.op) && momentsOf(graph, weight) &&
-        llvm::all_of(weight.in, [&](int32_t id) {
-          return graph.find(id) == ChannelGraph::fixed;
-        })) {
+        llvm::all_of(weight.in,
+                     [&](int32_t id) { return graph.find(id) == ChannelGraph::fixed; })) {
       ++numLeft;
       weight.op->emitRemark("layer '")
           << getLayerName(weight.op) << "' gets no input scales: its input is fixed, because "

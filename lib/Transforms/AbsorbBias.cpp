@@ -5,8 +5,9 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// High-bias absorption: M. Nagel et al., Data-Free Quantization Through Weight Equalization and Bias
-// Correction, ICCV 2019, arXiv 1906.04721, section 4.1.3: where x >= c, Relu(x) = Relu(x - c) + c.
+// High-bias absorption: M. Nagel et al., Data-Free Quantization Through Weight Equalization and
+// Bias Correction, ICCV 2019, arXiv 1906.04721, section 4.1.3: where x >= c, Relu(x) = Relu(x - c)
+// + c.
 //
 //===----------------------------------------------------------------------===//
 #include "ChannelStats.h"

@@ -6,11 +6,12 @@
 //===----------------------------------------------------------------------===//
 //
 // A channel of an activation may be multiplied by a factor s > 0 where everything that makes it can
-// (weights, norms' gains, biases) and everything that reads it can divide by s. Relu(s x) = s Relu(x),
-// so a Relu's result has the channels of its operand; a residual Add ties the channels of its
-// operands; a Reshape of heads and an Expand that repeats them map channels to channels. A union-find over all
-// channels of a block finds the classes that have to move together. Class 0 is fixed: what reads or makes it
-// cannot take a factor (a Sigmoid, an input of the model, an op that is not known here).
+// (weights, norms' gains, biases) and everything that reads it can divide by s. Relu(s x) = s
+// Relu(x), so a Relu's result has the channels of its operand; a residual Add ties the channels of
+// its operands; a Reshape of heads and an Expand that repeats them map channels to channels. A
+// union-find over all channels of a block finds the classes that have to move together. Class 0 is
+// fixed: what reads or makes it cannot take a factor (a Sigmoid, an input of the model, an op that
+// is not known here).
 //
 //===----------------------------------------------------------------------===//
 #ifndef LOWBIT_LIB_TRANSFORMS_CHANNELGRAPH_H
@@ -36,8 +37,8 @@ struct ChannelPattern {
   bool varies(size_t axis) const { return shape[axis] != 1; }
 };
 
-/// A constant matrix that makes the channels `out` from the channels `in`: its elements are multiplied by the factor of
-/// their out channel and divided by that of their in channel.
+/// A constant matrix that makes the channels `out` from the channels `in`: its elements are
+/// multiplied by the factor of their out channel and divided by that of their in channel.
 struct ScaledWeight {
   Operation *op = nullptr;
   unsigned operand = 1;
@@ -54,7 +55,11 @@ struct ScaledVector {
   unsigned operand = 1;
   ChannelPattern out; ///< Its elements are multiplied by these channels' factors,
   ChannelPattern in;  ///< and divided by these. No ids: divided by nothing.
-  enum class Role { Bias, Gain, Divisor } role = Role::Bias; ///< Of a divisor the factors change places.
+  enum class Role {
+    Bias,
+    Gain,
+    Divisor
+  } role = Role::Bias; ///< Of a divisor the factors change places.
 };
 
 /// An observer, whose statistics follow the factors.
@@ -83,7 +88,8 @@ public:
   /// Why `value` with these channels is fixed: "'sigmoid' (Sigmoid) reads it".
   std::string whyFixed(Value value, int32_t id) const;
 
-  /// The channels of `value` by position along `axis` (negative from the end); empty where they differ along other axes too.
+  /// The channels of `value` by position along `axis` (negative from the end); empty where they
+  /// differ along other axes too.
   std::vector<int32_t> channelsAlong(Value value, int64_t axis) const;
 
 private:
@@ -95,8 +101,9 @@ private:
   llvm::DenseMap<Value, ChannelPattern> patterns;
 };
 
-/// Multiplies the channels by `factors` (one per class id, read at `find(id)`; that of the fixed class is not read): new
-/// constants for all weights and vectors, new statistics for the observers. Returns how many constants changed.
+/// Multiplies the channels by `factors` (one per class id, read at `find(id)`; that of the fixed
+/// class is not read): new constants for all weights and vectors, new statistics for the observers.
+/// Returns how many constants changed.
 int64_t applyFactors(ChannelGraph &graph, ArrayRef<double> factors);
 
 } // namespace lowbit

@@ -27,9 +27,9 @@ ChannelPattern transposed(const ChannelPattern &pattern, ArrayRef<int64_t> permu
 ChannelPattern selected(const ChannelPattern &pattern, size_t axis, ArrayRef<int64_t> positions,
                         llvm::function_ref<int32_t()> fresh);
 
-/// Dims of `from` and of `to` that hold the same elements: each pair of ranges of dims is reshaped by itself. Row-major order
-/// tells them from the last dims to the first dynamic one, and from the first on likewise; what is
-/// left between is one pair in which nothing may vary.
+/// Dims of `from` and of `to` that hold the same elements: each pair of ranges of dims is reshaped
+/// by itself. Row-major order tells them from the last dims to the first dynamic one, and from the
+/// first on likewise; what is left between is one pair in which nothing may vary.
 struct ReshapeGroups {
   struct Group {
     size_t fromBegin, fromEnd, toBegin, toEnd;

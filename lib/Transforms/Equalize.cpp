@@ -52,7 +52,8 @@ private:
 } // namespace
 
 Equalizer::Equalizer(ChannelGraph &graph)
-    : groups(findChannelGroups(graph)), factors(graph.size(), 1.0), graph(graph), made(graph.size()), read(graph.size()) {
+    : groups(findChannelGroups(graph)), factors(graph.size(), 1.0), graph(graph),
+      made(graph.size()), read(graph.size()) {
   for (ScaledWeight &weight : graph.weights) {
     weights.push_back(*ConstantData::get(weight.op->getOperand(weight.operand)));
     for (std::vector<int32_t> *ids : {&weight.in, &weight.out})
@@ -93,8 +94,7 @@ double Equalizer::sweep() {
     for (size_t index : group.consumers)
       scan(index, false);
     for (size_t index : group.gains)
-      for (auto [value, id] :
-           llvm::zip(vectors[index].toFloats(), graph.vectors[index].out.ids))
+      for (auto [value, id] : llvm::zip(vectors[index].toFloats(), graph.vectors[index].out.ids))
         made[id] = std::max(made[id], std::fabs(value) * factor(id));
     for (int32_t id : group.ids) {
       if (!(made[id] > 0) || !(read[id] > 0))

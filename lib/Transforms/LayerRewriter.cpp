@@ -76,8 +76,7 @@ std::optional<std::vector<double>> LayerRewriter::getBias(Operation *layer) {
                     (type.getRank() == 1 || (type.getRank() == 2 && type.getDimSize(0) == 1));
   if (values.size() != 1 && !perChannel && !isMatMul)
     return std::nullopt;
-  double beta =
-      onnx::getOperator(layer) == "Gemm" ? onnx::getFloat(layer, "beta", 1.0) : 1.0;
+  double beta = onnx::getOperator(layer) == "Gemm" ? onnx::getFloat(layer, "beta", 1.0) : 1.0;
   for (int64_t c = 0; c < channels; ++c)
     bias[c] = double(values[values.size() == 1 ? 0 : c]) * beta;
   return bias;
@@ -112,8 +111,7 @@ void LayerRewriter::setBias(Operation *layer, ArrayRef<double> bias) {
 
 std::vector<double> LayerRewriter::getWeights(Operation *layer) {
   std::vector<float> values = ConstantData::get(layer->getOperand(1))->toFloats();
-  double alpha =
-      onnx::getOperator(layer) == "Gemm" ? onnx::getFloat(layer, "alpha", 1.0) : 1.0;
+  double alpha = onnx::getOperator(layer) == "Gemm" ? onnx::getFloat(layer, "alpha", 1.0) : 1.0;
   std::vector<double> weights(values.begin(), values.end());
   if (alpha != 1.0)
     for (double &weight : weights)

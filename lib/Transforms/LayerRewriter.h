@@ -21,15 +21,17 @@ class LayerRewriter {
 public:
   ~LayerRewriter() { eraseUnused(); }
 
-  /// Operand `index` of `op` becomes a constant of `shape` and `values`. It keeps the name of the one that was there; `role` names
-  /// the first one.
+  /// Operand `index` of `op` becomes a constant of `shape` and `values`. It keeps the name of the
+  /// one that was there; `role` names the first one.
   void setConstant(Operation *op, unsigned index, ArrayRef<int64_t> shape, ArrayRef<float> values,
                    StringRef role);
 
   /// One value per out channel that is added to the layer's products: its bias operand, times beta,
-  /// plus a constant Add behind it. Zeros where it has none; nothing where it has one that is not constant per channel.
+  /// plus a constant Add behind it. Zeros where it has none; nothing where it has one that is not
+  /// constant per channel.
   static std::optional<std::vector<double>> getBias(Operation *layer);
-  /// Puts `bias` where getBias found it; behind a MatMul without one goes a new Add, which `getBias` must have allowed.
+  /// Puts `bias` where getBias found it; behind a MatMul without one goes a new Add, which
+  /// `getBias` must have allowed.
   void setBias(Operation *layer, ArrayRef<double> bias);
   /// Like it of the weights, times alpha.
   static std::vector<double> getWeights(Operation *layer);

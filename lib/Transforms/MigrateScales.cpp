@@ -47,7 +47,8 @@ struct MigrateScales : public lowbit::impl::MigrateScalesBase<MigrateScales> {
 
 LogicalResult MigrateScales::migrate(Block &block) {
   ChannelGraph graph(block);
-  // Layers that share a channel, and repeats of a head, get the geometric mean of what they ask for.
+  // Layers that share a channel, and repeats of a head, get the geometric mean of what they ask
+  // for.
   std::vector<double> logs(graph.size(), 0.0);
   std::vector<int64_t> counts(graph.size(), 0);
   for (const ScaledWeight &weight : graph.weights) {
@@ -87,8 +88,8 @@ LogicalResult MigrateScales::migrate(Block &block) {
   block.walk([&](Operation *op) {
     if (op->getBlock() != &block || !op->removeAttr(attributeName))
       return;
-    bool isKnown = llvm::any_of(graph.weights,
-                                [&](const ScaledWeight &weight) { return weight.op == op; });
+    bool isKnown =
+        llvm::any_of(graph.weights, [&](const ScaledWeight &weight) { return weight.op == op; });
     if (isKnown)
       return;
     ++numLeft;

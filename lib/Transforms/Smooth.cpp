@@ -6,9 +6,9 @@
 //===----------------------------------------------------------------------===//
 //
 // G. Xiao et al., SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language
-// Models, ICML 2023, arXiv 2211.10438, equation 4: s_j = max|X_j|^α / max|W_j|^(1-α), X_j / s_j, s_j W_j.
-// Here W_j is relative to what each output amounts to, so that models that differ in the scales of their
-// channels alone become the same model.
+// Models, ICML 2023, arXiv 2211.10438, equation 4: s_j = max|X_j|^α / max|W_j|^(1-α), X_j / s_j,
+// s_j W_j. Here W_j is relative to what each output amounts to, so that models that differ in the
+// scales of their channels alone become the same model.
 //
 //===----------------------------------------------------------------------===//
 #include "ChannelGraph.h"
@@ -48,7 +48,8 @@ struct Smooth : public lowbit::impl::SmoothBase<Smooth> {
 
   void runOnOperation() override {
     if (strength < 0 && strength != -1) {
-      getOperation().emitError("lowbit-smooth: expected alpha in [0, 1], or -1 to choose it, found ")
+      getOperation().emitError(
+          "lowbit-smooth: expected alpha in [0, 1], or -1 to choose it, found ")
           << strength;
       return signalPassFailure();
     }
@@ -83,15 +84,14 @@ static std::optional<ChannelStats> statsOf(const ChannelGraph &graph, const Scal
   return std::nullopt;
 }
 
-/// The mean square of each channel. From the mean of |x|, as if x were normal; without it from the range,
-/// of which 3 standard deviations are a half.
+/// The mean square of each channel. From the mean of |x|, as if x were normal; without it from the
+/// range, of which 3 standard deviations are a half.
 static std::vector<double> meanSquares(const ChannelStats &stats) {
   std::vector<double> squares;
   for (size_t c = 0; c < stats.min.size(); ++c) {
     double peak = std::max(std::fabs(stats.min[c]), std::fabs(stats.max[c]));
-    squares.push_back(stats.absmean.empty()
-                          ? peak * peak / 9
-                          : double(stats.absmean[c]) * stats.absmean[c] * M_PI_2);
+    squares.push_back(stats.absmean.empty() ? peak * peak / 9
+                                            : double(stats.absmean[c]) * stats.absmean[c] * M_PI_2);
   }
   return squares;
 }
@@ -109,9 +109,10 @@ static std::vector<double> outputWeights(const ScaledWeight &weight, ArrayRef<fl
   return energy;
 }
 
-/// The squared error, relative to each output, that 8 bits make in a layer's output when its input is x / s and its weights are s W: one range for
-/// the activations, one per output channel for the weights. Rounding errors of weights are the same for all positions
-/// and samples, so they do not average out as those of activations do: they count four times.
+/// The squared error, relative to each output, that 8 bits make in a layer's output when its input
+/// is x / s and its weights are s W: one range for the activations, one per output channel for the
+/// weights. Rounding errors of weights are the same for all positions and samples, so they do not
+/// average out as those of activations do: they count four times.
 static double roundingError(const Consumer &consumer, ArrayRef<double> scale) {
   constexpr double weightImportance = 4;
   const WeightLayout &layout = consumer.weight->layout;
@@ -149,8 +150,8 @@ static double geometricMean(ArrayRef<double> values, ArrayRef<int32_t> ids) {
   return count ? std::exp(logs / count) : 1;
 }
 
-/// A normalization whose result layers and others read (in a post-norm encoder the residual sum) cannot take
-/// the division itself: its layers get a multiplication of their own, by 1 for now.
+/// A normalization whose result layers and others read (in a post-norm encoder the residual sum)
+/// cannot take the division itself: its layers get a multiplication of their own, by 1 for now.
 static void separateNormalizations(Block &block) {
   for (Operation &norm : llvm::make_early_inc_range(block)) {
     if (!onnx::getOperator(&norm).ends_with("LayerNormalization") &&
@@ -208,8 +209,7 @@ void Smooth::smooth(Block &block) {
       continue;
     for (const Consumer &consumer : consumers) {
       for (size_t c = 0; c < consumer.weight->in.size(); ++c) {
-        double peak =
-            std::max(std::fabs(consumer.stats.min[c]), std::fabs(consumer.stats.max[c]));
+        double peak = std::max(std::fabs(consumer.stats.min[c]), std::fabs(consumer.stats.max[c]));
         double &range = made[graph.find(consumer.weight->in[c])];
         range = std::max(range, peak);
       }
@@ -272,14 +272,15 @@ void Smooth::smooth(Block &block) {
   for (const ScaledWeight &weight : graph.weights) {
     if (weight.in.empty() || !statsOf(graph, weight))
       continue;
-    if (llvm::any_of(weight.in, [&](int32_t id) { return graph.find(id) != ChannelGraph::fixed; })) {
+    if (llvm::any_of(weight.in,
+                     [&](int32_t id) { return graph.find(id) != ChannelGraph::fixed; })) {
       ++numLayers;
       continue;
     }
     ++numLeft;
-    weight.op->emitRemark("layer '") << getLayerName(weight.op)
-                                     << "' is not smoothed: its input is fixed, because "
-                                     << graph.whyFixed(weight.input(), weight.in.front());
+    weight.op->emitRemark("layer '")
+        << getLayerName(weight.op) << "' is not smoothed: its input is fixed, because "
+        << graph.whyFixed(weight.input(), weight.in.front());
   }
   applyFactors(graph, factors);
 }

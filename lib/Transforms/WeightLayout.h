@@ -15,8 +15,8 @@
 
 namespace lowbit {
 
-/// A constant matrix [a, b, inner…] that makes out channels from in channels: operand 1 of a Conv, ConvTranspose, Gemm or
-/// MatMul.
+/// A constant matrix [a, b, inner…] that makes out channels from in channels: operand 1 of a Conv,
+/// ConvTranspose, Gemm or MatMul.
 struct WeightLayout {
   int64_t a = 0, b = 0, inner = 1; ///< Its shape; `inner` are a filter's taps.
   int64_t groups = 1;
@@ -30,8 +30,8 @@ struct WeightLayout {
   void forEach(llvm::function_ref<void(int64_t offset, int64_t in, int64_t out)> visit) const;
 };
 
-/// The layout of an op's weights. Nothing where the op is another one, its weights are no f32 constant of known shape, or
-/// its activations are transposed (Gemm with transA).
+/// The layout of an op's weights. Nothing where the op is another one, its weights are no f32
+/// constant of known shape, or its activations are transposed (Gemm with transA).
 std::optional<WeightLayout> getWeightLayout(Operation *op);
 
 /// True for a Conv that reads zeros beside its input.

@@ -1,5 +1,14 @@
-// RUN: lowbit-opt %s --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=int8},cse)' | FileCheck %s
+// RUN: split-file %s %t
+// RUN: lowbit-opt %t/input.mlir --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=%t/recipe.yaml},cse)' | FileCheck %t/input.mlir
 
+//--- recipe.yaml
+lowbit: 1
+rules:
+  - match: {name: "*"}
+    weights: {type: i8, per: channel}
+    activations: {type: u8}
+
+//--- input.mlir
 // Only what a layer multiplies is rounded, and once: pooling, Relu, Concat and Reshape between layers work on the float
 // values, so nothing is rounded twice; a Concat that feeds a layer has one scale for all its parts.
 // CHECK-LABEL: func @placement

@@ -6,9 +6,9 @@
 // CHECK-LABEL: func @outlier
 // CHOSEN-LABEL: func @outlier
 func.func @outlier(%x: tensor<1x?x2xf32>) -> tensor<1x?x2xf32> {
-  // CHECK-DAG: %[[G:.*]] = "onnx.Constant"() <{value = dense<[2.82842708, 0.353553385]> : tensor<2xf32>}> {onnx_name = "gain"}
-  // CHECK-DAG: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[\[}}0.353553385, -0.176776692], [1.41421354, 2.82842708]]> : tensor<2x2xf32>}>
-  // CHECK-DAG: lowbit.observe %{{.*}} "fc:input" {stats = #lowbit.stats<min = -22.627{{[0-9]*}} : f32, max = 11.3137{{[0-9]*}} : f32, channel_min = dense<[-2.828{{[0-9]*}}, -22.627{{[0-9]*}}]> : tensor<2xf32>
+  // CHECK-DAG: %[[G:.*]] = "onnx.Constant"() <{value = dense<[3.363{{[0-9]*}}, 0.297{{[0-9]*}}]> : tensor<2xf32>}> {onnx_name = "gain"}
+  // CHECK-DAG: %[[W:.*]] = "onnx.Constant"() <{value = dense<{{\[\[}}0.297{{[0-9]*}}, -0.148{{[0-9]*}}], [1.681{{[0-9]*}}, 3.363{{[0-9]*}}]]> : tensor<2x2xf32>}>
+  // CHECK-DAG: lowbit.observe %{{.*}} "fc:input" {stats = #lowbit.stats<min = -19.029{{[0-9]*}} : f32, max = 9.514{{[0-9]*}} : f32, channel_min = dense<[-3.363{{[0-9]*}}, -19.029{{[0-9]*}}]> : tensor<2xf32>
   // CHECK-DAG: "onnx.MatMul"(%{{.*}}, %[[W]])
   // CHOSEN-NOT: dense<1.000000e+00> : tensor<2xf32>}> {onnx_name = "gain"}
   // CHOSEN: "onnx.MatMul"
