@@ -198,7 +198,9 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
   // the correction did harm where it was measured (docs/quantization.md).
   if (correctsBiases && (layer.kind == LayerKind::Conv || isa<onnx::ONNXGemmOp>(op))) {
     means = activations->channelMeans(planned);
-    if (means.empty()) {
+    // Statistics that a person wrote may be no more than a range; the decision then says that the
+    // bias is not corrected.
+    if (means.empty() && !params) {
       withoutStatistics.push_back(planned);
       return success();
     }

@@ -28,8 +28,15 @@ FailureOr<std::optional<QuantParams>> ActivationQuantizer::params(const PlannedL
   if (found == observers.end() || !found->second.getStatsAttr())
     return std::optional<QuantParams>();
   std::string why;
-  std::optional<Range> chosen = chooseRange(getObservedValues(found->second.getStatsAttr()), range,
-                                            rule.type, rule.symmetric, why);
+  ObservedValues seen = getObservedValues(found->second.getStatsAttr());
+  std::optional<Range> chosen = chooseRange(seen, range, rule.type, rule.symmetric, why);
+  // Of statistics that a person has written, as a range, nothing has a smaller error than the range.
+  if (!chosen && range.method == RangeMethod::MSE &&
+      !found->second.getStatsAttr().getHistogram()) {
+    planned.op->emitRemark("layer '") << planned.key.name << "' takes the range from the smallest "
+                                      << "to the largest value seen: " << why;
+    chosen = Range{seen.min, seen.max};
+  }
   if (!chosen) {
     InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
                               << planned.key.name << "': calibration by " << why;

@@ -1,9 +1,9 @@
 // A pipeline of stock mlir-opt without ONNX: 4-bit weights in groups of 2 along K on a linalg.matmul, executed.
 
 // RUN: %mlir_opt %s --load-dialect-plugin=%plugin --load-pass-plugin=%plugin \
-// RUN:   --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=int4:group=2,head=same}, lowbit-fuse-qdq)' | FileCheck %s
+// RUN:   --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=int4:group=2,head=same,algorithm=rtn}, lowbit-fuse-qdq)' | FileCheck %s
 // RUN: %mlir_opt %s --load-dialect-plugin=%plugin --load-pass-plugin=%plugin \
-// RUN:   --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=int4:group=2,head=same}, lowbit-fuse-qdq, lowbit-to-linalg,%to_llvm)' 2>/dev/null \
+// RUN:   --pass-pipeline='builtin.module(lowbit-apply-recipe{recipe=int4:group=2,head=same,algorithm=rtn}, lowbit-fuse-qdq, lowbit-to-linalg,%to_llvm)' 2>/dev/null \
 // RUN:   | %run_main | FileCheck %s --check-prefix=INT4
 // RUN: %mlir_opt %s --pass-pipeline='builtin.module(%to_llvm)' | %run_main | FileCheck %s --check-prefix=FLOAT
 // RUN: not %mlir_opt %s --load-dialect-plugin=%plugin --load-pass-plugin=%plugin \

@@ -1,8 +1,8 @@
-// RUN: lowbit-opt %s --split-input-file --verify-diagnostics --lowbit-apply-recipe="recipe=int8"
+// RUN: lowbit-opt %s --split-input-file --verify-diagnostics --lowbit-apply-recipe="recipe=int8:calibration=minmax"
 
 func.func @no_statistics(%x: tensor<1x2xf32>) -> tensor<1x2xf32> {
   %w = "onnx.Constant"() {value = dense<1.0> : tensor<2x2xf32>} : () -> tensor<2x2xf32>
-  // expected-error @+2 {{of layer 'fc' has no statistics of its activations, which recipe 'int8' quantizes; neither have 1 other layers}}
+  // expected-error @+2 {{of layer 'fc' has no statistics of its activations, which recipe 'int8:calibration=minmax' quantizes; neither have 1 other layers}}
   // expected-note @+1 {{calibrate the model with this recipe}}
   %0 = "onnx.MatMul"(%x, %w) {onnx_node_name = "fc"} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>
   %1 = "onnx.MatMul"(%0, %w) {onnx_node_name = "fc2"} : (tensor<1x2xf32>, tensor<2x2xf32>) -> tensor<1x2xf32>

@@ -1,5 +1,5 @@
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8" | FileCheck %s
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int4:group=3,head=same" | FileCheck %s --check-prefix=INT4
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8:calibration=minmax" | FileCheck %s
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int4:group=3,head=same,algorithm=rtn" | FileCheck %s --check-prefix=INT4
 
 // 8-bit weights: one scale per column, absmax / 127. The range [-1, 1.55] of the input has 255 steps of 0.01 and zero
 // point 100. The bias has the scale of the accumulator: 0.5 / (0.01 * 0.01) = 5000.
