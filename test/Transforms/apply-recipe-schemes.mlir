@@ -1,4 +1,4 @@
-// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8-dynamic:algorithm=rtn" | FileCheck %s --check-prefix=DYNAMIC
+// RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=int8-dynamic:algorithm=rtn" | FileCheck %s
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=fp16" | FileCheck %s --check-prefix=HALF
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/int16-activations.yaml" | FileCheck %s --check-prefix=WIDE
 // RUN: lowbit-opt %s --split-input-file --lowbit-apply-recipe="recipe=%S/Inputs/groups-u8.yaml" | FileCheck %s --check-prefix=GROUPS
@@ -6,16 +6,16 @@
 // A range of the run needs no statistics; two layers that read the same value quantize it once; convolutions take one range
 // for the whole tensor. The bias stays in float, times beta.
 
-// DYNAMIC-LABEL: func.func @layers
-// DYNAMIC: %[[I:[a-z_0-9]+]], %[[IS:.*]], %[[IZ:.*]] = lowbit.dynamic_quantize %arg1 : tensor<1x1x4x4xf32> -> tensor<1x1x4x4xui8>, tensor<f32>, tensor<ui8>
-// DYNAMIC: %[[IMAGE:.*]] = lowbit.dequantize %[[I]] scale(%[[IS]]) zero(%[[IZ]]) :
-// DYNAMIC: %[[Q:[a-z_0-9]+]], %[[S:.*]], %[[Z:.*]] = lowbit.dynamic_quantize %arg0 {per_token} : tensor<?x2xf32> -> tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>
-// DYNAMIC: %[[X:.*]] = lowbit.dequantize %[[Q]] scale(%[[S]]) zero(%[[Z]]) {axis = 1 : i64, group = 2 : i64}
-// DYNAMIC-NOT: per_token
-// DYNAMIC: "onnx.MatMul"(%[[X]], %{{.*}}activations = "u8", {{.*}}dynamic = "token"
-// DYNAMIC: %[[B:.*]] = "onnx.Constant"() <{value = dense<[1.000000e+00, -2.000000e+00]> : tensor<2xf32>}>
-// DYNAMIC: "onnx.Gemm"(%[[X]], %{{.*}}, %[[B]]) <{alpha = 1.000000e+00 : f32, beta = 1.000000e+00 : f32
-// DYNAMIC: "onnx.Conv"(%[[IMAGE]], {{.*}}dynamic = "tensor"
+// CHECK-LABEL: func.func @layers
+// CHECK: %[[I:[a-z_0-9]+]], %[[IS:.*]], %[[IZ:.*]] = lowbit.dynamic_quantize %arg1 : tensor<1x1x4x4xf32> -> tensor<1x1x4x4xui8>, tensor<f32>, tensor<ui8>
+// CHECK: %[[IMAGE:.*]] = lowbit.dequantize %[[I]] scale(%[[IS]]) zero(%[[IZ]]) :
+// CHECK: %[[Q:[a-z_0-9]+]], %[[S:.*]], %[[Z:.*]] = lowbit.dynamic_quantize %arg0 {per_token} : tensor<?x2xf32> -> tensor<?x2xui8>, tensor<?x1xf32>, tensor<?x1xui8>
+// CHECK: %[[X:.*]] = lowbit.dequantize %[[Q]] scale(%[[S]]) zero(%[[Z]]) {axis = 1 : i64, group = 2 : i64}
+// CHECK-NOT: per_token
+// CHECK: "onnx.MatMul"(%[[X]], %{{.*}}activations = "u8", {{.*}}dynamic = "token"
+// CHECK: %[[B:.*]] = "onnx.Constant"() <{value = dense<[1.000000e+00, -2.000000e+00]> : tensor<2xf32>}>
+// CHECK: "onnx.Gemm"(%[[X]], %{{.*}}, %[[B]]) <{alpha = 1.000000e+00 : f32, beta = 1.000000e+00 : f32
+// CHECK: "onnx.Conv"(%[[IMAGE]], {{.*}}dynamic = "tensor"
 
 // Weights as f16; 1/3 is rounded.
 
