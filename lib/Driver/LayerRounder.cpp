@@ -13,6 +13,8 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "llvm/ADT/StringMap.h"
 #include <algorithm>
+#include <malloc.h>
+#include <sys/mman.h>
 #include <numeric>
 
 using namespace lowbit;
@@ -55,7 +57,7 @@ struct LayerRounder::Layer {
   void forgetInput() {
     moments = heldOut = {};
     cross = {};
-    floatInput = {};
+    std::vector<float>().swap(floatInput);
   }
 
   int64_t groups() const { return kind == LayerKind::Conv ? conv.groups : 1; }
@@ -311,8 +313,23 @@ bool LayerRounder::supplyWeights(const ExchangePoint &point, ExchangedTensor wei
   return true;
 }
 
+/// Lets the system take the pages of a constant back: those of a mapped file cost nothing then.
+static void pageOut(ElementsAttr constant) {
+  std::optional<ConstantData> data = ConstantData::get(constant);
+  if (!data)
+    return;
+  constexpr uintptr_t page = 4096;
+  auto begin = (reinterpret_cast<uintptr_t>(data->bytes().data()) + page - 1) & ~(page - 1),
+       end = reinterpret_cast<uintptr_t>(data->bytes().data() + data->bytes().size()) & ~(page - 1);
+  if (begin < end)
+    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_PAGEOUT);
+}
+
 void LayerRounder::dropWeights(const ExchangePoint &point) {
-  layers[point.layer]->supplied = {};
+  Layer &layer = *layers[point.layer];
+  std::vector<float>().swap(layer.supplied); // An assignment would keep the memory.
+  pageOut(layer.weights);
+  malloc_trim(0);
 }
 
 void LayerRounder::observeOutput(const ExchangePoint &point, ExchangedTensor y, bool isFloat) {
