@@ -98,6 +98,18 @@ void LayerRounder::Layer::toLayout(std::vector<float> &values) const {
   values = std::move(turned);
 }
 
+/// Lets the system take the pages of a constant back: those of a mapped file cost nothing then.
+static void pageOut(ElementsAttr constant) {
+  std::optional<ConstantData> data = ConstantData::get(constant);
+  if (!data)
+    return;
+  constexpr uintptr_t page = 4096;
+  auto begin = (reinterpret_cast<uintptr_t>(data->bytes().data()) + page - 1) & ~(page - 1),
+       end = reinterpret_cast<uintptr_t>(data->bytes().data() + data->bytes().size()) & ~(page - 1);
+  if (begin < end)
+    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_PAGEOUT);
+}
+
 LayerRounder::LayerRounder(const LayerPlan &plan)
     : correctBiases(plan.recipe.correctsBiases()), floatTargets(plan.recipe.comparesWithFloat()) {
   for (const PlannedLayer &planned : plan.layers) {
@@ -119,6 +131,7 @@ LayerRounder::LayerRounder(const LayerPlan &plan)
     layer->factor = from.weightFactor;
     layer->channels = type.getDimSize(from.channelAxis());
     layer->cols = type.getNumElements() / layer->channels;
+    pageOut(layer->weights); // Import has read them for the model's hash.
     layers.push_back(std::move(layer));
   }
 }
@@ -311,18 +324,6 @@ bool LayerRounder::supplyWeights(const ExchangePoint &point, ExchangedTensor wei
     return false;
   std::copy(layer.supplied.begin(), layer.supplied.end(), weights.data);
   return true;
-}
-
-/// Lets the system take the pages of a constant back: those of a mapped file cost nothing then.
-static void pageOut(ElementsAttr constant) {
-  std::optional<ConstantData> data = ConstantData::get(constant);
-  if (!data)
-    return;
-  constexpr uintptr_t page = 4096;
-  auto begin = (reinterpret_cast<uintptr_t>(data->bytes().data()) + page - 1) & ~(page - 1),
-       end = reinterpret_cast<uintptr_t>(data->bytes().data() + data->bytes().size()) & ~(page - 1);
-  if (begin < end)
-    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_PAGEOUT);
 }
 
 void LayerRounder::dropWeights(const ExchangePoint &point) {

@@ -249,6 +249,9 @@ llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) 
     return llvm::Error::success();
   if (state->samples.empty())
     return driverError(2, "no calibration data");
+  // Buffers of many threads would stay in the heaps of those threads: large ones come from the
+  // system, and go back to it.
+  mallopt(M_MMAP_THRESHOLD, 1 << 18);
   state->progress = progress;
   state->position.assign(state->runs(), 0);
   bool done = state->steps.run(state->runs(), [&](size_t run) { return state->start(run); });
