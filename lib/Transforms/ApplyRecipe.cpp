@@ -205,7 +205,9 @@ LogicalResult ApplyRecipe::quantizeLayer(const PlannedLayer &planned, const Rule
       return success();
     }
   }
-  FailureOr<QuantizedWeightOps> quantized = weights.quantize(planned, *rule.weights, means);
+  FailureOr<QuantizedWeightOps> quantized = weights.quantize(
+      planned, *rule.weights, means,
+      activations->moments(planned, weightType.getNumElements() / channels));
   if (failed(quantized))
     return failure();
   auto known = rounded ? rounded->find(planned.key.name) : RoundedLayers::const_iterator();

@@ -9,6 +9,7 @@
 
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Numerics/Moments.h"
 #include "lowbit/Numerics/Quantize.h"
 #include "lowbit/Numerics/RTN.h"
 #include "lowbit/Recipe/RoundedLayers.h"
@@ -50,13 +51,16 @@ public:
   /// Puts the quantized constant and its lowbit.dequantize beside the float one. An error at the
   /// layer where a weight is not finite.
   /// `channelMeans`: of the layer's input, for QuantizedWeightOps::biasShift; empty for none.
+  /// `moments`: those of the input that IR holds, for algorithms that need them; may be empty.
   FailureOr<QuantizedWeightOps> quantize(const PlannedLayer &planned, const WeightRule &rule,
-                                         ArrayRef<float> channelMeans);
+                                         ArrayRef<float> channelMeans,
+                                         const std::vector<Moments> &moments);
 
 private:
   /// The rounded matrix of a layer; an error at the layer where there can be none.
   FailureOr<QuantizedWeights> round(const PlannedLayer &planned, const WeightRule &rule,
-                                    const ConstantData &data, int64_t rows, int64_t cols);
+                                    const std::vector<Moments> &moments, const ConstantData &data,
+                                    int64_t rows, int64_t cols);
 
   const RoundedLayers *rounded;
   /// By (constant, scheme, layout, factor).
@@ -73,6 +77,9 @@ public:
   /// error at the layer, where they are not those that the method needs.
   FailureOr<std::optional<QuantParams>> params(const PlannedLayer &planned,
                                                const ActivationRule &rule);
+  /// Of the statistics' `moments`, one per group of a convolution; empty where there are none, or
+  /// they are not those of `cols` columns.
+  std::vector<Moments> moments(const PlannedLayer &planned, int64_t cols) const;
   /// E[x] of each channel of the layer's input; empty where it is not known.
   std::vector<float> channelMeans(const PlannedLayer &planned) const;
   /// The layer's input through lowbit.quantize and lowbit.dequantize.

@@ -53,8 +53,10 @@ static std::vector<float> meanShift(const QuantizableLayer &layer, ArrayRef<floa
 }
 
 FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
-                                                   const WeightRule &rule, const ConstantData &data,
-                                                   int64_t rows, int64_t cols) {
+                                                   const WeightRule &rule,
+                                                   const std::vector<Moments> &moments,
+                                                   const ConstantData &data, int64_t rows,
+                                                   int64_t cols) {
   if (rounded)
     if (auto found = rounded->find(planned.key.name); found != rounded->end()) {
       const QuantizedWeights &known = found->second.weights;
@@ -64,7 +66,7 @@ FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
              << planned.key.name << "' was rounded to " << str(known.scheme)
              << ", which is not what the recipe says: " << str(rule.scheme);
     }
-  if (needsMoments(rule.algorithm)) {
+  if (needsMoments(rule.algorithm) && moments.empty()) {
     InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
                               << planned.key.name
                               << "' is to be rounded on data, and there is none";
@@ -75,7 +77,7 @@ FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
   std::string error;
   std::optional<QuantizedWeights> quantized =
       roundWeights(weightMatrix(*planned.layer, data, rows, cols).data(), rows, cols, rule.scheme,
-                   roundingOptions(rule), {}, error);
+                   roundingOptions(rule), moments, error);
   if (quantized)
     return std::move(*quantized);
   InFlightDiagnostic diag = planned.op->emitOpError("of layer '")
@@ -87,11 +89,13 @@ FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
 
 FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &planned,
                                                         const WeightRule &rule,
-                                                        ArrayRef<float> channelMeans) {
+                                                        ArrayRef<float> channelMeans,
+                                                        const std::vector<Moments> &moments) {
   const QuantizableLayer &layer = *planned.layer;
   const Scheme &scheme = rule.scheme;
   Value original = layer.weight->get();
-  bool shares = layer.kind != LayerKind::Conv && channelMeans.empty() && !(rounded && rounded->count(planned.key.name));
+  bool shares = layer.kind != LayerKind::Conv && channelMeans.empty() && moments.empty() &&
+                !(rounded && rounded->count(planned.key.name));
   if (shares)
     for (auto &[value, otherScheme, axis, factor, ops] : known)
       if (value == original && otherScheme == scheme && axis == layer.channelAxis() &&
@@ -102,7 +106,7 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
   RankedTensorType type = data.getType();
   int64_t channelAxis = layer.channelAxis(), rows = type.getDimSize(channelAxis),
           cols = type.getNumElements() / rows;
-  FailureOr<QuantizedWeights> quantized = round(planned, rule, data, rows, cols);
+  FailureOr<QuantizedWeights> quantized = round(planned, rule, moments, data, rows, cols);
   if (failed(quantized))
     return failure();
 
