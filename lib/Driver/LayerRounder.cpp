@@ -260,6 +260,7 @@ void LayerRounder::observeInput(const ExchangePoint &point, ExchangedTensor x, b
 
 bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
   Layer &first = *layers[point.layer];
+  malloc_trim(0); // What the runs have freed; rounding needs some.
   for (std::vector<Moments> *moments : {&first.moments, &first.heldOut})
     for (Moments &group : *moments)
       group.finish();
