@@ -337,8 +337,15 @@ llvm::Error Compilation::toQDQ() {
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
   const RoundedLayers *rounded = options.rounded ? &options.rounded->layers : nullptr;
-  return run(2, "applying the recipe",
-             [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq, rounded); });
+  if (llvm::Error error = run(2, "applying the recipe", [&](OpPassManager &manager) {
+        buildToQDQPipeline(manager, qdq, rounded);
+      }))
+    return error;
+  if (llvm::Error error = run(3, "quantizing the cache", [&](OpPassManager &manager) {
+        buildCachePipeline(manager, options.recipe);
+      }))
+    return error;
+  return readPorts();
 }
 
 llvm::Error Compilation::toPrepared() {

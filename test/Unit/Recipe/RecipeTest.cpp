@@ -199,10 +199,10 @@ TEST(Recipe, Cache) {
             "recipe 'int4:kv_cache=i4': expected kv_cache=float or i8, found 'i4'");
   EXPECT_EQ(refused("lowbit: 1\nkv_cache: i8\n"), "recipe:2:11: expected kv_cache to be float or a "
                                                   "mapping, as in {type: i8}, found 'i8'");
-  EXPECT_EQ(refused("lowbit: 1\nkv_cache: {type: u8}\n").substr(0, 57),
+  EXPECT_EQ(refused("lowbit: 1\nkv_cache: {type: u8}\n").substr(0, 58),
             "recipe:2:18: expected type to be i8 or float, found 'u8'; ");
   EXPECT_EQ(refused("lowbit: 1\nkv_cache: {}\n"),
-            "recipe:2:11: expected kv_cache to have a type, as in {type: i8}");
+            "recipe:2:12: expected kv_cache to have a type, as in {type: i8}");
 }
 
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {
