@@ -341,6 +341,10 @@ llvm::Error Compilation::toQDQ() {
         buildToQDQPipeline(manager, qdq, rounded);
       }))
     return error;
+  return holdCache();
+}
+
+llvm::Error Compilation::holdCache() {
   if (llvm::Error error = run(3, "quantizing the cache", [&](OpPassManager &manager) {
         buildCachePipeline(manager, options.recipe);
       }))
@@ -490,6 +494,18 @@ void Compilation::recordDecisions() {
       layer[entry.getName().getValue()] = toJSON(entry.getValue());
     layers.push_back(std::move(layer));
   });
+}
+
+llvm::json::Array Compilation::heldCaches() {
+  llvm::json::Array caches;
+  if (auto changed = root->getOperation()->getAttrOfType<ArrayAttr>("lowbit.kv_cache"))
+    for (auto entry : changed.getAsRange<DictionaryAttr>()) {
+      llvm::json::Object cache;
+      for (NamedAttribute part : entry)
+        cache[part.getName().getValue()] = toJSON(part.getValue());
+      caches.push_back(std::move(cache));
+    }
+  return caches;
 }
 
 /// Which kernel family each layer got: a launch names its layer.

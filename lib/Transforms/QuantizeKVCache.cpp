@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "CacheFlow.h"
+#include "lowbit/Analysis/CacheFlow.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
@@ -259,36 +259,24 @@ void CacheRewriter::changePresent(const CacheFlow &cache, Rows present) {
 
 /// One entry of the module's `lowbit.kv_cache`.
 void CacheRewriter::record(const CacheFlow &cache) {
-  RankedTensorType type = typeOf(cache.past);
-  int64_t values = 1;
-  for (int64_t dim = 1; dim < type.getRank(); ++dim)
-    if (dim != cache.axis)
-      values = ShapedType::isDynamic(values) || type.isDynamicDim(dim)
-                   ? ShapedType::kDynamic
-                   : values * type.getDimSize(dim);
   SmallVector<NamedAttribute> entries;
-  auto name = [&](StringRef key, DictionaryAttr port) {
-    if (auto text = port ? port.getAs<StringAttr>("onnx.name") : StringAttr())
-      entries.push_back(builder.getNamedAttr(key, text));
+  auto add = [&](StringRef key, Attribute value) {
+    entries.push_back(builder.getNamedAttr(key, value));
   };
-  name("past", entry.getArgAttrDict(cache.past.getArgNumber()));
-  name("present", entry.getResultAttrDict(cache.returned));
-  entries.push_back(builder.getNamedAttr("type", builder.getStringAttr("i8")));
-  if (!ShapedType::isDynamic(values)) {
-    int64_t rows = values / type.getShape().back();
-    entries.push_back(
-        builder.getNamedAttr("bytes_per_token", builder.getI64IntegerAttr(values + 4 * rows)));
-    entries.push_back(builder.getNamedAttr(
-        "float_bytes_per_token",
-        builder.getI64IntegerAttr(values * type.getElementTypeBitWidth() / 8)));
+  add("past", builder.getStringAttr(cache.pastName()));
+  add("present", builder.getStringAttr(cache.presentName()));
+  if (std::optional<CacheFlow::TokenBytes> bytes = cache.bytesPerToken()) {
+    add("bytes_per_token", builder.getI64IntegerAttr(bytes->integer));
+    add("float_bytes_per_token", builder.getI64IntegerAttr(bytes->real));
   }
   records.push_back(builder.getDictionaryAttr(entries));
 }
 
 void CacheRewriter::rewrite(const CacheFlow &cache) {
   loc = cache.write->getLoc();
-  auto name = entry.getArgAttrOfType<StringAttr>(cache.past.getArgNumber(), "onnx.name");
-  prefix = name ? name.str() : "cache" + std::to_string(cache.past.getArgNumber());
+  prefix = cache.pastName();
+  if (prefix.empty())
+    prefix = "cache" + std::to_string(cache.past.getArgNumber());
   builder.setInsertionPoint(cache.write);
   record(cache);
   Rows past = changePast(cache);

@@ -4,7 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#include "CacheFlow.h"
+#include "lowbit/Analysis/CacheFlow.h"
 #include "lowbit/Dialect/ONNX/IR/NodeAttributes.h"
 #include "lowbit/Support/ConstantData.h"
 #include "llvm/ADT/DenseSet.h"
@@ -117,19 +117,15 @@ std::vector<CacheFlow> lowbit::findCaches(func::FuncOp entry,
       CacheFlow flow = followUse(use, past, type.getRank());
       if (!flow.write || flow.write->getBlock() != &entry.front() || taken.contains(flow.present()))
         continue;
-      auto returned = llvm::find(end->getOperands(), flow.present());
       // The attention of which it is a result reads it.
       bool isRead = getOperator(flow.write) == "Attention" ||
                     llvm::any_of(flow.present().getUsers(), [&](Operation *user) {
                       return user != end && getOperator(user) != "Shape";
                     });
-      if (returned == end->operand_end() || !isRead)
+      if (!isRead || !llvm::is_contained(end->getOperands(), flow.present()))
         continue;
-      flow.returned = returned - end->operand_begin();
       if (std::string why = whyNot(flow, type); !why.empty()) {
-        auto name = entry.getArgAttrOfType<StringAttr>(past.getArgNumber(), "onnx.name");
-        nearMisses.push_back("input '" + (name ? name.str() : "") +
-                             "' cannot be held in i8: " + why);
+        nearMisses.push_back("input '" + flow.pastName() + "' cannot be held in i8: " + why);
         break;
       }
       taken.insert(flow.present());
@@ -138,4 +134,33 @@ std::vector<CacheFlow> lowbit::findCaches(func::FuncOp entry,
     }
   }
   return caches;
+}
+
+static std::string nameOf(StringAttr name) { return name ? name.str() : ""; }
+
+std::string CacheFlow::pastName() const {
+  auto entry = cast<func::FuncOp>(past.getOwner()->getParentOp());
+  return nameOf(entry.getArgAttrOfType<StringAttr>(past.getArgNumber(), "onnx.name"));
+}
+
+std::string CacheFlow::presentName() const {
+  auto entry = cast<func::FuncOp>(past.getOwner()->getParentOp());
+  for (OpOperand &use : present().getUses())
+    if (use.getOwner() == entry.front().getTerminator())
+      return nameOf(entry.getResultAttrOfType<StringAttr>(use.getOperandNumber(), "onnx.name"));
+  return "";
+}
+
+std::optional<CacheFlow::TokenBytes> CacheFlow::bytesPerToken() const {
+  auto type = cast<RankedTensorType>(past.getType());
+  int64_t rows = 1, length = type.getShape().back();
+  for (int64_t dim = 1; dim < type.getRank() - 1; ++dim) {
+    if (dim == axis)
+      continue;
+    if (type.isDynamicDim(dim))
+      return std::nullopt;
+    rows *= type.getDimSize(dim);
+  }
+  return TokenBytes{rows * length * int64_t(type.getElementTypeBitWidth()) / 8,
+                    rows * (length + int64_t(sizeof(float)))};
 }

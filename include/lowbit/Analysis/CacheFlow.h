@@ -4,12 +4,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
-#ifndef LOWBIT_LIB_TRANSFORMS_CACHEFLOW_H
-#define LOWBIT_LIB_TRANSFORMS_CACHEFLOW_H
+#ifndef LOWBIT_ANALYSIS_CACHEFLOW_H
+#define LOWBIT_ANALYSIS_CACHEFLOW_H
 
 #include "lowbit/Support/LLVM.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,6 @@ struct CacheFlow {
   unsigned result = 0;      ///< Of `write`: the present cache.
   Operation *pad = nullptr; ///< The Pad that makes room in the past for a TensorScatter, if any.
   int64_t axis = 0;         ///< Tokens.
-  unsigned returned = 0;    ///< The first operand of the return that is the present cache.
 
   Value present() const { return write->getResult(result); }
   /// `type`, whose last dimension has the past's length.
@@ -34,9 +34,19 @@ struct CacheFlow {
     shape.back() = cast<RankedTensorType>(past.getType()).getShape().back();
     return type.clone(shape);
   }
+  /// The type of the present cache, its last dimension as that of the past.
   RankedTensorType presentType() const {
     return withRowLength(cast<RankedTensorType>(present().getType()));
   }
+  /// What the file calls the past and the present; empty where it is not said.
+  std::string pastName() const;
+  std::string presentName() const;
+  /// Bytes that one token of one sequence takes in the float cache, and in one of i8 with a f32
+  /// scale per row; nothing where only the run knows.
+  struct TokenBytes {
+    int64_t real, integer;
+  };
+  std::optional<TokenBytes> bytesPerToken() const;
 };
 
 /// The caches of a model in the float or the qdq form, told by where values flow, in the order of
@@ -46,4 +56,4 @@ std::vector<CacheFlow> findCaches(func::FuncOp entry, std::vector<std::string> &
 
 } // namespace lowbit
 
-#endif // LOWBIT_LIB_TRANSFORMS_CACHEFLOW_H
+#endif // LOWBIT_ANALYSIS_CACHEFLOW_H
