@@ -124,11 +124,11 @@ std::vector<CacheFlow> lowbit::findCaches(func::FuncOp entry,
                     });
       if (!isRead || !llvm::is_contained(end->getOperands(), flow.present()))
         continue;
+      taken.insert(flow.present());
       if (std::string why = whyNot(flow, type); !why.empty()) {
         nearMisses.push_back("input '" + flow.pastName() + "' cannot be held in i8: " + why);
         break;
       }
-      taken.insert(flow.present());
       caches.push_back(flow);
       break;
     }

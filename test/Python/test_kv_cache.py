@@ -260,7 +260,7 @@ def test_tools(tmp_path, lowbit):
         export_to(str(path), str(tmp_path / "out.onnx"), runtime="onnxruntime", recipe="fp32:kv_cache=i8")
     assert lowbit("compile", path, "--recipe", "int8-weights:kv_cache=i8", "-o", tmp_path / "m.lowbit").returncode == 0
     np.savez(tmp_path / "tokens.npz", tokens=np.arange(12).reshape(1, 12) % VOCAB)
-    assert lowbit("run", tmp_path / "m.lowbit", tmp_path / "tokens.npz", "-o", tmp_path / "y.npz").returncode == 0
+    assert lowbit("run", tmp_path / "m.lowbit", "--inputs", tmp_path / "tokens.npz", "-o", tmp_path / "y.npz").returncode == 0
     with np.load(tmp_path / "y.npz") as y:
         assert y["present.1.value"].dtype == np.int8 and y["present.1.value_scale"].shape == (1, HEADS, 12, 1)
 
@@ -271,8 +271,6 @@ def with_cache(path: Path, out: Path) -> Path:
     graph, nodes, count = model.graph, [], 0
     repeated = {node.input[0] for node in graph.node if node.op_type == "Expand"}
     rotated = {output for node in graph.node if node.op_type in ("Add", "Transpose") for output in node.output}
-    shape = next(numpy_helper.to_array(t) for n in graph.node if n.op_type == "Reshape" for t in graph.initializer
-                 if t.name == n.input[1] and t.dims[0] == 4)
     for node in graph.node:
         if node.op_type == "Unsqueeze" and node.output[0] in repeated and node.input[0] in rotated:
             name = f"{count // 2}.{('key', 'value')[count % 2]}"
@@ -298,14 +296,14 @@ def with_cache(path: Path, out: Path) -> Path:
         _, heads, _, size = outputs[f"present.{name}"].shape
         graph.input.append(helper.make_tensor_value_info(f"past.{name}", 1, [1, heads, "past", size]))
         graph.output.append(helper.make_tensor_value_info(f"present.{name}", 1, [1, heads, "total", size]))
-    assert count and shape is not None
+    assert count
     onnx.save(model, out)
     return out
 
 
 @pytest.mark.parametrize("source, data, kl, ratio", [
-    pytest.param(MODELS / "tiny_llama.onnx", MODELS / "tiny_llama_eval.npz", 2e-4, 1.001, id="tiny"),
-    pytest.param(SHARED / "models" / "stories260K.onnx", SHARED / "data" / "stories_eval.npz", 2e-4, 1.001, id="stories", marks=needs_shared)])
+    pytest.param(MODELS / "tiny_llama.onnx", MODELS / "tiny_llama_eval.npz", 1e-4, 1.0005, id="tiny"),
+    pytest.param(SHARED / "models" / "stories260K.onnx", SHARED / "data" / "stories_eval.npz", 2.2e-3, 1.002, id="stories", marks=needs_shared)])
 def test_what_it_costs(tmp_path, source, data, kl, ratio):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     model = with_cache(source, tmp_path / "cached.onnx")
