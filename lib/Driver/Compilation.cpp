@@ -337,8 +337,19 @@ llvm::Error Compilation::toQDQ() {
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
   const RoundedLayers *rounded = options.rounded ? &options.rounded->layers : nullptr;
-  return run(2, "applying the recipe",
-             [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq, rounded); });
+  if (llvm::Error error = run(2, "applying the recipe", [&](OpPassManager &manager) {
+        buildToQDQPipeline(manager, qdq, rounded);
+      }))
+    return error;
+  return holdCache();
+}
+
+llvm::Error Compilation::holdCache() {
+  if (llvm::Error error = run(3, "quantizing the cache", [&](OpPassManager &manager) {
+        buildCachePipeline(manager, options.recipe);
+      }))
+    return error;
+  return readPorts();
 }
 
 llvm::Error Compilation::toPrepared() {
@@ -501,6 +512,18 @@ void Compilation::recordDecisions() {
       layer[entry.getName().getValue()] = toJSON(entry.getValue());
     layers.push_back(std::move(layer));
   });
+}
+
+llvm::json::Array Compilation::heldCaches() {
+  llvm::json::Array caches;
+  if (auto changed = root->getOperation()->getAttrOfType<ArrayAttr>("lowbit.kv_cache"))
+    for (auto entry : changed.getAsRange<DictionaryAttr>()) {
+      llvm::json::Object cache;
+      for (NamedAttribute part : entry)
+        cache[part.getName().getValue()] = toJSON(part.getValue());
+      caches.push_back(std::move(cache));
+    }
+  return caches;
 }
 
 /// Which kernel family each layer got: a launch names its layer.

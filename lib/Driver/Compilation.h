@@ -69,6 +69,11 @@ public:
   /// itself.
   llvm::Error checkTarget();
   void recordDecisions();
+  /// Holds the caches of keys and values as the recipe says, which changes the ports; an error (3)
+  /// where it says i8 and the model has none. toQDQ does so itself.
+  llvm::Error holdCache();
+  /// One entry per cache that is held in i8, as in manifest.json.
+  llvm::json::Array heldCaches();
 
   ModuleOp module() { return *root; }
   std::string print();

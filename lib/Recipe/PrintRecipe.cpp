@@ -104,6 +104,8 @@ std::string Recipe::print() const {
     printed.push_back(printTransform(transform));
   text += "transforms: [" + llvm::join(printed, ", ") + "]\n";
   text += printCalibration();
+  text += cache ? std::string("kv_cache: {type: ") + lowbit::name(*cache) + "}\n"
+                : "kv_cache: float\n";
   text += rules.empty() ? "rules: []\n" : "rules:\n";
   for (const Rule &rule : rules) {
     text += "  - match: " + rule.describeMatch() + "\n";

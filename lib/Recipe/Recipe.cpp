@@ -172,7 +172,8 @@ bool lowbit::readPercentile(StringRef text, double &percentile) {
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "dynamic",     "calibration", "percentile", "samples"};
+                                       "dynamic",     "calibration", "percentile", "samples",
+                                       "kv_cache"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -199,6 +200,12 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   if (key == "samples") {
     calibrationSamples = number;
     return isPositive || fail("a positive integer");
+  }
+  if (key == "kv_cache") {
+    if (value != "i8" && value != "float")
+      return fail("float or i8");
+    cache = value == "i8" ? std::optional(IntType::I8) : std::nullopt;
+    return true;
   }
   // What is left changes the rule that takes every layer that no other rule takes.
   if (rules.empty() || !rules.back().weights) {

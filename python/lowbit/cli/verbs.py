@@ -61,6 +61,9 @@ def _show_model(console: Console, name: str, data: dict[str, Any]) -> None:
         why = "yes" if layer.get("quantizable") else f"no: {layer.get('reason') or 'not said'}"
         table.add_row(layer["name"], layer["op"], shape, f"{layer.get('parameters', 0):,}", why)
     console.print(table)
+    for cache in data.get("kv_cache", []):
+        each = f": {cache['bytes_per_token']} bytes per token, {cache['int8_bytes_per_token']} with kv_cache=i8" if "bytes_per_token" in cache else ""
+        console.print(f"  cache  {cache['past']} → {cache['present']}{each}", markup=False)
     if isinstance(data.get("bytes"), dict):
         console.print("  " + ", ".join(f"{precision} {size(count)}" for precision, count in data["bytes"].items()))
 
@@ -98,6 +101,10 @@ def _show_rules(console: Console, data: dict[str, Any]) -> None:
     for layer in layers:
         table.add_row(*("" if layer.get(key) is None else str(layer[key]) for key in keys))
     console.print(table)
+    cache = data.get("kv_cache", "float")
+    if cache != "float":
+        held = ", ".join(f"{each['past']} → {each['present']}" for each in cache["caches"])
+        console.print(f"kv_cache: {cache['type']}, one scale per token and head: {held}", markup=False)
 
 
 def calibrate(options: Namespace) -> int:
