@@ -122,26 +122,6 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 // Feeding
 //===----------------------------------------------------------------------===//
 
-static int64_t elementSize(int32_t dtype) {
-  switch (dtype) {
-  case LOWBIT_U8:
-  case LOWBIT_I8:
-  case LOWBIT_BOOL:
-    return 1;
-  case LOWBIT_U16:
-  case LOWBIT_I16:
-  case LOWBIT_F16:
-  case LOWBIT_BF16:
-    return 2;
-  case LOWBIT_F32:
-  case LOWBIT_I32:
-  case LOWBIT_U32:
-    return 4;
-  default:
-    return 8;
-  }
-}
-
 /// Adds the elements of [dim, rank) in row-major order.
 static void hashElements(Sha256 &hash, const char *data, const lowbit_tensor &tensor, int32_t dim,
                          int64_t size) {
@@ -161,7 +141,7 @@ static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin,
     return tensor;
   int64_t rows = tensor.shape[0] / samples;
   tensor.data = static_cast<char *>(tensor.data) +
-                begin * rows * tensor.strides[0] * elementSize(tensor.dtype);
+                begin * rows * tensor.strides[0] * int64_t(lowbit_dtype_size(tensor.dtype));
   tensor.shape[0] = rows * count;
   return tensor;
 }
@@ -174,7 +154,8 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
     int64_t head[] = {one.dtype, one.rank};
     hash.update(head, sizeof head);
     hash.update(one.shape, one.rank * sizeof(int64_t));
-    hashElements(hash, static_cast<const char *>(one.data), one, 0, elementSize(one.dtype));
+    hashElements(hash, static_cast<const char *>(one.data), one, 0,
+                 int64_t(lowbit_dtype_size(one.dtype)));
   }
   return *DataDigest::parse(hash.finish());
 }
