@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "Coverage.h"
+#include "FeedTensors.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
@@ -122,18 +123,6 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 // Feeding
 //===----------------------------------------------------------------------===//
 
-/// Adds the elements of [dim, rank) in row-major order.
-static void hashElements(Sha256 &hash, const char *data, const lowbit_tensor &tensor, int32_t dim,
-                         int64_t size) {
-  if (dim == tensor.rank)
-    return hash.update(data, size);
-  int64_t stride = tensor.strides[dim] * size;
-  if (dim == tensor.rank - 1 && tensor.strides[dim] == 1)
-    return hash.update(data, tensor.shape[dim] * size);
-  for (int64_t i = 0; i < tensor.shape[dim]; ++i)
-    hashElements(hash, data + i * stride, tensor, dim + 1, size);
-}
-
 /// `count` of the samples from `begin` on, of a feed of `samples`. An input whose first axis does
 /// not count samples belongs to each of them as a whole.
 static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin, int64_t count) {
@@ -154,8 +143,7 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
     int64_t head[] = {one.dtype, one.rank};
     hash.update(head, sizeof head);
     hash.update(one.shape, one.rank * sizeof(int64_t));
-    hashElements(hash, static_cast<const char *>(one.data), one, 0,
-                 int64_t(lowbit_dtype_size(one.dtype)));
+    visitPieces(one, [&](llvm::ArrayRef<char> piece) { hash.update(piece.data(), piece.size()); });
   }
   return *DataDigest::parse(hash.finish());
 }
