@@ -42,6 +42,18 @@ ObservedValues lowbit::getObservedValues(StatsAttr stats) {
   return seen;
 }
 
+std::vector<Moments> lowbit::getMoments(StatsAttr stats, int64_t cols) {
+  std::vector<Moments> result;
+  std::optional<ConstantData> data =
+      stats.getMoments() ? ConstantData::get(stats.getMoments()) : std::nullopt;
+  if (!data || data->getType().getShape().back() != cols)
+    return result;
+  std::vector<float> values = data->toFloats();
+  for (size_t begin = 0; begin < values.size(); begin += cols * cols)
+    result.push_back(Moments::fromMatrix(values.data() + begin, cols));
+  return result;
+}
+
 StatsAttr lowbit::getStatsAttr(MLIRContext *context, const TensorObserver &observer) {
   Builder builder(context);
   float min = observer.range.min(), max = observer.range.max();
