@@ -58,8 +58,7 @@ StatsAttr lowbit::getStatsAttr(MLIRContext *context, const TensorObserver &obser
   Builder builder(context);
   float min = observer.range.min(), max = observer.range.max();
   std::vector<double> rows;
-  for (const HistogramBucket &bucket :
-       observer.histogram.buckets(std::max(-double(min), double(max)) / 32768))
+  for (const HistogramBucket &bucket : observer.buckets())
     rows.insert(rows.end(), {bucket.lo, bucket.hi, bucket.count});
   const ChannelStatistics &channels = observer.channels;
   std::vector<float> mean, absolute;

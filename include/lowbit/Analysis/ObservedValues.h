@@ -23,8 +23,8 @@ ObservedValues getObservedValues(StatsAttr stats);
 /// attribute has none, or of another number of columns, or its resource is not loaded.
 std::vector<Moments> getMoments(StatsAttr stats, int64_t cols);
 
-/// All that was measured, as lowbit.observe carries it; of the histogram, buckets narrower than
-/// 2^-15 of the largest magnitude are joined. `observer` has seen values, all of them finite.
+/// All that was measured, as lowbit.observe carries it; of the histogram, its buckets(). `observer`
+/// has seen values, all of them finite.
 StatsAttr getStatsAttr(MLIRContext *context, const TensorObserver &observer);
 
 } // namespace lowbit
