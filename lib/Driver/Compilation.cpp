@@ -138,16 +138,6 @@ static llvm::Expected<std::string> dtypeName(Type type) {
   return driverError(3, "inputs and outputs of type " + text + " are not supported");
 }
 
-/// The names in `onnx.dim_params`, by dimension.
-static std::vector<std::string> readSymbols(Attribute attr, int64_t rank) {
-  std::vector<std::string> symbols(rank);
-  auto text = dyn_cast_or_null<StringAttr>(attr);
-  for (auto &[dim, name] : onnx::parseDimParams(text ? text.getValue() : ""))
-    if (dim < rank)
-      symbols[dim] = name;
-  return symbols;
-}
-
 llvm::Error Compilation::readPorts() {
   auto entry = root->lookupSymbol<func::FuncOp>("main_graph");
   if (!entry)
@@ -168,7 +158,7 @@ llvm::Error Compilation::readPorts() {
     for (int64_t extent : tensor.getShape())
       port.dims.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
     port.symbols =
-        readSymbols(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
+        onnx::readDimParams(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
     for (auto [extent, symbol] : llvm::zip(port.dims, port.symbols))
       if (extent >= 0)
         symbol.clear();
@@ -203,7 +193,7 @@ llvm::Error Compilation::specializeDims() {
     if (!tensor)
       continue;
     llvm::SmallVector<int64_t> shape(tensor.getShape());
-    auto symbols = readSymbols(entry.getArgAttr(i, "onnx.dim_params"), tensor.getRank());
+    auto symbols = onnx::readDimParams(entry.getArgAttr(i, "onnx.dim_params"), tensor.getRank());
     for (auto [extent, symbol] : llvm::zip(shape, symbols)) {
       if (!symbol.empty())
         known += (known.empty() ? "" : ", ") + symbol;
