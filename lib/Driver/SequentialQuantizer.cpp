@@ -35,6 +35,7 @@ struct SequentialQuantizer::State {
   lowbit_bundle *bundle = nullptr;
   /// Runs of the float model go beside those of the quantized one.
   bool withFloat = false;
+  int64_t recipeSamples = 0;
   std::vector<std::vector<OwnedTensor>> samples;
   std::string hashes; ///< Of the samples' bytes, one after the other.
 
@@ -73,6 +74,7 @@ void SequentialQuantizer::State::release() {
 }
 
 lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
+int64_t SequentialQuantizer::recipeSamples() const { return state->recipeSamples; }
 int64_t SequentialQuantizer::samples() const {
   return outcome ? outcome->samples : int64_t(state->samples.size());
 }
@@ -101,6 +103,7 @@ SequentialQuantizer::create(const CompileOptions &given) {
   if (!plan)
     return trial.takeError(2, "planning layers");
   state.withFloat = plan->recipe.comparesWithFloat();
+  state.recipeSamples = plan->recipe.calibrationSamples.value_or(0);
   state.rounder = std::make_unique<LayerRounder>(*plan);
   if (llvm::Error error = trial.toOpened())
     return std::move(error);
