@@ -61,11 +61,9 @@ static llvm::Error compileObserved(const std::string &model, const std::string &
   options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved,
-                    &Compilation::toScheduled, &Compilation::toExecutable}) {
+                    &Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (compilation.*step)())
       return error;
-    compilation.releaseUnusedConstants();
-  }
   auto report = writeBundle(compilation, folder);
   if (!report)
     return report.takeError();

@@ -105,6 +105,7 @@ SequentialQuantizer::create(const CompileOptions &given) {
   state.withFloat = plan->recipe.comparesWithFloat();
   state.recipeSamples = plan->recipe.calibrationSamples.value_or(0);
   state.rounder = std::make_unique<LayerRounder>(*plan);
+  trial.keepConstants(); // The rounder reads them.
   if (llvm::Error error = trial.toOpened())
     return std::move(error);
   if (failed(state.rounder->readPoints(trial.module())))
