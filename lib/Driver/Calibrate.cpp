@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "Coverage.h"
+#include "FeedTensors.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
@@ -60,11 +61,9 @@ static llvm::Error compileObserved(const std::string &model, const std::string &
   options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved,
-                    &Compilation::toScheduled, &Compilation::toExecutable}) {
+                    &Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (compilation.*step)())
       return error;
-    compilation.releaseUnusedConstants();
-  }
   auto report = writeBundle(compilation, folder);
   if (!report)
     return report.takeError();
@@ -122,38 +121,6 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 // Feeding
 //===----------------------------------------------------------------------===//
 
-static int64_t elementSize(int32_t dtype) {
-  switch (dtype) {
-  case LOWBIT_U8:
-  case LOWBIT_I8:
-  case LOWBIT_BOOL:
-    return 1;
-  case LOWBIT_U16:
-  case LOWBIT_I16:
-  case LOWBIT_F16:
-  case LOWBIT_BF16:
-    return 2;
-  case LOWBIT_F32:
-  case LOWBIT_I32:
-  case LOWBIT_U32:
-    return 4;
-  default:
-    return 8;
-  }
-}
-
-/// Adds the elements of [dim, rank) in row-major order.
-static void hashElements(Sha256 &hash, const char *data, const lowbit_tensor &tensor, int32_t dim,
-                         int64_t size) {
-  if (dim == tensor.rank)
-    return hash.update(data, size);
-  int64_t stride = tensor.strides[dim] * size;
-  if (dim == tensor.rank - 1 && tensor.strides[dim] == 1)
-    return hash.update(data, tensor.shape[dim] * size);
-  for (int64_t i = 0; i < tensor.shape[dim]; ++i)
-    hashElements(hash, data + i * stride, tensor, dim + 1, size);
-}
-
 /// `count` of the samples from `begin` on, of a feed of `samples`. An input whose first axis does
 /// not count samples belongs to each of them as a whole.
 static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin, int64_t count) {
@@ -161,7 +128,7 @@ static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin,
     return tensor;
   int64_t rows = tensor.shape[0] / samples;
   tensor.data = static_cast<char *>(tensor.data) +
-                begin * rows * tensor.strides[0] * elementSize(tensor.dtype);
+                begin * rows * tensor.strides[0] * int64_t(lowbit_dtype_size(tensor.dtype));
   tensor.shape[0] = rows * count;
   return tensor;
 }
@@ -174,7 +141,7 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
     int64_t head[] = {one.dtype, one.rank};
     hash.update(head, sizeof head);
     hash.update(one.shape, one.rank * sizeof(int64_t));
-    hashElements(hash, static_cast<const char *>(one.data), one, 0, elementSize(one.dtype));
+    visitPieces(one, [&](llvm::ArrayRef<char> piece) { hash.update(piece.data(), piece.size()); });
   }
   return *DataDigest::parse(hash.finish());
 }

@@ -14,24 +14,16 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "FeedTensors.h"
 #include "LayerRounder.h"
 #include "LockStep.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
 #include "llvm/Support/FileSystem.h"
-#include <cstring>
 #include <malloc.h>
 
 using namespace lowbit;
-
-namespace {
-/// A copy of one input of one sample.
-struct OwnedTensor {
-  std::vector<char> bytes;
-  lowbit_tensor view;
-};
-} // namespace
 
 struct SequentialQuantizer::State {
   explicit State(const CompileOptions &options) : trial(std::make_unique<Compilation>(options)) {}
@@ -43,6 +35,7 @@ struct SequentialQuantizer::State {
   lowbit_bundle *bundle = nullptr;
   /// Runs of the float model go beside those of the quantized one.
   bool withFloat = false;
+  int64_t recipeSamples = 0;
   std::vector<std::vector<OwnedTensor>> samples;
   std::string hashes; ///< Of the samples' bytes, one after the other.
 
@@ -81,6 +74,7 @@ void SequentialQuantizer::State::release() {
 }
 
 lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
+int64_t SequentialQuantizer::recipeSamples() const { return state->recipeSamples; }
 int64_t SequentialQuantizer::samples() const {
   return outcome ? outcome->samples : int64_t(state->samples.size());
 }
@@ -109,7 +103,9 @@ SequentialQuantizer::create(const CompileOptions &given) {
   if (!plan)
     return trial.takeError(2, "planning layers");
   state.withFloat = plan->recipe.comparesWithFloat();
+  state.recipeSamples = plan->recipe.calibrationSamples.value_or(0);
   state.rounder = std::make_unique<LayerRounder>(*plan);
+  trial.keepConstants(); // The rounder reads them.
   if (llvm::Error error = trial.toOpened())
     return std::move(error);
   if (failed(state.rounder->readPoints(trial.module())))
@@ -135,34 +131,6 @@ SequentialQuantizer::create(const CompileOptions &given) {
       },
       &state);
   return result;
-}
-
-/// Row-major copy of a tensor with any strides (in elements).
-static OwnedTensor copyTensor(const lowbit_tensor &from) {
-  OwnedTensor copy;
-  copy.view = from;
-  size_t size = lowbit_dtype_size(from.dtype);
-  int64_t count = 1;
-  for (size_t d = 0; d < from.rank; ++d)
-    count *= from.shape[d];
-  copy.bytes.resize(size_t(count) * size);
-  int64_t stride = 1;
-  for (size_t d = from.rank; d-- > 0;) {
-    copy.view.strides[d] = stride;
-    stride *= from.shape[d];
-  }
-  std::vector<int64_t> at(from.rank);
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t offset = 0;
-    for (size_t d = 0; d < from.rank; ++d)
-      offset += at[d] * from.strides[d];
-    std::memcpy(copy.bytes.data() + size_t(i) * size,
-                static_cast<const char *>(from.data) + offset * int64_t(size), size);
-    for (size_t d = from.rank; d-- > 0 && ++at[d] == from.shape[d];)
-      at[d] = 0;
-  }
-  copy.view.data = copy.bytes.data();
-  return copy;
 }
 
 llvm::Error SequentialQuantizer::add(const std::vector<lowbit_tensor> &inputs) {

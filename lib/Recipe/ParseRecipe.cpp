@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "YamlTree.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/Regex.h"
 
@@ -48,13 +49,6 @@ private:
   RecipeError &error;
 };
 } // namespace
-
-static std::string choices(ArrayRef<StringRef> known) {
-  std::string text;
-  for (size_t i = 0; i < known.size(); ++i)
-    text += (i == 0 ? "" : i + 1 == known.size() ? " or " : ", ") + known[i].str();
-  return text;
-}
 
 bool RecipeParser::checkMap(const YamlNode &node, StringRef what, ArrayRef<StringRef> known) {
   if (node.kind != Kind::Map)
@@ -186,7 +180,7 @@ bool RecipeParser::readWeights(const YamlNode &node, Rule &rule) {
       return false;
   if (const YamlNode *algorithm = node.find("algorithm")) {
     size_t index;
-    if (!readChoice(*algorithm, "algorithm", {"rtn", "mse", "gptq", "awq", "hqq"}, index))
+    if (!readChoice(*algorithm, "algorithm", algorithmNames(), index))
       return false;
     weights.algorithm = WeightAlgorithm(index);
   }

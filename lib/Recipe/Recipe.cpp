@@ -253,11 +253,10 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
       return fail("true or false");
     scheme.symmetric = value == "true";
   } else if (key == "algorithm") {
-    static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
-    auto found = llvm::find(algorithms, value);
-    if (found == std::end(algorithms))
-      return fail("rtn, mse, gptq, awq or hqq");
-    rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
+    const StringRef *found = llvm::find(algorithmNames(), value);
+    if (found == algorithmNames().end())
+      return fail(choices(algorithmNames()));
+    rule.weights->algorithm = WeightAlgorithm(found - algorithmNames().begin());
   } else if (key == "dynamic") {
     if (value != "token" && value != "tensor" && value != "false")
       return fail("token, tensor or false");

@@ -149,18 +149,17 @@ def _coverage(options: Namespace, log: Log) -> int:
 def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
     """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
     with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
-        calibration, quantizer, done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
-                                               dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
-    for note in done.notes if done else []:
+        done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                       dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
+    for note in done.notes:
         log.say(note)
-    samples = done.samples if done else 0
-    if samples:
-        log.say(f"calibrated with {samples} samples")
-    if quantizer:
-        log.say(f"rounded weights on {quantizer.samples} samples")
-    if options.data and not samples and not quantizer:
+    if done.samples:
+        log.say(f"calibrated with {done.samples} samples")
+    if done.quantizer:
+        log.say(f"rounded weights on {done.quantizer.samples} samples")
+    if options.data and not done.samples and not done.quantizer:
         log.say(f"recipe {options.recipe} needs no {'more ' if options.calibration else ''}data: --data is not used")
-    return {"calibration": calibration, "quantizer": quantizer}
+    return {"calibration": done.calibration, "quantizer": done.quantizer}
 
 
 def export(options: Namespace) -> int:
