@@ -272,31 +272,23 @@ bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
               "'; look for it in the data, or for an overflow in the model";
       return false;
     }
-  for (Layer *layer : first.sharing) {
-    if (layer != &first) {
-      layer->moments = first.moments;
-      layer->heldOut = first.heldOut;
-      layer->cross = first.cross;
-    }
-    if (!round(*layer, error))
+  for (Layer *layer : first.sharing)
+    if (!round(*layer, first, error))
       return false;
-    if (layer != &first)
-      layer->forgetInput();
-  }
   first.forgetInput();
   return true;
 }
 
-bool LayerRounder::round(Layer &layer, std::string &error) {
+bool LayerRounder::round(Layer &layer, const Layer &input, std::string &error) {
   RoundingOptions options = roundingOptions(layer.rule);
-  if (!layer.heldOut.empty())
-    options.heldOut = &layer.heldOut;
-  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !layer.cross.empty())
-    options.cross = &layer.cross;
+  if (!input.heldOut.empty())
+    options.heldOut = &input.heldOut;
+  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !input.cross.empty())
+    options.cross = &input.cross;
   std::vector<float> matrix = layer.matrix();
   std::optional<QuantizedWeights> weights =
       roundWeights(matrix.data(), layer.channels, layer.cols, layer.rule.scheme, options,
-                   layer.moments, error);
+                   input.moments, error);
   if (!weights) {
     error = "layer '" + layer.name + "' has weights that cannot be quantized: " + error;
     return false;
@@ -317,11 +309,15 @@ bool LayerRounder::supplyWeights(const ExchangePoint &point, ExchangedTensor wei
                                  std::string &error) {
   Layer &layer = *layers[point.layer];
   if (isFloat) {
-    std::vector<float> values = ConstantData::get(layer.weights)->toFloats();
-    std::copy(values.begin(), values.end(), weights.data);
+    ConstantData data = *ConstantData::get(layer.weights);
+    if (data.getType().getElementType().isF32()) {
+      llvm::copy(data.as<float>(), weights.data);
+      return true;
+    }
+    llvm::copy(data.toFloats(), weights.data);
     return true;
   }
-  if (!layer.rounded && !round(layer, error))
+  if (!layer.rounded && !round(layer, layer, error))
     return false;
   std::copy(layer.supplied.begin(), layer.supplied.end(), weights.data);
   return true;

@@ -73,7 +73,8 @@ public:
 
 private:
   struct Layer;
-  bool round(Layer &layer, std::string &error);
+  /// By what `input`, the first of the layers that share its input, has learned.
+  bool round(Layer &layer, const Layer &input, std::string &error);
   void addRows(Layer &layer, ExchangedTensor x, std::vector<Moments> &moments, bool heldOut);
 
   std::vector<std::shared_ptr<Layer>> layers;
