@@ -68,8 +68,12 @@ public:
   void dropWeights(const ExchangePoint &point);
 
   RoundedLayers takeResult();
-  /// The work behind a point in multiplications, for a run of `rows` input rows.
-  double cost(const ExchangePoint &point, double rows) const;
+
+  /// How long a point takes, in units that only compare: in one run, from there to the next point,
+  /// of a sample whose dynamic dims together are `size`;
+  double runCost(const ExchangePoint &point, double size, bool isFloat) const;
+  /// and once all runs are there.
+  double finishCost(const ExchangePoint &point) const;
 
 private:
   struct Layer;

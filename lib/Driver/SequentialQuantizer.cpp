@@ -50,7 +50,9 @@ struct SequentialQuantizer::State {
   std::vector<size_t> position; ///< Of each run: how many points it has passed.
   std::string error;
   llvm::function_ref<void(double)> progress = nullptr;
-  double done = 0, total = 0;
+  std::vector<double> sizes;  ///< Of each sample: its dynamic dims together.
+  double done = 0, total = 0; ///< Of the cost of all points.
+  double reported = 0;        ///< The fraction that progress last got.
 
   size_t runs() const { return samples.size() * (withFloat ? 2 : 1); }
   bool isFloat(size_t run) const { return withFloat && run % 2 == 0; }
@@ -59,6 +61,10 @@ struct SequentialQuantizer::State {
   void release();
   int exchange(size_t run, int64_t id, float *data, int64_t rank, const int64_t *dims);
   bool start(size_t run);
+  double sizeOf(const std::vector<OwnedTensor> &sample) const;
+  /// Adds up what is to be done.
+  void planProgress();
+  void advance(double cost);
 };
 
 /// The run that this thread belongs to.
@@ -207,9 +213,6 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
   auto finish = [&](llvm::function_ref<bool()> complete) {
     return rounder->isBarrier(point) && !steps.wait(run, [&] { return complete(); });
   };
-  double rows = 1;
-  for (int64_t dim : tensor.dims.drop_back())
-    rows *= double(dim);
   switch (point.role) {
   case ExchangePoint::Role::Input:
     // One in eight samples only checks what the others decide.
@@ -217,7 +220,11 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
       rounder->observeFloatInput(point, tensor);
     else
       rounder->observeInput(point, tensor, samples.size() >= 8 && sample % 8 == 7);
-    if (finish([&] { return rounder->finishInput(point, error); }))
+    if (finish([&] {
+          bool finished = rounder->finishInput(point, error);
+          advance(rounder->finishCost(point));
+          return finished;
+        }))
       return 1;
     break;
   case ExchangePoint::Role::Weight:
@@ -237,11 +244,43 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
       rounder->shiftOutput(point, tensor);
     break;
   }
-  if (last && progress) {
-    done += 1;
-    progress(done / double(points.size()));
-  }
+  advance(rounder->runCost(point, sizes[sample], floatRun));
   return 0;
+}
+
+double SequentialQuantizer::State::sizeOf(const std::vector<OwnedTensor> &sample) const {
+  for (size_t i = 0; i < sample.size(); ++i) {
+    const lowbit_value_info *input = lowbit_bundle_input(bundle, i);
+    double size = 1;
+    bool dynamic = false;
+    for (int32_t d = 0; d < input->rank; ++d)
+      if (input->dims[d] < 0) {
+        size *= double(sample[i].view.shape[d]);
+        dynamic = true;
+      }
+    if (dynamic)
+      return size;
+  }
+  return 1;
+}
+
+void SequentialQuantizer::State::planProgress() {
+  for (const std::vector<OwnedTensor> &sample : samples)
+    sizes.push_back(sizeOf(sample));
+  for (const ExchangePoint &point : rounder->points()) {
+    total += rounder->finishCost(point);
+    for (size_t run = 0; run < runs(); ++run)
+      total += rounder->runCost(point, sizes[sampleOf(run)], isFloat(run));
+  }
+}
+
+void SequentialQuantizer::State::advance(double cost) {
+  done += cost;
+  double fraction = total > 0 ? std::min(done / total, 1.0) : 1;
+  if (!progress || (fraction < 1 && fraction < reported + 1e-3))
+    return;
+  reported = fraction;
+  progress(fraction);
 }
 
 llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) {
@@ -254,6 +293,7 @@ llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) 
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
   state->progress = progress;
   state->position.assign(state->runs(), 0);
+  state->planProgress();
   bool done = state->steps.run(state->runs(), [&](size_t run) { return state->start(run); });
   if (!done)
     return driverError(2, state->error);
