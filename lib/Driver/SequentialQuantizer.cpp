@@ -16,10 +16,10 @@
 #include "Compilation.h"
 #include "LayerRounder.h"
 #include "LockStep.h"
+#include "TemporaryBundle.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
-#include "llvm/Support/FileSystem.h"
 #include <cstring>
 #include <malloc.h>
 
@@ -35,12 +35,10 @@ struct OwnedTensor {
 
 struct SequentialQuantizer::State {
   explicit State(const CompileOptions &options) : trial(std::make_unique<Compilation>(options)) {}
-  ~State() { release(); }
 
   std::unique_ptr<Compilation> trial;
   std::unique_ptr<LayerRounder> rounder;
-  std::string folder;
-  lowbit_bundle *bundle = nullptr;
+  TemporaryBundle bundle;
   /// Runs of the float model go beside those of the quantized one.
   bool withFloat = false;
   std::vector<std::vector<OwnedTensor>> samples;
@@ -75,18 +73,14 @@ SequentialQuantizer::SequentialQuantizer() = default;
 SequentialQuantizer::~SequentialQuantizer() = default;
 
 void SequentialQuantizer::State::release() {
-  lowbit_bundle_close(bundle);
-  bundle = nullptr;
-  if (!folder.empty())
-    llvm::sys::fs::remove_directories(folder, true);
-  folder.clear();
+  bundle.close();
   samples = {};
   rounder.reset(); // It reads the compilation's constants.
   trial.reset();
   malloc_trim(0); // What is free the heap would keep.
 }
 
-lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
+lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle.get(); }
 int64_t SequentialQuantizer::samples() const {
   return outcome ? outcome->samples : int64_t(state->samples.size());
 }
@@ -123,19 +117,12 @@ SequentialQuantizer::create(const CompileOptions &given) {
   for (auto step : {&Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (trial.*step)())
       return std::move(error);
-  llvm::SmallString<128> folder;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("lowbit-quantize", folder))
-    return driverError(4, "cannot create a temporary folder: " + error.message());
-  state.folder = folder.str().str();
-  auto report = writeBundle(trial, state.folder);
-  if (!report)
-    return report.takeError();
-  malloc_trim(0);
-  lowbit_status status = lowbit_bundle_open(state.folder.c_str(), nullptr, &state.bundle);
-  if (status != LOWBIT_OK)
-    return driverError(status, lowbit_last_error());
+  if (llvm::Error error = state.bundle.write(trial, "quantize"))
+    return std::move(error);
+  if (llvm::Error error = state.bundle.open())
+    return std::move(error);
   lowbit_bundle_set_exchange(
-      state.bundle,
+      state.bundle.get(),
       [](void *user, int64_t id, float *data, int64_t rank, const int64_t *dims) {
         return static_cast<State *>(user)->exchange(currentRun, id, data, rank, dims);
       },
@@ -183,13 +170,13 @@ llvm::Error SequentialQuantizer::add(const std::vector<lowbit_tensor> &inputs) {
 
 bool SequentialQuantizer::State::start(size_t run) {
   currentRun = run;
-  std::vector<lowbit_tensor> inputs, outputs(lowbit_bundle_num_outputs(bundle));
+  std::vector<lowbit_tensor> inputs, outputs(lowbit_bundle_num_outputs(bundle.get()));
   for (OwnedTensor &tensor : samples[sampleOf(run)]) {
     tensor.view.data = tensor.bytes.data();
     inputs.push_back(tensor.view);
   }
-  lowbit_status status =
-      lowbit_bundle_run(bundle, inputs.data(), inputs.size(), outputs.data(), outputs.size());
+  lowbit_status status = lowbit_bundle_run(bundle.get(), inputs.data(), inputs.size(),
+                                           outputs.data(), outputs.size());
   for (lowbit_tensor &output : outputs)
     lowbit_tensor_release(&output);
   if (status != LOWBIT_OK && error.empty())
@@ -250,7 +237,7 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
 
 double SequentialQuantizer::State::sizeOf(const std::vector<OwnedTensor> &sample) const {
   for (size_t i = 0; i < sample.size(); ++i) {
-    const lowbit_value_info *input = lowbit_bundle_input(bundle, i);
+    const lowbit_value_info *input = lowbit_bundle_input(bundle.get(), i);
     double size = 1;
     bool dynamic = false;
     for (int32_t d = 0; d < input->rank; ++d)

@@ -3,8 +3,8 @@
 """What the command prints: results on stdout; remarks and progress on stderr."""
 from __future__ import annotations
 
-import sys
 import math
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
