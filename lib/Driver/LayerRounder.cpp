@@ -302,6 +302,7 @@ bool LayerRounder::round(Layer &layer, const Layer &input, std::string &error) {
   }
   if (options.cross)
     weights->measureErrors(matrix.data());
+  std::vector<float>().swap(matrix); // The supplied weights are as large.
   layer.result.weights = std::move(*weights);
   layer.supplied.resize(layer.channels * layer.cols);
   for (int64_t n = 0; n < layer.channels; ++n)

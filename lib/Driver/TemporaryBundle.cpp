@@ -26,7 +26,7 @@ llvm::Error TemporaryBundle::open(int threads) {
 #ifdef __GLIBC__
   malloc_trim(0); // What the compiler has freed, its heap keeps.
 #endif
-  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr};
+  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr, nullptr};
   lowbit_status status = lowbit_bundle_open(folder.c_str(), &options, &bundle);
   return status == LOWBIT_OK ? llvm::Error::success()
                              : llvm::Error(driverError(status, lowbit_last_error()));
