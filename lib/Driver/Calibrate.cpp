@@ -7,20 +7,17 @@
 #include "Compilation.h"
 #include "Coverage.h"
 #include "FeedTensors.h"
+#include "TemporaryBundle.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
 #include "llvm/Support/FileSystem.h"
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 using namespace lowbit;
 
 struct Calibrator::State {
-  std::string folder;
-  lowbit_bundle *bundle = nullptr;
+  TemporaryBundle bundle;
   Recipe recipe;
   std::vector<ObserverInfo> infos;
   std::vector<std::string> names;
@@ -39,21 +36,17 @@ struct Calibrator::State {
 
 Calibrator::Calibrator() : state(std::make_unique<State>()) {}
 
-Calibrator::~Calibrator() {
-  lowbit_bundle_close(state->bundle);
-  if (!state->folder.empty())
-    llvm::sys::fs::remove_directories(state->folder, true);
-}
+Calibrator::~Calibrator() = default;
 
-lowbit_bundle *Calibrator::bundle() const { return state->bundle; }
+lowbit_bundle *Calibrator::bundle() const { return state->bundle.get(); }
 const std::vector<std::string> &Calibrator::observers() const { return state->names; }
 int64_t Calibrator::samples() const { return state->collected.samples; }
 int64_t Calibrator::recipeSamples() const { return state->recipe.calibrationSamples.value_or(0); }
 
-/// Compiles the observed model into `folder`. The compiler's memory is given back when this is
+/// Compiles the observed model into `bundle`. The compiler's memory is given back when this is
 /// done: calibration itself needs the model once.
 static llvm::Error compileObserved(const std::string &model, const std::string &recipe,
-                                   const std::string &folder, std::vector<ObserverInfo> &observers,
+                                   TemporaryBundle &bundle, std::vector<ObserverInfo> &observers,
                                    std::string &modelHash) {
   CompileOptions options;
   options.model = model;
@@ -64,9 +57,8 @@ static llvm::Error compileObserved(const std::string &model, const std::string &
                     &Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (compilation.*step)())
       return error;
-  auto report = writeBundle(compilation, folder);
-  if (!report)
-    return report.takeError();
+  if (llvm::Error error = bundle.write(compilation, "calibrate"))
+    return error;
   if (auto hash = compilation.module()->getAttrOfType<StringAttr>("onnx.model_sha256"))
     modelHash = hash.str();
   observers = std::move(compilation.observers);
@@ -85,20 +77,11 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
   state.collected.measured = state.recipe.printMeasured();
   state.collected.recipeSha256 = state.recipe.observerSha256();
 
-  llvm::SmallString<128> folder;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("lowbit-calibrate", folder))
-    return driverError(4, "cannot create a temporary folder: " + error.message());
-  state.folder = folder.str().str();
   if (llvm::Error error =
-          compileObserved(model, recipe, state.folder, state.infos, state.collected.modelSha256))
+          compileObserved(model, recipe, state.bundle, state.infos, state.collected.modelSha256))
     return std::move(error);
-#ifdef __GLIBC__
-  malloc_trim(0); // What the compiler has freed, its heap keeps.
-#endif
-  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr, nullptr};
-  lowbit_status status = lowbit_bundle_open(state.folder.c_str(), &options, &state.bundle);
-  if (status != LOWBIT_OK)
-    return driverError(status, lowbit_last_error());
+  if (llvm::Error error = state.bundle.open(threads))
+    return std::move(error);
 
   for (const ObserverInfo &info : state.infos) {
     state.names.push_back(info.name);
@@ -106,7 +89,7 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
         &state.collected.observers.try_emplace(info.name, info.channelAxis).first->second);
   }
   lowbit_bundle_set_observer(
-      state.bundle,
+      state.bundle.get(),
       [](void *user, int64_t id, const float *data, int64_t rank, const int64_t *shape) {
         State &state = *static_cast<State *>(user);
         if (id >= 0 && id < (int64_t)state.observers.size() &&
@@ -148,7 +131,7 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
 
 llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t count) {
   State &state = *this->state;
-  if (!state.bundle)
+  if (!state.bundle.get())
     return driverError(5, "this calibration is finished");
   if (state.failed)
     return driverError(5, "this calibration has failed before");
@@ -170,9 +153,9 @@ llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t c
     digest.merge(digestOf(inputs, count, i));
   for (const lowbit_tensor &input : inputs)
     rest.push_back(slice(input, count, skip, count - skip));
-  std::vector<lowbit_tensor> outputs(lowbit_bundle_num_outputs(state.bundle));
-  lowbit_status status =
-      lowbit_bundle_run(state.bundle, rest.data(), rest.size(), outputs.data(), outputs.size());
+  std::vector<lowbit_tensor> outputs(lowbit_bundle_num_outputs(state.bundle.get()));
+  lowbit_status status = lowbit_bundle_run(state.bundle.get(), rest.data(), rest.size(),
+                                           outputs.data(), outputs.size());
   for (lowbit_tensor &output : outputs)
     lowbit_tensor_release(&output);
   int64_t first = state.collected.samples, last = first + count - skip - 1;
@@ -247,8 +230,7 @@ llvm::Error Calibrator::finish(const std::string &path, bool force) {
   if (llvm::sys::fs::exists(path) && !force)
     return driverError(2, path + ": exists already; --force replaces it");
   // The model and its weights make room for what is written.
-  lowbit_bundle_close(state->bundle);
-  state->bundle = nullptr;
+  state->bundle.close();
   return checkpoint(path);
 }
 

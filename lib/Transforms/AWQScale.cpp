@@ -129,7 +129,7 @@ LogicalResult AWQScale::scale(Block &block, const LayerPlan &plan) {
       for (const PlannedLayer *layer : readers.planned) {
         ConstantData data = *ConstantData::get(layer->layer->weight->get());
         int64_t rows = data.getType().getDimSize(layer->layer->channelAxis());
-        matrices.push_back(weightMatrix(*layer->layer, data, rows, moments->cols()));
+        matrices.push_back(weightMatrix(*layer->layer, data));
         layers.push_back({matrices.back().data(), rows, plan.ruleOf(*layer)->weights->scheme});
       }
       std::string error;

@@ -55,10 +55,11 @@ def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
   let summary = "Opens a model for quantization layer by layer while it runs";
   let description = [{
     float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
-    input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
-    the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
-    they are behind the layers already quantized, and supplies the weights. The float weights go away, observers too: an input
-    that is quantized with parameters from their statistics has them in the attributes `scale` and `zero`.
+    input and its weights through a `lowbit.exchange`; where the recipe corrects biases by the outputs (`bias-correction:
+    {method: empirical}`) its result goes through one too. Layers that read the same value in the same way share the point
+    of their input, named after the first of them. Whoever runs the program sees the inputs as they are behind the layers
+    already quantized, and supplies the weights. The float weights go away, observers too: an input that is quantized with
+    parameters from their statistics has them in the attributes `scale` and `zero`.
 
     ```mlir
     %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
