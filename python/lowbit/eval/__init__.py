@@ -25,6 +25,8 @@ from .verdict import limits_for, verdict
 
 __all__ = ["Report", "evaluate"]
 
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+
 
 def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str = "classify", label_key: str = "label",
              output: str | None = None, metric: str | None = None, gates: Sequence[str] = (), batch: int = 32, window: int = 0, stride: int = 0,
@@ -58,7 +60,7 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
     figures.correct(entries)
     for i, entry in enumerate(entries):
         entry["verdict"] = verdict(figures, i, entry, parsed)
-    protocol = {"task": kind.name, "metric": kind.metric, **measured.protocol, "seed": seed, "threads": threads or "all cores",
+    protocol = {"task": kind.name, "metric": kind.metric, "higher_is_better": kind.higher_is_better, **measured.protocol, "seed": seed, "threads": threads or "all cores",
                 "confidence_interval": f"bootstrap over {figures.seen.clusters}s, {RESAMPLES} resamples, 95 %",
                 "several_candidates": "p-values are adjusted by Holm's method" if len(entries) > 1 else "one candidate: nothing to adjust",
                 "slices": "hard: the tenth with the smallest margin of the reference's first choice; easy: the half with the largest",
