@@ -156,13 +156,13 @@ def test_interrupted_runs_of_other_tasks(tmp_path, llama, coarse, linear):
     whole = lowbit.evaluate(llama, [coarse(llama, 4)], {"tokens": tokens}, **options)
     assert interrupted(part, llama, [coarse(llama, 4)], {"tokens": tokens}, 11, **options).to_json() == whole.to_json()
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(40_000, 5)).astype(np.float32)
+    x = rng.normal(size=(3000, 5)).astype(np.float32)
     weight = rng.normal(size=(5, 1))
-    data = {"x": x, "label": (x @ weight + 0.1 * rng.normal(size=(40_000, 1))).astype(np.float32)}
+    data = {"x": x, "label": (x @ weight + 0.1 * rng.normal(size=(3000, 1))).astype(np.float32)}
     for metric in ("rmse", "spearman"):
         models = linear(weight, "a"), [linear(weight * 1.01, "b")]
-        whole = lowbit.evaluate(*models, data, task="regress", metric=metric, batch=1024)
-        assert interrupted(part, *models, data, 25, task="regress", metric=metric, batch=1024).to_json() == whole.to_json()
+        whole = lowbit.evaluate(*models, data, task="regress", metric=metric, batch=100)
+        assert interrupted(part, *models, data, 25, task="regress", metric=metric, batch=100).to_json() == whole.to_json()
 
 
 def test_checkpoints_of_something_else_are_refused(tmp_path, linear):
@@ -283,7 +283,7 @@ def test_the_ladder_finds_where_the_damage_sets_in():
 
 def test_no_difference_is_never_claimed(digits):
     verdict = lowbit.evaluate(digits, [digits], MODELS / "digits_eval.npz", task="classify").data["candidates"][0]["verdict"]
-    assert verdict["value"] == "ok" and "no difference of the task value found (600 samples detect a drop of ≥ 1.12%)" in verdict["rule"]
+    assert verdict["value"] == "ok" and "no difference of the task value found (597 samples detect a drop of ≥ 1.12%)" in verdict["rule"]
 
 
 def test_samples_that_were_calibrated_on(digits, coarse):
@@ -332,5 +332,19 @@ def test_a_baseline(tmp_path, lowbit, digits, coarse):
     worse = lowbit(*common, "--candidate", bad, "--baseline", tmp_path / "old.json", "--json")
     assert worse.returncode == 1 and "worse than" in worse.stderr and json.loads(worse.stdout)["baseline"]["regressions"]
     other = lowbit(*common[:4], f"{MODELS / 'digits_eval.npz'}[0:500]", *common[5:], "--candidate", good, "--baseline", tmp_path / "old.json")
-    assert other.returncode == 2 and "its samples is 600, now it is 500" in other.stderr
+    assert other.returncode == 2 and "its samples is 597, now it is 500" in other.stderr
     assert lowbit(*common, "--candidate", good, "--baseline", MODELS / "digits_eval.npz").returncode == 2
+
+
+def test_assertions_for_tests_of_models(tmp_path, digits, coarse):
+    from lowbit.testing import assert_no_cliff, assert_verdict
+
+    data = MODELS / "digits_eval.npz"
+    report = assert_no_cliff(digits, coarse(digits, 6), data, task="classify", gates=["drift.kl < 0.1"])
+    (tmp_path / "old.json").write_text(report.to_json())
+    with pytest.raises(AssertionError, match="digits_cnn_2.onnx: verdict cliff: open: accuracy fell"):
+        assert_verdict(digits, coarse(digits, 2), data, task="classify")
+    with pytest.raises(AssertionError, match="gate drift.kl < 1e-9 does not hold"):
+        assert_no_cliff(digits, coarse(digits, 6), data, task="classify", gates=["drift.kl < 1e-9"])
+    with pytest.raises(AssertionError, match="mean KL"):
+        assert_verdict(digits, coarse(digits, 4), data, task="classify", baseline=tmp_path / "old.json", allowed=("ok", "drift", "cliff"))

@@ -334,6 +334,7 @@ def eval(options: Namespace) -> int:
     worse = report.data["baseline"]["regressions"] if baseline else []
     for entry in worse:
         print(f"lowbit eval: worse than {options.baseline}: {entry['candidate']}: {entry['what']}", file=sys.stderr)
-    for warning in report.data["guards"]["warnings"]:
-        log.say(f"warning: {warning}")
+    if options.json or options.out:
+        for warning in report.data["guards"]["warnings"]:
+            log.say(f"warning: {warning}")
     return 0 if report.data["passed"] and not worse else 1
