@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,10 +38,10 @@ class Subject(Protocol):
 
 
 class BundleSubject:
-    def __init__(self, bundle: Bundle, name: str | None = None) -> None:
+    def __init__(self, bundle: Bundle, name: str | None = None, device: str | None = None) -> None:
         self._bundle = bundle
         self.name = name or bundle.path.name
-        self.runtime = f"lowbit ({bundle.isa})"
+        self.runtime = f"lowbit ({device or bundle.isa})"
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.bytes: int | None = bundle.bytes
         self.manifest: dict[str, Any] | None = bundle.manifest
@@ -141,6 +142,14 @@ class FunctionSubject:
         return {value.name: np.asarray(results[value.name]) for value in self.outputs}
 
 
+def _device(text: str) -> tuple[Path, str | None]:
+    """BUNDLE@DEVICE in its parts: the device is cpu, cuda:N or emulator."""
+    head, sign, tail = text.rpartition("@")
+    if sign and re.fullmatch(r"cpu|emulator|cuda(:\d+)?", tail) and not Path(text).exists():
+        return Path(head), tail
+    return Path(text), None
+
+
 def is_function(source: Any) -> bool:
     """Whether the model is a Python function, or FILE.py:FUNC."""
     if isinstance(source, (str, os.PathLike)):
@@ -149,7 +158,8 @@ def is_function(source: Any) -> bool:
 
 
 def open_subject(source: Any, *, threads: int = 0, shared: bool = False, like: Subject | None = None) -> Subject:
-    """A model from a path (`ort:` or `lowbit:` before it chooses the runtime; FILE.py:FUNC is a function), a Bundle, bytes,
+    """A model from a path (`ort:` or `lowbit:` before it chooses the runtime, `@emulator` or another device after a bundle's
+    where it runs; FILE.py:FUNC is a function), a Bundle, bytes,
     a ModelProto, or a function with the inputs and outputs of `like`."""
     if isinstance(source, Bundle):
         return BundleSubject(source)
@@ -167,13 +177,16 @@ def open_subject(source: Any, *, threads: int = 0, shared: bool = False, like: S
     runtime, colon, rest = text.partition(":")
     if not colon or runtime not in ("ort", "lowbit"):
         runtime, rest = "", text
-    path = Path(rest)
+    path, device = _device(rest)
     if not path.exists():
         raise InvalidInput(f"{path}: no such file or bundle")
     if path.is_dir():
         if runtime == "ort":
             raise InvalidInput(f"{path} is a bundle; onnxruntime cannot run it")
-        return BundleSubject(Bundle(path, threads=threads))
+        name = f"{path.name}@{device}" if device else None
+        return BundleSubject(Bundle(path, threads=threads, device=device), name, device)
+    if device:
+        raise InvalidInput(f"{path} is not a bundle, so it has no device {device}")
     if runtime == "lowbit":
         return _compiled(path, threads)
     if path.stat().st_size == 0:

@@ -164,7 +164,8 @@ class Parser:
 
     def _eval(self) -> None:
         parser = self._verb("eval", "measure what candidates lost against a reference", "F.json", epilog=(
-            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime.\n"
+            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime; OUT.lowbit@emulator, @cuda:0 or\n"
+            "@cpu says where a bundle runs; FILE.py:FUNC is a function from a dict of inputs to a dict of outputs.\n"
             "A gate is PATH OPERATOR NUMBER over a candidate's part of the JSON, such as\n"
             "'drift.top1_agreement >= 0.99' or 'tail.kl.p99 < 0.1'; if one fails the exit code is 1."))
         parser.add_argument("--reference", required=True, metavar="MODEL")

@@ -72,7 +72,8 @@ class Distribution:
         self.add(other._buffer[: other._filled])
         for which, bins in enumerate(other._bins):
             if bins is not None:
-                self._counts(which)[:] += bins
+                used = np.flatnonzero(bins)
+                self._counts(which)[used] += bins[used]
         self._zeros += other._zeros
         self._sketch = None
         self._sum, self.count = total, count
@@ -90,8 +91,8 @@ class Distribution:
             part = sign * rest[sign * rest >= _FLOOR]
             if len(part):
                 keys = np.ceil(np.log(np.minimum(part, _CEILING)) / self._step).astype(np.int64) - self._first
-                bins = self._counts(which)
-                bins += np.bincount(keys, minlength=len(bins))
+                kinds, counts = np.unique(keys, return_counts=True)
+                self._counts(which)[kinds] += counts  # touches no page that needs no count
 
     def _counts(self, which: int) -> np.ndarray:
         bins = self._bins[which]
@@ -179,22 +180,35 @@ class Distribution:
         """p50, p90, p99, p999, max, cvar1 (mean of the worst 1 %), mean."""
         result = {key: self.quantile(level) for key, level in LEVELS.items()}
         result.update(max=self.quantile(1.0), cvar1=self.upper_mean(0.01), mean=self.mean)
+        self._sketch = None
         return result
+
+    def _at_all(self, ranks: np.ndarray) -> np.ndarray:
+        """`at` for many ranks, for curves."""
+        top, used = self._largest(), {sign: (keys, counts) for sign, keys, counts in self._used()}
+        none = (np.empty(0, np.int64), np.empty(0, np.int64))
+        (up, up_counts), (down, down_counts) = used.get(1.0, none), used.get(-1.0, none)
+        value = lambda keys: np.exp(keys * self._step) * (2 / (1 + self._mapping.gamma))  # noqa: E731
+        values = np.concatenate([-value(down[::-1]), [0.0], value(up)])
+        cumulated = np.cumsum(np.concatenate([down_counts[::-1], [self._zeros], up_counts]))
+        below = self.count - len(top)
+        bulk = values[np.minimum(np.searchsorted(cumulated, np.minimum(ranks, max(below - 1, 0)), side="right"), len(values) - 1)]
+        return np.where(ranks >= below, top[np.maximum(ranks - below, 0)], np.minimum(bulk, top[0]))
 
     def survival(self, points: int = 160) -> list[tuple[float, float]]:
         """(value, share of the values that are at least that large), from the largest down, ranks spaced geometrically."""
         if self._nan or not self.count:
             return []
         ranks = np.unique(np.geomspace(1, self.count, points).astype(np.int64))
-        return [(self.at(int(self.count - rank)), float(rank / self.count)) for rank in ranks]
+        return list(zip(self._at_all(self.count - ranks).tolist(), (ranks / self.count).tolist()))
 
     def representative(self, points: int = 4096) -> np.ndarray:
-        """Sorted values: all of them where there are no more than KEEP, else `points` of evenly spaced ranks."""
+        """Sorted values: all of them where there are no more than KEEP, else those of evenly spaced ranks."""
         if not self.count:
             return np.empty(0)
         if self.count <= KEEP:
             return self._largest().copy()
-        return np.asarray([self.at(int(rank)) for rank in np.linspace(0, self.count - 1, points)])
+        return self._at_all(np.linspace(0, self.count - 1, points).astype(np.int64))
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -158,7 +158,7 @@ class Buckets:
         """[resamples, columns of table]: sums over resampled rows; the same seed draws the same resamples."""
         rng, count = np.random.default_rng(seed), len(table)
         result = np.empty((resamples, table.shape[1]))
-        step = max(1, (1 << 17) // count)
+        step = max(1, (1 << 15) // count)
         for begin in range(0, resamples, step):
             rows = min(step, resamples - begin)
             draws = rng.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
