@@ -114,8 +114,9 @@ class Distribution:
         if self._sketch is None:
             stores = self._make()
             for sign, keys, counts in self._used():
-                for key, count in zip(keys.tolist(), counts.tolist()):
-                    stores[sign < 0].add(key, count)
+                store = stores[sign < 0]
+                for i in (0, len(keys) - 1, *range(1, len(keys) - 1))[: len(keys)]:  # both ends first: the store grows once
+                    store.add(int(keys[i]), int(counts[i]))
             self._sketch = self._sketch_class(self._mapping, *stores, self._zeros)
         return self._sketch
 

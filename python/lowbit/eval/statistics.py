@@ -16,9 +16,19 @@ _Z_ALPHA, _Z_POWER = 1.959963984540054, 0.8416212335729143
 RESAMPLES = 2000
 _EXACT = 100  # expected discordant pairs up to which the power of McNemar's test is summed exactly
 
+_LOG_FACTORIALS = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, 256, dtype=np.float64)))))
+
+
+def _log_factorial(n: np.ndarray) -> np.ndarray:
+    """log n!, from a table below 256, from Stirling's series above; relative error below 1e-14."""
+    n = np.asarray(n, np.float64)
+    x = np.maximum(n, 255.0)
+    series = x * np.log(x) - x + 0.5 * np.log(2 * math.pi * x) + 1 / (12 * x) - 1 / (360 * x**3)
+    return np.where(n < 256, _LOG_FACTORIALS[np.minimum(n, 255).astype(np.int64)], series)
+
+
 def _log_binomial(n: int, k: np.ndarray) -> np.ndarray:
-    table = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1, dtype=np.float64)))))
-    return table[n] - table[k] - table[n - k]
+    return _log_factorial(n) - _log_factorial(k) - _log_factorial(n - k)
 
 
 def binomial_tail(successes: int, trials: int, probability: float) -> float:
@@ -29,7 +39,11 @@ def binomial_tail(successes: int, trials: int, probability: float) -> float:
         return 0.0
     if probability >= 1:
         return 1.0
-    k = np.arange(successes, trials + 1)
+    mean, reach = trials * probability, 60 * math.sqrt(trials * probability * (1 - probability)) + 100
+    if successes < mean - reach:
+        return 1.0
+    # What lies further out is less than the smallest float64.
+    k = np.arange(successes, min(trials, math.ceil(max(mean, successes) + reach)) + 1)
     terms = _log_binomial(trials, k) + k * math.log(probability) + (trials - k) * math.log1p(-probability)
     return float(min(1.0, np.exp(terms).sum()))
 
