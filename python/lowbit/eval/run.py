@@ -20,6 +20,7 @@ import numpy as np
 from ..data import open_data
 from ..errors import InvalidInput, nearest
 from ..feeds import Feed, Feeder, Window
+from ..kvcache import with_float_cache
 from ..signature import batchable
 from ..subjects import Subject
 from . import state
@@ -140,6 +141,9 @@ def measure(reference: Subject, candidates: list[Subject], source: Any, task: Ta
 
     checkpoint: a file that an interrupted run leaves, and that goes when the run ends; resume: go on from it.
     """
+    if len({bool((subject.manifest or {}).get("kv_cache")) for subject in (reference, *candidates)}) > 1:
+        # Those that hold their cache in integers are compared with float ones at the float side of it.
+        reference, *candidates = (with_float_cache(subject) for subject in (reference, *candidates))
     for candidate in candidates:
         _check_inputs(reference, candidate)
     names = [output_names(reference, candidate) for candidate in candidates]
