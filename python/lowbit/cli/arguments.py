@@ -164,7 +164,8 @@ class Parser:
 
     def _eval(self) -> None:
         parser = self._verb("eval", "measure what candidates lost against a reference", "F.json", epilog=(
-            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime.\n"
+            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime; OUT.lowbit@emulator, @cuda:0 or\n"
+            "@cpu says where a bundle runs; FILE.py:FUNC is a function from a dict of inputs to a dict of outputs.\n"
             "A gate is PATH OPERATOR NUMBER over a candidate's part of the JSON, such as\n"
             "'drift.top1_agreement >= 0.99' or 'tail.kl.p99 < 0.1'; if one fails the exit code is 1."))
         parser.add_argument("--reference", required=True, metavar="MODEL")
@@ -173,7 +174,12 @@ class Parser:
         parser.add_argument("--task", required=True, metavar="T", help="classify, embed, lm, regress, drift (no labels) or FILE.py:FUNC")
         parser.add_argument("--label-key", default="label", metavar="KEY", help="the labels' array (default label)")
         parser.add_argument("--output", metavar="NAME", help="the output that the task looks at")
+        parser.add_argument("--metric", metavar="NAME", help="classify: accuracy, top5, f1; regress: rmse, mse, mae, pearson, spearman; embed: spearman, pearson")
         parser.add_argument("--gate", action="append", default=[], metavar="EXPR", help="repeatable")
+        parser.add_argument("--baseline", metavar="OLD.json", help="fail (exit 1) where a candidate is worse than in this earlier result")
+        parser.add_argument("--calibration-data", metavar="D", help="warn of samples that were calibrated on")
+        parser.add_argument("--checkpoint", metavar="FILE", help="where an interrupted run leaves what it has (default: F.json.part with -o F.json)")
+        parser.add_argument("--resume", action="store_true", help="go on from the checkpoint; the result is the same as without the interruption")
         parser.add_argument("--batch", type=_count, default=32, metavar="N", help="samples per run where all models allow it (default 32)")
         parser.add_argument("--window", type=_count, default=0, metavar="N", help="lm: tokens per run (default: whole sequences)")
         parser.add_argument("--stride", type=_count, default=0, metavar="N", help="lm: new tokens per window (default: the window)")
