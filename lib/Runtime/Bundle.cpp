@@ -6,10 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "Bundle.h"
 
-#include "Tensor.h"
-
+#include "DeviceTensors.h"
 #include "Failure.h"
 #include "Processor.h"
+#include "Tensor.h"
 
 #include <cstddef>
 #include <cstring>
@@ -35,6 +35,16 @@ ValueTable::ValueTable(const std::vector<ValueInfo> &values) {
 
 } // namespace lowbit::runtime
 
+/// The number after "cuda:"; 0 where there is none.
+static int ordinalOf(const std::string &device) {
+  size_t colon = device.find(':');
+  std::string digits = colon == std::string::npos ? "0" : device.substr(colon + 1);
+  if (digits.empty() || digits.size() > 4 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    fail(LOWBIT_INVALID, "unknown device " + inQuotes(device) + ", expected cpu, cuda:0 or emulator");
+  return std::stoi(digits);
+}
+
 /// The device called `name`, the target's own where there is no name; null for the CPU.
 static std::unique_ptr<Device> openDevice(const std::string &path, const Manifest &manifest,
                                           const MappedWeights &weights, const char *name) {
@@ -48,7 +58,7 @@ static std::unique_ptr<Device> openDevice(const std::string &path, const Manifes
   if (kind == "cpu")
     return nullptr;
   if (kind == "cuda")
-    fail(LOWBIT_UNAVAILABLE, "this runtime has no CUDA device yet; run on the emulator");
+    return openCuda(path, manifest, weights, ordinalOf(device));
   return openEmulator(path, manifest, weights);
 }
 
@@ -183,7 +193,10 @@ lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inpu
 void lowbit_tensor_release(lowbit_tensor *tensor) {
   if (!tensor || !tensor->owned)
     return;
-  RunMemory::release(tensor->data);
+  if (tensor->device == LOWBIT_CUDA)
+    releaseDeviceTensor(tensor->data);
+  else
+    RunMemory::release(tensor->data);
   tensor->data = nullptr;
   tensor->owned = 0;
 }

@@ -9,6 +9,7 @@
 
 #include "BundleFiles.h"
 #include "Manifest.h"
+#include "PlanCache.h"
 #include "Run.h"
 #include "ThreadPool.h"
 
@@ -53,6 +54,8 @@ struct lowbit_bundle {
   lowbit::runtime::MappedWeights weights;
   /// Null for a bundle for the CPU.
   std::unique_ptr<lowbit::runtime::Device> device;
+  /// Of a device that plans runs.
+  lowbit::runtime::PlanCache plans;
   lowbit::runtime::ModelLibrary model;
   lowbit::runtime::ThreadPool pool;
   /// Buffers that the model allocated while it was initialized; they live as long as it.

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/CUDA/CUDATarget.h"
+#include "BufferClasses.h"
 #include "DeviceMath.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
@@ -149,6 +150,13 @@ llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef
   if (failed(manager.run(module)))
     return llvm::createStringError("the launches could not be lowered");
   DeviceProgram program;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (auto reads = function->getAttrOfType<DenseI64ArrayAttr>(cuda::kHostReads))
+      llvm::append_range(program.hostReads, reads.asArrayRef());
+    program.synchronizes |= function->hasAttr(cuda::kSynchronizes);
+    function->removeAttr(cuda::kHostReads);
+    function->removeAttr(cuda::kSynchronizes);
+  }
   json::Array kernels;
   for (const cuda::KernelCode &kernel : library->kernels) {
     json::Object entry = describe(kernel, chips->front());
