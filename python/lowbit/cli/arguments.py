@@ -98,8 +98,8 @@ class Parser:
         parser.add_argument("--recipe", default=recipe, required=recipe is None, metavar="R", help="NAME, NAME:key=value,… or a file" + (f" (default {recipe})" if recipe else ""))
 
     def _inspect(self) -> None:
-        parser = self._verb("inspect", "operators, layers, shapes, bytes per precision; what can be quantized and why not", "F.json")
-        parser.add_argument("model", metavar="MODEL.onnx")
+        parser = self._verb("inspect", "operators, layers, shapes, bytes per precision; what can be quantized and why not; or what a bundle holds", "F.json")
+        parser.add_argument("model", metavar="MODEL.onnx", help="or a bundle")
 
     def _recipe(self) -> None:
         parser = self._verb("recipe", "show a named recipe, explain what it does to a model, or print the schema of recipes", "FILE")

@@ -29,6 +29,7 @@ from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
+from .inspect_bundle import read_bundle, show_bundle
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -36,10 +37,14 @@ def _plain_json(log: Log, data: Any) -> None:
 
 
 def inspect(options: Namespace) -> int:
-    """ops, layers, shapes, bytes per precision."""
+    """ops, layers, shapes, bytes per precision; of a bundle, what its manifest says."""
     log = Log(options)
     if not Path(options.model).exists():
         raise InvalidInput(f"{options.model}: no such file")
+    if Path(options.model).is_dir():
+        bundle = read_bundle(Path(options.model))
+        log.result(bundle, lambda console: show_bundle(console, bundle))
+        return 0
     with compiler_errors() as compiler, log.busy("reading the model"):
         data = json.loads(compiler.inspect(options.model))
     log.result(data, lambda console: _show_model(console, options.model, data))
