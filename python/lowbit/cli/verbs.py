@@ -28,6 +28,8 @@ from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
+from .layers import add_sensitivity, print_sensitivity
+from .restore import restore
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -308,10 +310,11 @@ def eval(options: Namespace) -> int:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
                           stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress)
+    add_sensitivity(options, log, report)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
-    log.result(report.data, lambda console: print_report(console, report))
+    log.result(report.data, lambda console: (print_report(console, report), print_sensitivity(console, report)))
     if options.html:
         report.to_html(options.html, force=options.force)
         log.say(f"wrote {options.html}")
