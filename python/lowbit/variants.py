@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class Layer:
     activations: str
     bytes: int
     fp32_bytes: int
+
+    @property
+    def activation_type(self) -> str:
+        """`float`, an integer type, or one with `dynamic` beside it."""
+        found = re.match(r"\{type: (\w+).*?(?:, (dynamic): (\w+))?\}$", self.activations)
+        return " ".join(part for part in found.groups() if part) if found else self.activations
 
     @property
     def bits(self) -> int:

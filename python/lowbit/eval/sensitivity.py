@@ -56,7 +56,8 @@ class Probe:
     def samples(self) -> int:
         return self.feeds[-1].start + self.feeds[-1].count - self.feeds[0].start
 
-    def _expected(self, index: int) -> np.ndarray:
+    def expected(self, index: int) -> np.ndarray:
+        """The reference's output for a feed."""
         if index in self._cache:
             return self._cache[index]
         values = np.asarray(self.reference.run(self.feeds[index].inputs)[self.output])
@@ -65,12 +66,16 @@ class Probe:
             self._cached += values.nbytes
         return values
 
-    def of(self, bundle: Bundle, name: str | None = None) -> float:
-        """The drift of a bundle; name: its output, where it is called otherwise."""
-        name = name or (self.output if any(v.name == self.output for v in bundle.outputs) else bundle.outputs[0].name)
+    def name_in(self, bundle: Bundle) -> str:
+        """The output's name in a bundle; single outputs pair whatever their names."""
+        return self.output if any(value.name == self.output for value in bundle.outputs) else bundle.outputs[0].name
+
+    def of(self, bundle: Bundle) -> float:
+        """The drift of a bundle."""
+        name = self.name_in(bundle)
         sums, rows = np.zeros(3), 0
         for index, feed in enumerate(self.feeds):
-            expected, found = self._expected(index), np.asarray(bundle.run(feed.inputs)[name])
+            expected, found = self.expected(index), np.asarray(bundle.run(feed.inputs)[name])
             if not np.isfinite(found).all():
                 return float("inf")
             if self.measure == "kl":
@@ -133,7 +138,7 @@ def sensitivity(variants: Variants, probe: Probe, *, restore: bool = True, progr
 
 
 def _entry(layer: Layer) -> dict[str, Any]:
-    return {"layer": layer.name, "op": layer.op, "weights": layer.weights, "activations": layer.activations, "bytes": layer.bytes}
+    return {"layer": layer.name, "op": layer.op, "weights": layer.weights, "activations": layer.activation_type, "bytes": layer.bytes}
 
 
 def measure_of(task: str) -> str:
