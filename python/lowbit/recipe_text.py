@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import InvalidInput
 
@@ -43,6 +43,15 @@ class RecipeText:
         """The text of the rule that holds this line of the file."""
         return next(rule for rule, begin in zip(reversed(self.rules), reversed(self.lines)) if begin <= line)
 
+    def without(self, transform: str) -> RecipeText:
+        """The recipe without a transform, where it lists it."""
+        found = re.search(r"^transforms: \[(.*)\]$", self.head, re.MULTILINE)
+        listed = re.findall(r"\{[\w-]+: \{[^}]*\}\}|[\w-]+", found.group(1)) if found else []
+        kept = [text for text in listed if re.match(r"\{?([\w-]+)", text).group(1) != transform]
+        if kept == listed:
+            return self
+        return replace(self, head=self.head[: found.start(1)] + ", ".join(kept) + self.head[found.end(1):])
+
     def with_rules(self, first: Iterable[tuple[Iterable[str], str]]) -> str:
         """The recipe with a rule for each (names of layers, scheme) before its own, which become optional."""
         text = self.head + "rules:\n"
@@ -63,8 +72,17 @@ def pattern(name: str) -> str:
 
 def activations_of(rule: str) -> str:
     """The `activations` of a rule's text, `float` where it says none."""
-    found = re.search(r"^    activations: (.*)\n", rule, re.MULTILINE)
-    return found.group(1) if found else "float"
+    return _value(rule, "activations") or "float"
+
+
+def weights_of(rule: str) -> str:
+    """The `weights` of a rule's text, `float` where it says none."""
+    return _value(rule, "weights") or "float"
+
+
+def _value(rule: str, key: str) -> str:
+    found = re.search(rf"^    {key}: (.*)\n", rule, re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def weights_scheme(weights: str, activations: str = "float") -> str:

@@ -194,13 +194,14 @@ def _sequence(layers: list[Layer], levels: Sequence[str], weight: Callable[[Move
 def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gates: Sequence[str], *, out: str | os.PathLike[str] | None = None,
             calibration_data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None, task: str = "classify",
             label_key: str = "label", output: str | None = None, batch: int = 32, window: int = 0, stride: int = 0, pool: str = "mean",
-            levels: Sequence[str] = ("int8", "fp16"), samples: int = 64, resamples: int = 4, price_per_hour: float | None = None,
+            levels: Sequence[str] = ("int8", "fp16"), reround: str | None = None, samples: int = 64, resamples: int = 4, price_per_hour: float | None = None,
             seed: int = 0, threads: int = 0, force: bool = False, progress: Callable[[str], Progress] | None = None) -> dict[str, Any]:
     """Raises the fewest layers of a bundle until all gates hold; writes `out` and its recipe beside it where they do.
 
     model: the .onnx that the bundle was compiled from. data: as for `evaluate`; one half chooses the
     layers, the other gives the figures. calibration_data or calibration: as for `compile`, where the
-    recipe needs it. levels: in which steps layers are raised. samples: on how many of the choosing half
+    recipe needs it. levels: in which steps layers are raised. reround: an algorithm
+    (mse, gptq, …) by which layers of less than 8 bits that are not raised are rounded again, at their own width. samples: on how many of the choosing half
     sensitivity is measured, 0 for all. resamples: of the choosing half, on which the gates have to hold
     too. progress: makes a progress function for a step. Returns the report of docs/formats.md; its
     `passed` says whether anything was written.
@@ -233,6 +234,7 @@ def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gate
         inputs = opened.inputs
         choosing, held = split(open_data(data), inputs, seed, _step(opened))
         samples_measured = variants.calibrate(steps("calibrating"))
+        rerounded = variants.reround(reround) if reround else 0
         feeder = Feeder(choosing.data, inputs, opened.outputs, batch=batch if task != "lm" else 1, window=Window(window, stride))
         chosen_output = output or _output(task, [value.name for value in reference.outputs])
         probe = Probe.make(reference, feeder, samples, chosen_output, measure_of(task), threads)
@@ -241,21 +243,22 @@ def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gate
         trial, order = find(search, table["layers"], levels)
         final = variants.compile(search.schemes(trial.moves))
         on_held = judge(final, held.data)
-        before = {"choosing": search.trial([]).candidate, "held": judge(opened, held.data)}
+        before = judge(opened, held.data)
         passed = trial.holds and all(gate.holds(on_held) for gate in parsed)
         report = {
             "schema": SCHEMA, "passed": passed, "model": Path(model).name, "bundle": opened.path.name,
             "protocol": {"task": task, "data": open_data(data).name, "choosing_samples": choosing.samples, "held_samples": held.samples,
-                         "split": "by SHA-256 of the sample's inputs and the seed", "seed": seed, "resamples": resamples, "levels": list(levels),
+                         "split": "by SHA-256 of the sample's inputs and the seed", "seed": seed, "resamples": resamples, "levels": list(levels), "reround": reround,
                          "calibration_samples": samples_measured, "rule": RULE, "recipes_tried": search.tried,
                          "variants_compiled": search.tried + len(table["layers"]) + 1},
             "sensitivity": table,
             "raised": _raised(trial, table["layers"], final),
+            "rerounded": rerounded - sum(move.layer.bits < 8 for move in trial.raised.values()) if reround else 0,
             "layers": len(variants.layers), "order": order, "holds_on_choosing": trial.holds,
             "gates": _gates(parsed, before, trial.candidate, on_held),
-            "verdict": {"before": before["held"]["verdict"], "choosing": trial.candidate["verdict"], "held": on_held["verdict"]},
+            "verdict": {"before": before["verdict"], "choosing": trial.candidate["verdict"], "held": on_held["verdict"]},
             "bytes": _bytes(opened, final),
-            "task": {"before": before["held"]["task"], "held": on_held["task"]},
+            "task": {"before": before["task"], "held": on_held["task"]},
         }
         report["throughput"] = _throughput(opened, final, held, task, seed, threads, price_per_hour) if passed else None
         report["recommendation"] = _recommendation(report)
@@ -306,8 +309,8 @@ def _raised(trial: Trial, entries: list[dict[str, Any]], final: Bundle) -> list[
     return sorted(result, key=lambda entry: (-entry["alone"], entry["layer"]))
 
 
-def _gates(gates: list[Gate], before: dict[str, dict[str, Any]], choosing: dict[str, Any], held: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"gate": gate.text, "before": gate.value(before["held"]), "choosing": gate.value(choosing), "held": gate.value(held),
+def _gates(gates: list[Gate], before: dict[str, Any], choosing: dict[str, Any], held: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"gate": gate.text, "before": gate.value(before), "choosing": gate.value(choosing), "held": gate.value(held),
              "holds_on_choosing": gate.holds(choosing), "holds_on_held": gate.holds(held)} for gate in gates]
 
 
@@ -347,6 +350,8 @@ def _recommendation(report: dict[str, Any]) -> str:
     for entry in report["raised"]:
         kinds[entry["to"]] = kinds.get(entry["to"], 0) + 1
     what = " and ".join(f"{level} for {count} of {report['layers']} layers" for level, count in kinds.items())
+    if report["rerounded"]:
+        what = (what + ", " if what else "") + f"{report['protocol']['reround']} rounding for {report['rerounded']} others at their own width"
     if not report["passed"]:
         where = "the held half" if report["holds_on_choosing"] else "the choosing half"
         found = "; ".join(f"{gate['gate']}: {gate['choosing']} on the choosing half, {gate['held']} on the held one" for gate in report["gates"])

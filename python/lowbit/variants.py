@@ -16,7 +16,7 @@ from typing import Any
 from .calibration import Progress
 from .compiler import calibrate_to, compile_bundle, compiler_errors, export_to, quantize_on
 from .errors import InvalidInput, Unsupported
-from .recipe_text import KEEP_FLOAT, RecipeText, activations_of
+from .recipe_text import KEEP_FLOAT, RecipeText, activations_of, weights_of, weights_scheme
 from .runtime import Bundle
 
 BITS = {"i8": 8, "u8": 8, "i4": 4, "u4": 4, "i3": 3, "u3": 3, "f16": 16, "float": 32}
@@ -24,12 +24,13 @@ BITS = {"i8": 8, "u8": 8, "i4": 4, "u4": 4, "i3": 3, "u3": 3, "f16": 16, "float"
 
 @dataclass(frozen=True)
 class Layer:
-    """A quantized layer of a bundle. bytes: of its weights at their width, with scales; activations: as its rule says."""
+    """A quantized layer of a bundle. bytes: of its weights at their width, with scales; scheme, activations: of its rule, in YAML."""
 
     name: str
     op: str
     weights: str
     per: str
+    scheme: str
     activations: str
     bytes: int
     fp32_bytes: int
@@ -70,6 +71,8 @@ class Variants:
         self.arch: str | None = manifest.get("arch")
         self.layers = self._layers(manifest, str(path))
         self.calibration = calibration
+        #: Schemes of layers whose rules are not the bundle's, unless an edit says otherwise.
+        self.base: dict[str, str] = {}
         self._count = 0
 
     def _check_model(self, manifest: Mapping[str, Any]) -> None:
@@ -94,16 +97,34 @@ class Variants:
             line = origin[len(recipe) + 1 :].partition(":")[0]
             if not line.isdigit():
                 continue  # the model's own decision, not the recipe's
-            activations = activations_of(self.recipe.at(int(line)))
-            result.append(Layer(entry["name"], entry["op"], entry["weights"], entry.get("per", ""), activations, entry["bytes"], entry["fp32_bytes"]))
+            rule = self.recipe.at(int(line))
+            result.append(Layer(entry["name"], entry["op"], entry["weights"], entry.get("per", ""), weights_of(rule), activations_of(rule),
+                                entry["bytes"], entry["fp32_bytes"]))
         return result
+
+    def reround(self, algorithm: str) -> int:
+        """Layers of less than 8 bits keep their type, granularity and bytes, but are rounded by this algorithm; returns their number."""
+        if algorithm == "gptq" and self.data is None:
+            raise InvalidInput("gptq rounds weights on data: give --calibration-data C")
+        low = [layer for layer in self.layers if layer.bits < 8]
+        for layer in low:
+            chosen = "mse" if layer.op == "Gather" and algorithm == "gptq" else algorithm  # nothing multiplies a table
+            weights = re.sub(r"algorithm: \w+", f"algorithm: {chosen}", layer.scheme)
+            self.base[layer.name] = weights_scheme(weights, layer.activations)
+        return len(low)
 
     def text(self, schemes: Mapping[str, str]) -> str:
         """The recipe in which these layers have these schemes (YAML of a rule without its match)."""
         groups: dict[str, list[str]] = {}
-        for name, scheme in schemes.items():
+        for name, scheme in {**self.base, **schemes}.items():
             groups.setdefault(scheme, []).append(name)
-        return self.recipe.with_rules((names, scheme) for scheme, names in groups.items())
+        recipe = self.recipe
+        final = [schemes.get(layer.name, self.base.get(layer.name, weights_scheme(layer.scheme, layer.activations))) for layer in self.layers]
+        if not any(activations_of(scheme) != "float" for scheme in final):
+            recipe = recipe.without("smooth")  # there is nothing for it to read, which it refuses
+        if all("keep:" in scheme for scheme in final):
+            recipe = recipe.without("awq").without("bias-correction")
+        return recipe.with_rules((names, scheme) for scheme, names in groups.items())
 
     def alone(self, layer: str, scheme: str | None = None) -> dict[str, str]:
         """Schemes in which only this layer is quantized, as the recipe says or by `scheme`."""

@@ -203,5 +203,6 @@ class Parser:
         self._calibration_options(parser)
         parser.add_argument("--levels", default="int8,fp16", metavar="L,…", help="how layers are raised, in this order: of int8, fp16, float (default int8,fp16)")
         parser.add_argument("--sensitivity", type=_count, default=64, metavar="N", help="samples on which single layers are measured; 0: the whole half (default 64)")
+        parser.add_argument("--reround", choices=("rtn", "mse", "gptq", "hqq"), metavar="A", help="round the layers of less than 8 bits that are not raised again by this algorithm, at their own width: rtn, mse, hqq or gptq")
         parser.add_argument("--resamples", type=_count, default=4, metavar="N", help="bootstrap resamples of the choosing half on which the gates have to hold too (default 4)")
         parser.add_argument("--price-per-hour", type=float, metavar="P", help="what the machine costs: the report says what 1,000 tokens or samples do")
