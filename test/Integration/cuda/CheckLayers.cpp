@@ -114,10 +114,6 @@ static std::string compare(Operation *op, const Tensor &input, const Tensor &wan
   return worst <= 1 ? "" : "error " + std::to_string(worst) + " times its bound";
 }
 
-static bool hasIntegerInput(Operation *op) {
-  return isa<IntegerType>(cast<RankedTensorType>(op->getOperand(0).getType()).getElementType());
-}
-
 int main(int argc, char **argv) {
   if (argc != 4) {
     llvm::errs() << "usage: lowbit-cuda-check-layers QUANTIZED.mlir INPUT.raw DIMS\n";
