@@ -203,7 +203,7 @@ def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gate
     recipe needs it. levels: in which steps layers are raised. reround: an algorithm
     (mse, gptq, …) by which layers of less than 8 bits that are not raised are rounded again, at their own width. samples: on how many of the choosing half
     sensitivity is measured, 0 for all. resamples: of the choosing half, on which the gates have to hold
-    too. progress: makes a progress function for a step. Returns the report of docs/formats.md; its
+    too. progress: makes a progress function for a step. Returns the report of docs/how-to/restore.md; its
     `passed` says whether anything was written.
     """
     if not gates:

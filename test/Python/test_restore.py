@@ -242,6 +242,18 @@ def test_restore_that_cannot(lowbit, broken, tmp_path):
     assert done.returncode == 2 and "int9" in done.stderr
 
 
+def test_reround_keeps_width_and_bytes(broken, tmp_path):
+    variants = Variants(package.Bundle(broken), str(MODELS / "digits_cnn.onnx"), tmp_path, data=str(CALIBRATION))
+    variants.calibrate()
+    assert variants.reround("mse") == 1
+    with variants.compile({}) as bundle:
+        layers = [{entry["name"]: entry for entry in b.manifest["layers"]}[BAD] for b in (variants.bundle, bundle)]
+    assert [layer["algorithm"] for layer in layers] == ["rtn", "mse"] and layers[1]["error"] < layers[0]["error"]
+    assert all(layers[0][key] == layers[1][key] for key in ("weights", "per", "bytes", "activations"))
+    with pytest.raises(InvalidInput, match="--calibration-data"):
+        Variants(package.Bundle(broken), str(MODELS / "digits_cnn.onnx"), tmp_path).reround("gptq")
+
+
 def test_eval_reports_layers(lowbit, broken):
     done = lowbit("eval", "--reference", MODELS / "digits_cnn.onnx", "--candidate", broken, "--data", f"{DATA}[:160]", "--task", "classify",
                   "--calibration-data", CALIBRATION, "--sensitivity", 32)

@@ -86,7 +86,7 @@ def show_layers(console: Console, name: str, data: dict[str, Any]) -> None:
 
 
 def _show_budget(console: Console, data: dict[str, Any]) -> None:
-    console.print("\n[bold]error budget[/], squared error of the layer's output relative to it, in dB (kernel: of the model's output)")
+    console.print("\n[bold]error budget[/]: squared change of the model's output that each step makes, relative to it, in dB")
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer")
     for column in ("weight rounding", "activation clipping", "activation rounding", "together", "kernel"):
