@@ -193,7 +193,7 @@ def _sequence(layers: list[Layer], levels: Sequence[str], weight: Callable[[Move
 
 def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gates: Sequence[str], *, out: str | os.PathLike[str] | None = None,
             calibration_data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None, task: str = "classify",
-            label_key: str = "label", output: str | None = None, batch: int = 32, window: int = 0, stride: int = 0, pool: str = "mean",
+            label_key: str = "label", output: str | None = None, metric: str | None = None, batch: int = 32, window: int = 0, stride: int = 0, pool: str = "mean",
             levels: Sequence[str] = ("int8", "fp16"), reround: str | None = None, samples: int = 64, resamples: int = 4, price_per_hour: float | None = None,
             seed: int = 0, threads: int = 0, force: bool = False, progress: Callable[[str], Progress] | None = None) -> dict[str, Any]:
     """Raises the fewest layers of a bundle until all gates hold; writes `out` and its recipe beside it where they do.
@@ -221,7 +221,7 @@ def restore(bundle: str | os.PathLike[str] | Bundle, model: str, data: Any, gate
     reference = open_subject(model, threads=threads)
 
     def judge(candidate: Bundle, some: Data) -> dict[str, Any]:
-        report = evaluate(reference, [candidate], some, task=task, label_key=label_key, output=output, gates=list(gates), batch=batch,
+        report = evaluate(reference, [candidate], some, task=task, label_key=label_key, output=output, metric=metric, gates=list(gates), batch=batch,
                           window=window, stride=stride, pool=pool, seed=seed, threads=threads)
         if report.gate_error:
             raise report.gate_error

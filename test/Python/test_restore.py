@@ -15,6 +15,7 @@ require_compiler()
 import lowbit as package
 from lowbit.data import open_data
 from lowbit.errors import InvalidInput
+from lowbit.eval import SCHEMA_FILE
 from lowbit.eval.error_budget import error_budget
 from lowbit.eval.sensitivity import Probe, sensitivity
 from lowbit.feeds import Feeder
@@ -254,11 +255,14 @@ def test_reround_keeps_width_and_bytes(broken, tmp_path):
         Variants(package.Bundle(broken), str(MODELS / "digits_cnn.onnx"), tmp_path).reround("gptq")
 
 
-def test_eval_reports_layers(lowbit, broken):
+def test_eval_reports_layers(lowbit, broken, tmp_path):
     done = lowbit("eval", "--reference", MODELS / "digits_cnn.onnx", "--candidate", broken, "--data", f"{DATA}[:160]", "--task", "classify",
-                  "--calibration-data", CALIBRATION, "--sensitivity", 32)
+                  "--calibration-data", CALIBRATION, "--sensitivity", 32, "--error-budget", 1, "-o", tmp_path / "r.json")
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    data = json.loads((tmp_path / "r.json").read_text())
+    assert data["candidates"][0]["error_budget"]["layers"][0]["layer"] == BAD
+    pytest.importorskip("jsonschema", reason="needs jsonschema").validate(data, json.loads(SCHEMA_FILE.read_text()))
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[next(i for i, line in enumerate(lines) if line.startswith("layer ")) + 1].startswith(BAD)
     done = lowbit("eval", "--reference", MODELS / "digits_cnn.onnx", "--candidate", MODELS / "digits_cnn.onnx", "--data", f"{DATA}[:160]", "--task", "classify", "--sensitivity", 8)
     assert done.returncode == 2 and "candidate that is a bundle" in done.stderr

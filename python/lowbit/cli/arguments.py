@@ -165,7 +165,8 @@ class Parser:
 
     def _eval(self) -> None:
         parser = self._verb("eval", "measure what candidates lost against a reference", "F.json", epilog=(
-            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime.\n"
+            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime; OUT.lowbit@emulator, @cuda:0 or\n"
+            "@cpu says where a bundle runs; FILE.py:FUNC is a function from a dict of inputs to a dict of outputs.\n"
             "A gate is PATH OPERATOR NUMBER over a candidate's part of the JSON, such as\n"
             "'drift.top1_agreement >= 0.99' or 'tail.kl.p99 < 0.1'; if one fails the exit code is 1."))
         parser.add_argument("--reference", required=True, metavar="MODEL")
@@ -173,7 +174,10 @@ class Parser:
         self._task_options(parser)
         parser.add_argument("--sensitivity", type=_count, metavar="N", help="bundles: which layers cause the drift, on the first N samples (0: all); one or two compilations per layer")
         parser.add_argument("--error-budget", type=_count, metavar="K", help="with --sensitivity: what the errors of the K most sensitive layers consist of")
-        self._calibration_options(parser)
+        self._calibration_options(parser, "; warns of samples that are also evaluated on")
+        parser.add_argument("--baseline", metavar="OLD.json", help="fail (exit 1) where a candidate is worse than in this earlier result")
+        parser.add_argument("--checkpoint", metavar="FILE", help="where an interrupted run leaves what it has (default: F.json.part with -o F.json)")
+        parser.add_argument("--resume", action="store_true", help="go on from the checkpoint; the result is the same as without the interruption")
         parser.add_argument("--html", metavar="R.html", help="write a page")
         parser.add_argument("--junit", metavar="R.xml", help="write JUnit test cases")
 
@@ -182,14 +186,15 @@ class Parser:
         parser.add_argument("--task", required=True, metavar="T", help="classify, embed, lm, regress, drift (no labels) or FILE.py:FUNC")
         parser.add_argument("--label-key", default="label", metavar="KEY", help="the labels' array (default label)")
         parser.add_argument("--output", metavar="NAME", help="the output that the task looks at")
+        parser.add_argument("--metric", metavar="NAME", help="classify: accuracy, top5, f1; regress: rmse, mse, mae, pearson, spearman; embed: spearman, pearson")
         parser.add_argument("--gate", action="append", default=[], metavar="EXPR", help="repeatable")
         parser.add_argument("--batch", type=_count, default=32, metavar="N", help="samples per run where all models allow it (default 32)")
         parser.add_argument("--window", type=_count, default=0, metavar="N", help="lm: tokens per run (default: whole sequences)")
         parser.add_argument("--stride", type=_count, default=0, metavar="N", help="lm: new tokens per window (default: the window)")
         parser.add_argument("--pool", choices=("mean", "cls"), default="mean", help="embed: how [N, T, D] becomes [N, D] (default mean)")
 
-    def _calibration_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--calibration-data", metavar="C", help="what compiling the bundle again needs: the data it was calibrated with")
+    def _calibration_options(self, parser: argparse.ArgumentParser, warns: str = "") -> None:
+        parser.add_argument("--calibration-data", metavar="C", help="the data that the bundle was calibrated with: what compiling it again needs" + warns)
         parser.add_argument("--calibration", metavar="CAL", help="the same as a file that lowbit calibrate wrote")
         parser.add_argument("--dim", type=_size, action="append", default=[], metavar="NAME=SIZE", help="a dynamic dimension that was fixed when the bundle was compiled; repeatable")
 

@@ -27,7 +27,7 @@ def restore(options: Namespace) -> int:
     with contextlib.ExitStack() as stack:
         report = run_restore(
             options.bundle, options.model, options.data, options.gate, out=options.out, calibration_data=options.calibration_data,
-            calibration=options.calibration, dims=dict(options.dim), task=options.task, label_key=options.label_key, output=options.output,
+            calibration=options.calibration, dims=dict(options.dim), task=options.task, label_key=options.label_key, output=options.output, metric=options.metric,
             batch=max(1, options.batch), window=options.window, stride=options.stride, pool=options.pool,
             levels=[level.strip() for level in options.levels.split(",")], reround=options.reround, samples=options.sensitivity, resamples=options.resamples,
             price_per_hour=options.price_per_hour, seed=options.seed, threads=options.threads, force=options.force,
