@@ -30,6 +30,8 @@ from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
 from .inspect_bundle import read_bundle, show_bundle
+from .layers import add_sensitivity, print_sensitivity
+from .restore import restore
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -313,10 +315,11 @@ def eval(options: Namespace) -> int:
                           metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data)
     if baseline:
         report.data["baseline"] = baseline.compare(report.data)
+    add_sensitivity(options, log, report)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
-    log.result(report.data, lambda console: print_report(console, report))
+    log.result(report.data, lambda console: (print_report(console, report), print_sensitivity(console, report)))
     if options.html:
         report.to_html(options.html, force=options.force)
         log.say(f"wrote {options.html}")
