@@ -14,13 +14,15 @@ from rich.table import Table
 
 from ..data import open_data
 from ..errors import InvalidInput
+from ..eval.ranges import outside_ranges, warning_of
 from ..eval.report import Report, show
 from ..eval.sensitivity import Probe, measure_of, sensitivity
 from ..feeds import Feeder, Window
 from ..runtime import Bundle
-from ..subjects import open_subject
+from ..subjects import device_of, open_subject
 from ..variants import Variants
 from .console import Log, size
+from .inspect_bundle import read_bundle
 
 SHOWN = 20
 
@@ -55,6 +57,24 @@ def add_sensitivity(options: Namespace, log: Log, report: Report) -> None:
                 layers = [layer["layer"] for layer in entry["sensitivity"]["layers"][: options.error_budget]]
                 with log.progress(f"splitting errors of {bundle.path.name}") as progress:
                     entry["error_budget"] = error_budget(variants, probe, layers, scratch, progress=progress)
+
+
+def add_ranges(options: Namespace, log: Log, report: Report) -> None:
+    """Adds `outside_range` to each bundle that was calibrated by --calibration, and a warning where its ranges are too small."""
+    if options.calibration is None or not Path(options.reference).is_file():
+        return
+    for path, entry in zip(options.candidate, report.data["candidates"]):
+        folder = Path(device_of(path)[0])
+        if not folder.is_dir():
+            continue
+        manifest = read_bundle(folder)
+        with log.progress(f"ranges of {folder.name}") as progress:
+            rows = outside_ranges(options.reference, folder, manifest, open_data(options.data), options.calibration,
+                                  threads=options.threads, progress=progress)
+        if rows is not None:
+            entry["outside_range"] = rows
+            warning = warning_of(entry["name"], rows)
+            report.data["guards"]["warnings"] += [warning] if warning else []
 
 
 def print_sensitivity(console: Console, report: Report) -> None:

@@ -30,7 +30,7 @@ from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
 from .inspect_bundle import read_bundle, show_bundle
-from .layers import add_sensitivity, print_sensitivity
+from .layers import add_ranges, add_sensitivity, print_sensitivity
 from .restore import restore
 
 
@@ -316,6 +316,7 @@ def eval(options: Namespace) -> int:
     if baseline:
         report.data["baseline"] = baseline.compare(report.data)
     add_sensitivity(options, log, report)
+    add_ranges(options, log, report)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
