@@ -34,13 +34,11 @@ class CUDATarget : public Target {
 };
 } // namespace
 
-/// Scales of the run, sums in float and half-precision weights are the CPU's.
+/// Scales of the run and sums in float are the CPU's.
 template <typename OpTy>
 static std::string whyNoKernel(OpTy op) {
   if (op.getInput().template getDefiningOp<DynamicQuantizeOp>())
     return "a range of activations that the run gives";
-  if (getElementTypeOrSelf(op.getWeight()).isF16())
-    return "half-precision weights";
   if (getElementTypeOrSelf(op.getInput()).isInteger(16))
     return "16-bit activations";
   if (op.sumsInFloat())
@@ -53,9 +51,7 @@ std::string CUDATarget::whyUnsupported(Operation *op) const {
     return whyNoKernel(linear);
   if (auto conv = dyn_cast<ConvOp>(op))
     return whyNoKernel(conv);
-  auto gather = dyn_cast<GatherOp>(op);
-  bool isHalf = gather && getElementTypeOrSelf(gather.getWeight()).isF16();
-  return isHalf ? "half-precision weights" : "";
+  return "";
 }
 
 static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {

@@ -23,10 +23,17 @@ LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero,
   k = n ? type.getNumElements() / n : 0;
   weightBits = type.getElementTypeBitWidth();
   weightSigned = !type.getElementType().isUnsignedInteger();
-  if (weightBits > 8 || n == 0 || k == 0) {
+  bool isHalf = type.getElementType().isF16();
+  if ((weightBits > 8 && !isHalf) || n == 0 || k == 0) {
     why = "its weights have " + std::to_string(weightBits) + " bits and are " + std::to_string(n) +
           " x " + std::to_string(k);
     return failure();
+  }
+  scales = scaleData->toFloats();
+  if (isHalf) {
+    ArrayRef<uint16_t> bits = data->as<uint16_t>();
+    halfWeights.assign(bits.begin(), bits.end());
+    return success();
   }
   // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants
   // have zeros there.
@@ -35,7 +42,6 @@ LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero,
     auto shifted = static_cast<uint8_t>(static_cast<uint8_t>(raw) << unused);
     weights.push_back(weightSigned ? static_cast<int8_t>(shifted) >> unused : shifted >> unused);
   }
-  scales = scaleData->toFloats();
   if (zero) {
     auto zeros = ConstantData::get(zero);
     if (!zeros) {
@@ -125,12 +131,14 @@ GroupedParameters LayerConstants::groupedParameters(const Schedule &s) const {
       size_t index = scales.size() == 1 ? 0 : column * given + std::min(g, given - 1);
       p.scales.push_back(scales[index]);
       int64_t zero = weightZeros.empty() ? 0 : weightZeros[index];
-      p.zeros.push_back(static_cast<uint8_t>(zero - weightMinimum()));
+      p.zeros.push_back(weightBits == 16 ? 0 : static_cast<uint8_t>(zero - weightMinimum()));
     }
   return p;
 }
 
 std::vector<float> LayerConstants::tableParameters() const {
+  if (weightBits == 16)
+    return {scales.front()};
   int64_t groups = group ? (k + group - 1) / group : 1;
   std::vector<float> allScales;
   std::vector<uint8_t> allZeros;

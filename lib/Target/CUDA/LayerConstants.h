@@ -20,11 +20,12 @@ struct LayerConstants {
   int64_t n = 0, k = 0;
   int64_t weightBits = 8, group = 0;
   bool weightSigned = true, relu = false;
-  std::vector<int8_t> weights;      // [n, k]; the bit pattern where they are unsigned
-  std::vector<float> scales;        // one, n, or n × ceil(k / group)
-  std::vector<int64_t> weightZeros; // as many as scales, or none
-  std::vector<int32_t> integerBias; // n or none
-  std::vector<float> floatBias;     // n or none
+  std::vector<int8_t> weights;       // [n, k]; the bit pattern where they are unsigned
+  std::vector<uint16_t> halfWeights; // [n, k]: f16, where weightBits is 16
+  std::vector<float> scales;         // one, n, or n × ceil(k / group)
+  std::vector<int64_t> weightZeros;  // as many as scales, or none
+  std::vector<int32_t> integerBias;  // n or none
+  std::vector<float> floatBias;      // n or none
   std::optional<float> inputScale, outputScale;
   int64_t inputZero = 0, outputZero = 0;
 
@@ -33,7 +34,7 @@ struct LayerConstants {
 
   IntegerParameters integerParameters() const;
   GroupedParameters groupedParameters(const Schedule &schedule) const;
-  /// Of a gather: see Packing.h.
+  /// Of a gather: see Packing.h; of f16, its one scale.
   std::vector<float> tableParameters() const;
   /// Weights less their type's minimum.
   std::vector<uint8_t> unsignedWeights() const;

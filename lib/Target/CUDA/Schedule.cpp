@@ -140,7 +140,7 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
   if (s.generator == "cuda.gather") {
     bool index = s.input == Element::I32 || s.input == Element::I64;
     if (!index || s.output != Element::F32 || s.tileM * s.tileN != s.threads() || s.group < 1 ||
-        (s.bits != 4 && s.bits != 8))
+        (s.bits != 4 && s.bits != 8 && s.bits != 16))
       return fail(
           "cuda.gather expects integer indices, f32 results, groups, and tileM x tileN threads");
     return success();
@@ -156,8 +156,11 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
   if (s.sharedBytes() > 99 * 1024)
     return fail("needs " + Twine(s.sharedBytes()) +
                 " bytes of shared memory; every GPU has 101376");
-  if ((s.generator == "cuda.w4a16") != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
+  if (s.weightOnly() != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
     return fail("the input's type or the convolution's groups do not fit " + s.generator);
+  if (s.generator == "cuda.mma_f16" &&
+      (s.output != Element::F32 || s.bits != 16 || s.group < s.paddedK()))
+    return fail("cuda.mma_f16 expects f32 results, 16 bits and one group");
   if (s.generator == "cuda.w4a16" &&
       (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
     return fail("cuda.w4a16 expects f32 results, 4 or 8 bits and groups of a multiple of 16");
@@ -167,7 +170,7 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
 int64_t Schedule::sharedBytes() const {
   if (generator == "cuda.mma_s8")
     return stages * (tileM + tileN) * tileK;
-  if (generator == "cuda.w4a16")
+  if (weightOnly())
     return 2 * tileM * tileK * 2 + stages * tileN * tileK * bits / 8;
   return 0;
 }
@@ -200,14 +203,14 @@ static constexpr double kLatencyPerStep = 100, kLatency = 1000; // Cycles that a
 /// Cycles of one multiprocessor for one block and 64 k: small tiles cost copies, large ones waste
 /// rows and columns.
 static double cyclesPerStep(const Schedule &s, const Tile &tile, int64_t rows) {
-  bool weightOnly = s.generator == "cuda.w4a16";
+  bool weightOnly = s.weightOnly();
   double rowBytes = weightOnly ? 128 : 64, columnBytes = 8 * s.bits,
          loadedRowBytes = weightOnly ? 256 : 64;
   double multiply = tile.m * tile.n * 64.0 / (weightOnly ? 1024 : 2048);
   // Warps side by side read the same rows, warps above each other the same columns.
   double fragments = (tile.m * tile.warpsN * rowBytes + tile.n * tile.warpsM * columnBytes) / 128;
   double copies = (std::min(tile.m, rows) * loadedRowBytes + tile.n * columnBytes) / 64;
-  double unpack = weightOnly ? tile.n * tile.warpsM * 64.0 / 75 : 0;
+  double unpack = weightOnly && s.bits < 16 ? tile.n * tile.warpsM * 64.0 / 75 : 0;
   return multiply + fragments + copies + unpack;
 }
 
@@ -227,7 +230,7 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
     s.tileM = s.threads() / s.tileN;
     return;
   }
-  bool weightOnly = s.generator == "cuda.w4a16";
+  bool weightOnly = s.weightOnly();
   ArrayRef<Tile> tiles = weightOnly ? ArrayRef<Tile>(kWeightOnlyTiles) : ArrayRef<Tile>(kMmaTiles);
   int64_t steps = (s.k + 63) / 64;
   double best = 0;
@@ -244,5 +247,5 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
   }
   s.tileM = choice->m, s.tileN = choice->n, s.warpsM = choice->warpsM, s.warpsN = choice->warpsN;
   s.tileK = 64;
-  s.stages = std::max<int64_t>(2, std::min<int64_t>(4, (s.k + 63) / 64 + 1));
+  s.stages = std::max<int64_t>(2, std::min<int64_t>(4, steps + 1));
 }

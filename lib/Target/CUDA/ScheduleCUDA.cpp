@@ -99,7 +99,7 @@ FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants
   s.generator = "cuda.gather";
   s.input = *indices, s.output = Element::F32;
   s.n = layer.k, s.k = layer.n;
-  s.bits = layer.weightBits <= 4 ? 4 : 8;
+  s.bits = layer.weightBits <= 4 ? 4 : layer.weightBits <= 8 ? 8 : 16;
   s.group = layer.group ? layer.group : s.n;
   chooseTiles(s, rows);
   return s;
@@ -135,15 +135,17 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
     rowsHere = output.getNumElements() / std::max<int64_t>(s.n, 1);
   }
   if (s.input == Element::F32) {
-    s.generator = "cuda.w4a16";
+    s.generator = layer.weightBits == 16 ? "cuda.mma_f16" : "cuda.w4a16";
     if (s.conv && s.conv->groups != 1)
       return no("a grouped convolution with float activations");
-    s.bits = layer.weightBits <= 4 ? 4 : 8;
+    s.bits = layer.weightBits <= 4 ? 4 : layer.weightBits <= 8 ? 8 : 16;
     s.group = layer.group ? layer.group : (s.k + 63) / 64 * 64;
     if (s.group % 16 && s.group < s.k)
       return no("weight groups of " + Twine(s.group) + " are not a multiple of 16");
     s.group = (s.group + 15) / 16 * 16;
   } else {
+    if (layer.weightBits == 16)
+      return no("integer activations with half-precision weights");
     s.generator = s.conv && s.conv->groups != 1 ? "cuda.direct_s8" : "cuda.mma_s8";
     if (!layer.weightSigned)
       return no("integer activations with unsigned weights");
@@ -157,12 +159,14 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
 static std::string describe(const Schedule &s) {
   auto spell = [](Element e) { return e == Element::U8 ? "u8" : e == Element::I8 ? "i8" : "f32"; };
   if (s.generator == "cuda.gather")
-    return "gather_w" + std::to_string(s.bits) + "_" + std::to_string(s.k) + "x" +
-           std::to_string(s.n);
+    return (s.bits == 16 ? "gather_f" : "gather_w") + std::to_string(s.bits) + "_" +
+           std::to_string(s.k) + "x" + std::to_string(s.n);
   std::string name =
       s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW)
              : "linear";
-  if (s.generator == "cuda.w4a16")
+  if (s.generator == "cuda.mma_f16")
+    name += "_f16";
+  else if (s.generator == "cuda.w4a16")
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
   else
     name += std::string("_") + spell(s.input) + "_" + spell(s.output);
@@ -226,10 +230,12 @@ void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const
   for (int64_t axis = 0; axis + 1 < output.getRank(); ++axis)
     if (output.isDynamicDim(axis))
       dynamic.push_back(tensor::DimOp::create(b, loc, op.getIndices(), axis));
+  Value table = s.bits == 16 ? vectorConstant(b, loc, layer.halfWeights, b.getI16Type(), layer.name,
+                                              "weights")
+                             : vectorConstant(b, loc, packTable(s, layer.unsignedWeights()),
+                                              b.getI8Type(), layer.name, "weights");
   SmallVector<Value> inputs = {
-      op.getIndices(),
-      vectorConstant(b, loc, packTable(s, layer.unsignedWeights()), b.getI8Type(), layer.name,
-                     "weights"),
+      op.getIndices(), table,
       vectorConstant(b, loc, layer.tableParameters(), b.getF32Type(), layer.name, "parameters")};
   Value empty = tensor::EmptyOp::create(b, loc, output.getShape(), b.getF32Type(), dynamic);
   auto launch =
@@ -249,8 +255,7 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   if (s.input != Element::F32)
     input = castElement(b, loc, input, b.getI8Type());
   int64_t rank = output.getRank();
-  // Channels last and back. Float convolutions read channels first: their weight groups run along
-  // that order.
+  // Channels last and back.
   SmallVector<int64_t> toLast = {0}, toFirst = {0, rank - 1};
   for (int64_t axis = 2; axis < rank; ++axis) {
     toLast.push_back(axis);
@@ -259,15 +264,16 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   toLast.push_back(1);
   bool isConv = s.conv.has_value();
   SmallVector<Value> inputs;
-  if (isConv && s.input != Element::F32)
+  if (isConv && s.channelsLast())
     inputs.push_back(transpose(b, loc, input, toLast));
   else
     inputs.push_back(input);
   ArrayRef<int8_t> weights(layer.weights);
   std::vector<int32_t> parameters;
-  if (s.generator == "cuda.w4a16") {
-    inputs.push_back(vectorConstant(b, loc, packW4A16(s, layer.unsignedWeights()), b.getI32Type(),
-                                    layer.name, "weights"));
+  if (s.weightOnly()) {
+    std::vector<uint32_t> packed =
+        s.bits == 16 ? packHalf(s, layer.halfWeights) : packWeightOnly(s, layer.unsignedWeights());
+    inputs.push_back(vectorConstant(b, loc, packed, b.getI32Type(), layer.name, "weights"));
     parameters = packParameters(s, layer.groupedParameters(s));
   } else {
     std::vector<int8_t> packed =

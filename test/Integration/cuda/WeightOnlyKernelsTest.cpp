@@ -248,5 +248,11 @@ TEST(WeightOnlyConv, Shapes) {
     layer.conv = shape;
     layer.relu = true;
     expectClose(layer, {1, 3});
+    // Int8 per channel, with and without zero points: an implicit GEMM on NHWC.
+    for (IntType type : {IntType::I8, IntType::U8}) {
+      layer.scheme = {type, Scheme::Granularity::Channel, 0, isSigned(type)};
+      layer.biases.clear();
+      expectClose(layer, {2}, channels == 16 ? 1000000 : 256);
+    }
   }
 }

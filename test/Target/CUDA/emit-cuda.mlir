@@ -5,6 +5,8 @@
 // RUN: cat %t/int8_small_device.ptx | FileCheck %s --check-prefix=CHECK-CONV
 // RUN: cat %t/int4_large_device.ptx | FileCheck %s --check-prefix=CHECK-INT4
 // RUN: cat %t/int8_weights_device.ptx | FileCheck %s --check-prefix=CHECK-W8
+// RUN: cat %t/half_linear_device.ptx | FileCheck %s --check-prefixes=CHECK-HALF,CHECK-ROWS
+// RUN: cat %t/half_conv_device.ptx | FileCheck %s --check-prefixes=CHECK-HALF,CHECK-ROWS
 // RUN: cat %t/depthwise_device.ptx | FileCheck %s --check-prefix=CHECK-DIRECT
 // RUN: cat %t/embedding_device.ptx | FileCheck %s --check-prefix=CHECK-GATHER
 // Nothing is in local memory, and nothing calls a library.
@@ -37,6 +39,17 @@
 
 // CHECK-W8: prmt.b32 {{.*}}, 0x4140
 // CHECK-W8: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
+
+// Activations are read four at a time, in convolutions too: channels lie side by side. No weight is unpacked.
+// CHECK-ROWS-DAG: ld.global.nc.v4.b32
+// CHECK-HALF-DAG: cvt.rn.f16x2.f32
+// CHECK-HALF-DAG: cp.async.cg.shared.global [%{{.*}}], [%{{.*}}], 16;
+// CHECK-HALF-DAG: ldmatrix.sync.aligned.m8n8.x4.shared.b16
+// CHECK-HALF-DAG: ld.shared.v4.b32
+// CHECK-HALF-DAG: mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32
+// CHECK-HALF-DAG: st.global.v2.b32
+// CHECK-HALF-NOT: lop3
+// CHECK-HALF-NOT: prmt
 
 // CHECK-DIRECT: .visible .entry depthwise(
 // CHECK-DIRECT-NOT: mma.sync

@@ -74,6 +74,30 @@ func.func @weight_only(%x: tensor<1x1x256xf32>) -> tensor<1x1x512xf32> {
 
 // -----
 
+// Half-precision weights; a convolution runs channels last.
+// CHECK-DAG: lowbit_rt.kernel @linear_f16_512x256 generator("cuda.mma_f16") schedule({bits = 16 : i64, group = 256 : i64, {{.*}}stages = 4 : i64, tile = array<i64: 16, 32, 64>
+// CHECK-DAG: lowbit_rt.kernel @conv3x3_f16_32x144 generator("cuda.mma_f16")
+// CHECK-DAG: lowbit_rt.kernel @gather_f16_40x24 generator("cuda.gather")
+// CHECK-LABEL: func.func @half
+func.func @half(%x: tensor<40x256xf32>, %v: tensor<?x16x8x8xf32>, %i: tensor<?xi64>) -> (tensor<40x512xf32>, tensor<?x32x8x8xf32>, tensor<?x24xf32>) {
+  %w = arith.constant dense<3.0> : tensor<512x256xf16>
+  %f = arith.constant dense<3.0> : tensor<32x16x3x3xf16>
+  %t = arith.constant dense<3.0> : tensor<40x24xf16>
+  %s = arith.constant dense<1.0> : tensor<f32>
+  // 512 × 256 × 16 bits; 20 + 512 + 512 words, 512 bytes.
+  // CHECK: lowbit_rt.launch @linear_f16_512x256 ins(%arg0, {{.*}} : tensor<40x256xf32>, tensor<65536xi32>, tensor<1172xi32>)
+  %y = lowbit.linear %x, %w scale(%s) {layer = "l"} : (tensor<40x256xf32>, tensor<512x256xf16>, tensor<f32>) -> tensor<40x512xf32>
+  // CHECK: linalg.transpose ins(%arg1 {{.*}} permutation = [0, 2, 3, 1]
+  // CHECK: lowbit_rt.launch @conv3x3_f16_32x144
+  %c = lowbit.conv %v, %f scale(%s) {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>}
+    : (tensor<?x16x8x8xf32>, tensor<32x16x3x3xf16>, tensor<f32>) -> tensor<?x32x8x8xf32>
+  // CHECK: lowbit_rt.launch @gather_f16_40x24 ins(%arg2, {{.*}} : tensor<?xi64>, tensor<960xi16>, tensor<1xf32>)
+  %g = lowbit.gather %t[%i] scale(%s) : (tensor<40x24xf16>, tensor<?xi64>, tensor<f32>) -> tensor<?x24xf32>
+  return %y, %c, %g : tensor<40x512xf32>, tensor<?x32x8x8xf32>, tensor<?x24xf32>
+}
+
+// -----
+
 // CHECK: lowbit_rt.kernel @gather_w8_40x24 generator("cuda.gather")
 func.func @gather(%i: tensor<?xi64>) -> tensor<?x24xf32> {
   %w = arith.constant dense<3> : tensor<40x24xi8>

@@ -18,7 +18,7 @@ namespace lowbit::cuda {
 enum class Element { U8, I8, I32, I64, F32 };
 
 /// A convolution over two spatial axes with everything but the batch static. Results are [batch,
-/// oh, ow, f]; integer inputs are NHWC, float inputs NCHW.
+/// oh, ow, f]; inputs are NHWC, but NCHW where weights have groups along the filter.
 struct ConvShape {
   int64_t channels = 0, height = 0, width = 0; // of the input
   int64_t kernelH = 1, kernelW = 1, strideH = 1, strideW = 1;
@@ -31,16 +31,16 @@ struct ConvShape {
 /// batch × outH × outW) is known at launch only.
 struct Schedule {
   /// "cuda.mma_s8": integer activations on int8 tensor cores, linear or convolution (groups == 1).
-  /// "cuda.w4a16": float activations, rounded to f16, times grouped integer weights, f32
-  /// accumulation. "cuda.direct_s8": integer convolution with groups, one thread per result.
+  /// "cuda.mma_f16": float activations, rounded to f16, times f16 weights, f32 accumulation.
+  /// "cuda.w4a16": the same with integer weights, per channel or in groups. "cuda.direct_s8": integer convolution with groups, one thread per result.
   /// "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
   std::string generator;
   Element input = Element::U8, output = Element::U8;
   int64_t n = 0, k = 0;
   std::optional<ConvShape> conv;
 
-  // Weight-only: stored bits (4 or 8) and consecutive k per scale (a multiple of 16, or k rounded
-  // up to 64). Gather: stored bits and consecutive n per scale.
+  // Float activations: stored bits of a weight (4, 8 or, f16, 16) and consecutive k per scale (a
+  // multiple of 16, or k rounded up to 64). Gather: stored bits and consecutive n per scale.
   int64_t bits = 8, group = 0;
 
   // Results of one block, k elements per step of the main loop, and how its warps share the block.
@@ -48,6 +48,10 @@ struct Schedule {
   // Copies of the tiles in shared memory: stages - 1 are in flight.
   int64_t stages = 4;
 
+  /// Float activations on f16 tensor cores.
+  bool weightOnly() const { return generator == "cuda.mma_f16" || generator == "cuda.w4a16"; }
+  /// A convolution reads NHWC.
+  bool channelsLast() const { return !weightOnly() || group >= paddedK(); }
   int64_t threads() const { return 32 * warpsM * warpsN; }
   int64_t paddedN() const { return (n + tileN - 1) / tileN * tileN; }
   int64_t paddedK() const { return (k + tileK - 1) / tileK * tileK; }

@@ -15,3 +15,7 @@ lowbit_rt.kernel @int8_weights generator("cuda.w4a16") schedule({input = "f32", 
   bits = 8 : i64, group = 64 : i64, tile = array<i64: 16, 128, 64>, warps = array<i64: 1, 4>})
 lowbit_rt.kernel @embedding generator("cuda.gather") schedule({input = "i64", output = "f32", n = 64 : i64, k = 512 : i64, stages = 1 : i64,
   bits = 8 : i64, group = 64 : i64, tile = array<i64: 4, 32, 1>, warps = array<i64: 4, 1>})
+lowbit_rt.kernel @half_linear generator("cuda.mma_f16") schedule({input = "f32", output = "f32", n = 4096 : i64, k = 4096 : i64, stages = 4 : i64,
+  bits = 16 : i64, group = 4096 : i64, tile = array<i64: 64, 128, 64>, warps = array<i64: 1, 4>})
+lowbit_rt.kernel @half_conv generator("cuda.mma_f16") schedule({input = "f32", output = "f32", n = 64 : i64, k = 576 : i64, stages = 4 : i64,
+  bits = 16 : i64, group = 576 : i64, conv = array<i64: 64, 56, 56, 3, 3, 1, 1, 1, 1, 1, 1, 56, 56>, tile = array<i64: 128, 64, 64>, warps = array<i64: 2, 2>})
