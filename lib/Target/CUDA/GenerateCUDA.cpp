@@ -29,6 +29,10 @@ static Generator findGenerator(StringRef name) {
     return generateMmaS8;
   if (name == "cuda.mma_f16" || name == "cuda.w4a16")
     return generateMmaF16;
+  if (name == "cuda.gemv")
+    return generateGemv;
+  if (name == "cuda.combine")
+    return generateCombine;
   if (name == "cuda.direct_s8")
     return generateDirectS8;
   if (name == "cuda.gather")

@@ -19,6 +19,9 @@ namespace lowbit::cuda {
 void generateMmaS8(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 /// cuda.mma_f16 and cuda.w4a16.
 void generateMmaF16(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
+void generateCombine(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
+/// cuda.gemv, for all widths of weights.
+void generateGemv(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 void generateGather(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 void generateDirectS8(ModuleOp module, Location loc, StringRef name, const Schedule &schedule);
 

@@ -74,6 +74,8 @@ Value KernelBuilder::sharedMemory() {
 
 void KernelBuilder::barrier() { NVVM::Barrier0Op::create(*this); }
 
+void KernelBuilder::warpBarrier() { NVVM::SyncWarpOp::create(*this, c(-1)); }
+
 void KernelBuilder::copyAsync(Value shared, Value global, int64_t bytes) {
   // Only 16-byte copies can leave the L1 cache out.
   auto cache = bytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;

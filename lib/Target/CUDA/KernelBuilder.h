@@ -61,6 +61,7 @@ public:
     return createOrFold<arith::SelectOp>(condition, a, b);
   }
   Value minS(Value a, Value b) { return createOrFold<arith::MinSIOp>(a, b); }
+  Value minU(Value a, Value b) { return createOrFold<arith::MinUIOp>(a, b); }
   Value maxS(Value a, Value b) { return createOrFold<arith::MaxSIOp>(a, b); }
   /// i32 as an unsigned number, times a constant, as i64: for offsets into whole tensors.
   Value wide(Value a, int64_t factor);
@@ -83,6 +84,8 @@ public:
   /// Starts the shared memory of the launch.
   Value sharedMemory();
   void barrier();
+  /// Of the lanes of a warp, all of which must come.
+  void warpBarrier();
   void copyAsync(Value shared, Value global, int64_t bytes);
   void commitCopies();
   void waitForCopies(int64_t pendingGroups);

@@ -96,17 +96,8 @@ void MmaF16::prepareCopies() {
 SmallVector<Value> MmaF16::loadActivations(Value kTile) {
   SmallVector<Value> chunks;
   Value k = b.add(b.mul(kTile, s.tileK), chunkK);
-  for (const Activations::Row &row : sourceRows) {
-    SmallVector<Value> halves;
-    for (int64_t i = 0; i < 8; i += granule) {
-      Value address = activations.address(row, b.add(k, i));
-      Value loaded = b.load(granule == 1 ? b.f32() : b.vec(granule, b.f32()), address, 4 * granule);
-      for (int64_t j = 0; j < granule; ++j)
-        halves.push_back(
-            arith::TruncFOp::create(b, b.f16(), granule == 1 ? loaded : b.element(loaded, j)));
-    }
-    chunks.push_back(b.pack(halves));
-  }
+  for (const Activations::Row &row : sourceRows)
+    chunks.push_back(activations.loadHalves(row, k, 8, granule));
   return chunks;
 }
 
@@ -195,16 +186,10 @@ void MmaF16::multiply(Value kTile, MutableArrayRef<Value> acc) {
 }
 
 void MmaF16::storeResults(ArrayRef<Value> acc) {
-  Value low = b.load(b.f32(), b.at(parameters, kParamClampLow * 4), 4);
+  FloatEpilogue epilogue(b, s, parameters);
   Value row0 = b.add(b.add(firstRow, warpRow), b.div(lane, 4));
   Value column0 = b.add(b.add(firstColumn, warpColumn), b.mul(b.rem(lane, 4), 2));
   int64_t width = s.n % 2 ? 1 : 2; // Results per store: a row of odd length has no aligned pairs.
-  auto finish = [&](Value sum, Value scale, Value bias) -> Value {
-    Value real = oneGroup ? Value(arith::MulFOp::create(b, sum, scale)) : sum;
-    real = arith::AddFOp::create(b, real, bias);
-    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
-    return b.select(below, low, real);
-  };
   for (int64_t i = 0; i < tilesM; ++i)
     for (int64_t half = 0; half < 2; ++half) {
       Value row = b.add(row0, 16 * i + 8 * half);
@@ -212,16 +197,16 @@ void MmaF16::storeResults(ArrayRef<Value> acc) {
         Value rowBase = b.at(output, b.wide(row, s.n * 4));
         for (int64_t j = 0; j < tilesN; ++j) {
           Value column = b.add(column0, 8 * j);
-          Value biases =
-              b.load(b.vec(2, b.f32()), b.at(parameters, b.mul(column, 4), kParamHeader * 4), 8);
-          Value scales = oneGroup ? fragments.scale(b.c(0), column, 2) : biases;
+          Value biases = epilogue.bias(column, 2);
+          Value scales = oneGroup ? fragments.scale(b.c(0), column, 2) : Value();
           for (int64_t first = 0; first < 2; first += width) {
             Value at = b.add(column, first);
             auto store = [&] {
               SmallVector<Value> results;
               for (int64_t e = first; e < first + width; ++e)
-                results.push_back(finish(acc[(i * tilesN + j) * 4 + half * 2 + e],
-                                         b.element(scales, e), b.element(biases, e)));
+                results.push_back(epilogue.finish(acc[(i * tilesN + j) * 4 + half * 2 + e],
+                                                  oneGroup ? b.element(scales, e) : Value(),
+                                                  b.element(biases, e)));
               b.store(width == 1 ? results[0] : b.pack(results), b.at(rowBase, b.wide(at, 4)),
                       4 * width);
             };

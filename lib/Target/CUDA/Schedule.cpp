@@ -50,6 +50,10 @@ DictionaryAttr Schedule::toAttr(MLIRContext *context) const {
     attrs.append("bits", b.getI64IntegerAttr(bits));
     attrs.append("group", b.getI64IntegerAttr(group));
   }
+  if (generator == "cuda.gemv" || generator == "cuda.combine") {
+    attrs.append("splits", b.getI64IntegerAttr(splits));
+    attrs.append("columns", b.getI64IntegerAttr(columns));
+  }
   if (conv) {
     // channels, height, width, kernel, strides, pads (top, left), dilations, result height and
     // width
@@ -109,6 +113,10 @@ std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr a
     integer("group", s.group);
     integer("bits", s.bits);
   }
+  if (attr.contains("splits"))
+    integer("splits", s.splits);
+  if (attr.contains("columns"))
+    integer("columns", s.columns);
   if (attr.contains("conv")) {
     s.conv.emplace();
     SmallVector<int64_t *> fields;
@@ -151,6 +159,29 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
       return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
     return success();
   }
+  if (s.generator == "cuda.combine") {
+    if (s.input != Element::F32 || s.output != Element::F32 || s.splits < 2 ||
+        s.tileM * s.tileN != s.threads() || s.columns < s.n)
+      return fail("cuda.combine expects f32, two splits or more and tileM x tileN threads");
+    return success();
+  }
+  if (s.weightOnly() && (s.input != Element::F32 || s.output != Element::F32))
+    return fail(s.generator + " expects f32 activations and results");
+  bool integers = s.bits == 4 || s.bits == 8;
+  if (s.weightOnly() && !(integers && s.group >= 16 && s.group % 16 == 0) &&
+      !(s.bits == 16 && s.group >= s.paddedK()))
+    return fail(s.generator +
+                " expects 4 or 8 bits and groups of a multiple of 16, or 16 bits and one group");
+  if (s.generator == "cuda.gemv") {
+    if (s.tileK != 64 || (s.tileM != 8 && s.tileM != 16) || s.tileN % 16 || s.warpsN != 1 ||
+        s.stages < 1 || s.splits < 1 || s.columns % s.tileN || s.columns < s.n || s.conv)
+      return fail("cuda.gemv expects 8 or 16 rows, columns in whole tiles of 16 or more, k tiles "
+                  "of 64 and no convolution");
+    if (s.sharedBytes() > 99 * 1024)
+      return fail("needs " + Twine(s.sharedBytes()) +
+                  " bytes of shared memory; every GPU has 101376");
+    return success();
+  }
   if (s.tileK != 64 || s.stages < 2 || s.tileM % (16 * s.warpsM) || s.tileN % (16 * s.warpsN))
     return fail("expects k tiles of 64, two stages or more, and 16 x 16 results or more per warp");
   if (s.sharedBytes() > 99 * 1024)
@@ -158,16 +189,14 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
                 " bytes of shared memory; every GPU has 101376");
   if (s.weightOnly() != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
     return fail("the input's type or the convolution's groups do not fit " + s.generator);
-  if (s.generator == "cuda.mma_f16" &&
-      (s.output != Element::F32 || s.bits != 16 || s.group < s.paddedK()))
-    return fail("cuda.mma_f16 expects f32 results, 16 bits and one group");
-  if (s.generator == "cuda.w4a16" &&
-      (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
-    return fail("cuda.w4a16 expects f32 results, 4 or 8 bits and groups of a multiple of 16");
+  if ((s.generator == "cuda.w4a16" && !integers) || (s.generator == "cuda.mma_f16" && integers))
+    return fail(Twine(s.bits) + " bits do not fit " + s.generator);
   return success();
 }
 
 int64_t Schedule::sharedBytes() const {
+  if (generator == "cuda.gemv")
+    return warpsM * (stages * tileM * 128 + tileN * tileM * 4);
   if (generator == "cuda.mma_s8")
     return stages * (tileM + tileN) * tileK;
   if (weightOnly())
@@ -176,7 +205,10 @@ int64_t Schedule::sharedBytes() const {
 }
 
 LaunchShape cuda::launchShape(const Schedule &s) {
-  return {s.threads(), s.tileM, s.paddedN() / s.tileN, s.sharedBytes()};
+  int64_t columnBlocks = (s.n + s.tileN - 1) / s.tileN;
+  if (s.generator == "cuda.gemv")
+    columnBlocks *= s.splits;
+  return {s.threads(), s.tileM, columnBlocks, s.sharedBytes()};
 }
 
 namespace {
@@ -212,6 +244,37 @@ static double cyclesPerStep(const Schedule &s, const Tile &tile, int64_t rows) {
   double copies = (std::min(tile.m, rows) * loadedRowBytes + tile.n * columnBytes) / 64;
   double unpack = weightOnly && s.bits < 16 ? tile.n * tile.warpsM * 64.0 / 75 : 0;
   return multiply + fragments + copies + unpack;
+}
+
+void cuda::chooseGemv(Schedule &s, int64_t rows) {
+  // Enough warps to keep the memory of a large GPU busy, each with 4 KB on its way.
+  constexpr int64_t kBlocks = 132, kWarps = 16 * kBlocks, kAhead = 32;
+  s.generator = "cuda.gemv";
+  s.tileM = rows <= 8 ? 8 : 16, s.tileK = 64;
+  int64_t kTiles = (s.k + 63) / 64, tiles = (s.n + 15) / 16, wide = 1;
+  // Wider blocks read the activations less often.
+  while (2 * wide * s.bits <= kAhead && wide < 4 && tiles >= 4 * kBlocks * wide &&
+         s.columns % (32 * wide) == 0)
+    wide *= 2;
+  s.tileN = 16 * wide;
+  if (!s.columns)
+    s.columns = (s.n + s.tileN - 1) / s.tileN * s.tileN;
+  s.stages = std::max<int64_t>(1, std::min({int64_t(4), kAhead / (s.bits * wide), kTiles}));
+  int64_t blocks = (s.n + s.tileN - 1) / s.tileN;
+  s.warpsM = s.warpsN = s.splits = 1;
+  while (s.warpsM < 8 && kTiles >= 4 * s.warpsM * s.stages)
+    s.warpsM *= 2;
+  while (s.splits < 8 && blocks * s.warpsM * s.splits * 2 <= kWarps &&
+         kTiles >= 8 * s.warpsM * s.stages * s.splits)
+    s.splits *= 2;
+}
+
+void cuda::chooseCombine(Schedule &s) {
+  s.generator = "cuda.combine";
+  s.tileK = 1, s.stages = 1;
+  s.tileN = s.n >= 32 ? 32 : 8;
+  s.warpsM = 4, s.warpsN = 1;
+  s.tileM = s.threads() / s.tileN;
 }
 
 void cuda::chooseTiles(Schedule &s, int64_t rows) {

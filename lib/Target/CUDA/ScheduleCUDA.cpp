@@ -13,6 +13,7 @@
 #include "lowbit/Target/CUDA/Schedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 
@@ -33,6 +34,12 @@ class ScheduleCUDA : public lowbit::impl::ScheduleCUDABase<ScheduleCUDA> {
   FailureOr<Schedule> choose(Operation *op, const LayerConstants &layer, std::string &why);
   FailureOr<Schedule> chooseGather(GatherOp op, const LayerConstants &layer, std::string &why);
   StringRef kernelFor(const Schedule &schedule, Location loc);
+  /// The layer's launch into `init`; of a gemv with splits, two.
+  Value launch(OpBuilder &b, Location loc, const Schedule &schedule, StringRef layer,
+               ArrayRef<Value> inputs, Value init);
+  /// A launch of one of two kernels by the number of rows that the run gives.
+  Value launchByRows(OpBuilder &b, Location loc, const Schedule &many, StringRef layer,
+                     ArrayRef<Value> inputs, Value init);
   void replace(Operation *op, const LayerConstants &layer, const Schedule &schedule);
   void replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &schedule);
 
@@ -143,6 +150,10 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
     if (s.group % 16 && s.group < s.k)
       return no("weight groups of " + Twine(s.group) + " are not a multiple of 16");
     s.group = (s.group + 15) / 16 * 16;
+    if (!s.conv && output.hasStaticShape() && rowsHere <= kGemvRows) {
+      chooseGemv(s, rowsHere);
+      return s;
+    }
   } else {
     if (layer.weightBits == 16)
       return no("integer activations with half-precision weights");
@@ -164,9 +175,11 @@ static std::string describe(const Schedule &s) {
   std::string name =
       s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW)
              : "linear";
-  if (s.generator == "cuda.mma_f16")
+  if (s.generator == "cuda.gemv" || s.generator == "cuda.combine")
+    name = s.generator.substr(5);
+  if (s.input == Element::F32 && s.bits == 16)
     name += "_f16";
-  else if (s.generator == "cuda.w4a16")
+  else if (s.input == Element::F32)
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
   else
     name += std::string("_") + spell(s.input) + "_" + spell(s.output);
@@ -244,6 +257,45 @@ void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const
   op.erase();
 }
 
+Value ScheduleCUDA::launch(OpBuilder &b, Location loc, const Schedule &s, StringRef layer,
+                           ArrayRef<Value> inputs, Value init) {
+  auto run = [&](const Schedule &one, ArrayRef<Value> reads, Value target) -> Value {
+    return rt::LaunchOp::create(b, loc, target.getType(), kernelFor(one, loc), reads, target, layer)
+        .getResult(0);
+  };
+  if (s.splits == 1)
+    return run(s, inputs, init);
+  auto type = cast<RankedTensorType>(init.getType());
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, init);
+  sizes.back() = b.getIndexAttr(s.n * s.splits);
+  Value parts = tensor::EmptyOp::create(b, loc, sizes, type.getElementType());
+  parts = run(s, inputs, parts);
+  Schedule combine = s;
+  chooseCombine(combine);
+  return run(combine, {parts, inputs.back()}, init);
+}
+
+Value ScheduleCUDA::launchByRows(OpBuilder &b, Location loc, const Schedule &many, StringRef layer,
+                                 ArrayRef<Value> inputs, Value init) {
+  Value count = arith::ConstantIndexOp::create(b, loc, 1);
+  auto type = cast<RankedTensorType>(init.getType());
+  for (int64_t axis = 0; axis + 1 < type.getRank(); ++axis)
+    count =
+        b.createOrFold<arith::MulIOp>(loc, count, b.createOrFold<tensor::DimOp>(loc, init, axis));
+  Value few = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, count,
+                                    arith::ConstantIndexOp::create(b, loc, kGemvRows));
+  Schedule gemv = many;
+  gemv.columns = many.paddedN();
+  chooseGemv(gemv, kGemvRows);
+  auto build = [&](const Schedule &s) {
+    return [&](OpBuilder &inner, Location at) {
+      Value result = launch(inner, at, s, layer, inputs, init);
+      scf::YieldOp::create(inner, at, result);
+    };
+  };
+  return scf::IfOp::create(b, loc, few, build(gemv), build(many)).getResult(0);
+}
+
 void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Schedule &s) {
   if (auto gather = dyn_cast<GatherOp>(op))
     return replaceGather(gather, layer, s);
@@ -294,9 +346,9 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
     shape = last;
   }
   Value empty = tensor::EmptyOp::create(b, loc, shape, element, dynamic);
-  auto launch =
-      rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
-  Value result = launch.getResult(0);
+  bool choose = s.weightOnly() && s.generator != "cuda.gemv" && !isConv && !dynamic.empty();
+  Value result = choose ? launchByRows(b, loc, s, layer.name, inputs, empty)
+                        : launch(b, loc, s, layer.name, inputs, empty);
   if (isConv)
     result = transpose(b, loc, result, toFirst);
   result = castElement(b, loc, result, output.getElementType());

@@ -47,3 +47,19 @@ Value WeightFragments::scale(Value group, Value column, int64_t count) const {
   Value address = b.at(parameters, b.mul(index, 4), (kParamHeader + s.paddedN()) * 4);
   return b.load(count == 1 ? b.f32() : b.vec(count, b.f32()), address, 4 * count);
 }
+
+FloatEpilogue::FloatEpilogue(KernelBuilder &b, const Schedule &s, Value parameters)
+    : b(b), s(s), parameters(parameters),
+      low(b.load(b.f32(), b.at(parameters, kParamClampLow * 4), 4)) {}
+
+Value FloatEpilogue::bias(Value column, int64_t count) const {
+  return b.load(count == 1 ? b.f32() : b.vec(count, b.f32()),
+                b.at(parameters, b.mul(column, 4), kParamHeader * 4), 4 * count);
+}
+
+Value FloatEpilogue::finish(Value sum, Value scale, Value bias) const {
+  Value real = scale ? Value(arith::MulFOp::create(b, sum, scale)) : sum;
+  real = arith::AddFOp::create(b, real, bias);
+  Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
+  return b.select(below, low, real);
+}

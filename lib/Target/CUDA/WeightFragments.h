@@ -47,6 +47,21 @@ private:
   Value parameters;
 };
 
+/// The end of every kernel with f32 sums and results: scale, + bias, relu as a lower bound.
+class FloatEpilogue {
+public:
+  FloatEpilogue(KernelBuilder &b, const Schedule &s, Value parameters);
+  /// Of `count` (1, 2) columns from `column` on.
+  Value bias(Value column, int64_t count) const;
+  /// `scale` is nothing where it has been applied to each group's sum.
+  Value finish(Value sum, Value scale, Value bias) const;
+
+private:
+  KernelBuilder &b;
+  const Schedule &s;
+  Value parameters, low;
+};
+
 } // namespace lowbit::cuda
 
 #endif // LOWBIT_LIB_TARGET_CUDA_WEIGHTFRAGMENTS_H

@@ -268,6 +268,11 @@ void Interpreter::step(Operation *op) {
   } else if (auto check = dyn_cast<rt::AssertOp>(op)) {
     if (!integer(check.getCondition()))
       error = "assertion: " + check.getMessage().str();
+  } else if (auto branch = dyn_cast<scf::IfOp>(op)) {
+    Region &taken =
+        integer(branch.getCondition()) ? branch.getThenRegion() : branch.getElseRegion();
+    if (!taken.empty())
+      run(taken.front());
   } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
     for (auto [carried, init] : llvm::zip(loop.getRegionIterArgs(), loop.getInitArgs()))
       scalars[carried] = scalars.lookup(init);

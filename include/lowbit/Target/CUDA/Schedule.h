@@ -32,8 +32,10 @@ struct ConvShape {
 struct Schedule {
   /// "cuda.mma_s8": integer activations on int8 tensor cores, linear or convolution (groups == 1).
   /// "cuda.mma_f16": float activations, rounded to f16, times f16 weights, f32 accumulation.
-  /// "cuda.w4a16": the same with integer weights, per channel or in groups. "cuda.direct_s8": integer convolution with groups, one thread per result.
-  /// "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
+  /// "cuda.w4a16": the same with integer weights, per channel or in groups. "cuda.direct_s8":
+  /// integer convolution with groups, one thread per result. "cuda.gemv": either of the two on 1 to
+  /// 16 rows. "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
+  /// "cuda.combine": adds up the splits of a gemv.
   std::string generator;
   Element input = Element::U8, output = Element::U8;
   int64_t n = 0, k = 0;
@@ -44,16 +46,24 @@ struct Schedule {
   int64_t bits = 8, group = 0;
 
   // Results of one block, k elements per step of the main loop, and how its warps share the block.
+  // The warps of a gemv split k instead.
   int64_t tileM = 0, tileN = 0, tileK = 64, warpsM = 1, warpsN = 1;
   // Copies of the tiles in shared memory: stages - 1 are in flight.
+  // Of a gemv, tiles of k that are read ahead.
   int64_t stages = 4;
 
+  // Gemv: blocks that share k, whose sums the result holds side by side, [rows, splits, n]; and the
+  // columns that weights and parameters are padded to where another kernel of the layer reads them.
+  int64_t splits = 1, columns = 0;
+
   /// Float activations on f16 tensor cores.
-  bool weightOnly() const { return generator == "cuda.mma_f16" || generator == "cuda.w4a16"; }
+  bool weightOnly() const {
+    return generator == "cuda.mma_f16" || generator == "cuda.w4a16" || generator == "cuda.gemv";
+  }
   /// A convolution reads NHWC.
   bool channelsLast() const { return !weightOnly() || group >= paddedK(); }
   int64_t threads() const { return 32 * warpsM * warpsN; }
-  int64_t paddedN() const { return (n + tileN - 1) / tileN * tileN; }
+  int64_t paddedN() const { return columns ? columns : (n + tileN - 1) / tileN * tileN; }
   int64_t paddedK() const { return (k + tileK - 1) / tileK * tileK; }
   int64_t groups() const { return (k + group - 1) / group; }
   int64_t paddedGroups() const { return (paddedK() + group - 1) / group; }
@@ -77,6 +87,14 @@ LaunchShape launchShape(const Schedule &schedule);
 /// Fills tile sizes, warps and stages for about `rows` rows; the same input gives the same
 /// schedule.
 void chooseTiles(Schedule &schedule, int64_t rows);
+
+/// The most rows that a gemv takes.
+constexpr int64_t kGemvRows = 16;
+/// Makes of a weight-only schedule that of a gemv for at most `rows` (1 … kGemvRows) rows. Where
+/// `columns` is given, weights and parameters stay packed as they are.
+void chooseGemv(Schedule &schedule, int64_t rows);
+/// Makes of a gemv's schedule that of the kernel that adds the sums of its splits.
+void chooseCombine(Schedule &schedule);
 
 /// Words of the parameter block in front of the per-column vectors: clamp bounds and zero point,
 /// then 64 bytes of the value that padding stands for.
