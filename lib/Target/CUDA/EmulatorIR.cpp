@@ -12,6 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Emulator/Table.h"
+#include "EmulatorHalf.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -382,5 +383,6 @@ LogicalResult Rewriter::run() {
 }
 
 LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) {
+  expandHalfFMA(module);
   return Rewriter(module, loc).run();
 }
