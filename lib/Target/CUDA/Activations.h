@@ -42,6 +42,9 @@ public:
   /// The address, which is always readable, and whether it is that of an element.
   std::pair<Value, Value> locate(const Row &row, Value k) const;
 
+  /// Of a convolution, channels last: address of a channel (i32) at an element of the window, or
+  /// `pad`.
+  Value tapAddress(const Row &row, int64_t tap, Value channel) const;
   /// Of f32 elements: `count` from `k` on, `granule` to a load, rounded to a vector of f16.
   Value loadHalves(const Row &row, Value k, int64_t count, int64_t granule) const;
 

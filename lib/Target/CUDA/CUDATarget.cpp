@@ -37,16 +37,24 @@ class CUDATarget : public Target {
 };
 } // namespace
 
-/// Scales of the run and sums in float are the CPU's.
+/// What no kernel does: 16-bit activations, groups beside integer activations and, in convolutions,
+/// ranges that the run gives.
 template <typename OpTy>
 static std::string whyNoKernel(OpTy op) {
-  if (op.getInput().template getDefiningOp<DynamicQuantizeOp>())
+  bool isLinear = std::is_same_v<OpTy, LinearOp>;
+  auto dynamic = op.getInput().template getDefiningOp<DynamicQuantizeOp>();
+  if (dynamic && !(isLinear && op.sumsInFloat()))
     return "a range of activations that the run gives";
   if (getElementTypeOrSelf(op.getInput()).isInteger(16))
     return "16-bit activations";
-  if (op.sumsInFloat())
-    return "weights in groups or with zero points beside integer activations";
-  return "";
+  if (!op.sumsInFloat())
+    return "";
+  if (!isLinear)
+    return "weights with zero points beside integer activations";
+  auto weights = cast<ShapedType>(op.getWeight().getType());
+  return op.getGroup() && op.getGroup() < weights.getShape().back()
+             ? "weights in groups beside integer activations"
+             : "";
 }
 
 std::string CUDATarget::whyUnsupported(Operation *op) const {

@@ -35,6 +35,10 @@ static Generator findGenerator(StringRef name) {
     return generateCombine;
   if (name == "cuda.direct_s8")
     return generateDirectS8;
+  if (name == "cuda.depthwise_s8")
+    return generateDepthwiseS8;
+  if (name == "cuda.rowquant")
+    return generateRowQuant;
   if (name == "cuda.gather")
     return generateGather;
   return nullptr;

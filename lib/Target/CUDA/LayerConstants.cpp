@@ -68,6 +68,8 @@ static LogicalResult readRest(LayerConstants &layer, OpTy op, std::string &why) 
       for (int64_t value : bias->toInts())
         layer.integerBias.push_back(static_cast<int32_t>(value));
   }
+  if (layer.sumsInFloat)
+    return success();
   auto scalar = [&](Value scale, Value zero, std::optional<float> &scaleTo, int64_t &zeroTo) {
     if (!scale)
       return true;
@@ -85,6 +87,26 @@ static LogicalResult readRest(LayerConstants &layer, OpTy op, std::string &why) 
   return failure();
 }
 
+LogicalResult LayerConstants::subtractZeros(std::string &why) {
+  if (group && group < k) {
+    why = "integer activations with weights in groups";
+    return failure();
+  }
+  if (weightZeros.empty())
+    weightZeros = {0};
+  for (int64_t i = 0; i < n * k; ++i) {
+    int64_t stored = weightSigned ? int64_t(weights[i]) : int64_t(uint8_t(weights[i]));
+    int64_t difference = stored - weightZeros[weightZeros.size() == 1 ? 0 : i / k];
+    if (difference < -128 || difference > 127) {
+      why = "weights that are no i8 less their zero points";
+      return failure();
+    }
+    weights[i] = static_cast<int8_t>(difference);
+  }
+  weightZeros.clear();
+  return success();
+}
+
 FailureOr<LayerConstants> LayerConstants::get(Operation *op, std::string &why) {
   LayerConstants layer;
   auto read = [&](auto typed) -> LogicalResult {
@@ -95,9 +117,11 @@ FailureOr<LayerConstants> LayerConstants::get(Operation *op, std::string &why) {
   LogicalResult result = failure();
   if (auto gather = dyn_cast<GatherOp>(op))
     result = read(gather);
-  else if (auto linear = dyn_cast<LinearOp>(op))
-    result = success(succeeded(read(linear)) && succeeded(readRest(layer, linear, why)));
-  else if (auto conv = dyn_cast<ConvOp>(op))
+  else if (auto linear = dyn_cast<LinearOp>(op)) {
+    layer.sumsInFloat = linear.sumsInFloat();
+    result = success(succeeded(read(linear)) && succeeded(readRest(layer, linear, why)) &&
+                     (!layer.sumsInFloat || succeeded(layer.subtractZeros(why))));
+  } else if (auto conv = dyn_cast<ConvOp>(op))
     result = success(succeeded(read(conv)) && succeeded(readRest(layer, conv, why)));
   if (failed(result))
     return failure();
@@ -117,6 +141,20 @@ IntegerParameters LayerConstants::integerParameters() const {
     float scale = scales[scales.size() == 1 ? 0 : column];
     p.multipliers.push_back(outputScale ? requantMultiplier(*inputScale, scale, *outputScale)
                                         : static_cast<float>(double(*inputScale) * scale));
+  }
+  return p;
+}
+
+RunTimeParameters LayerConstants::runTimeParameters() const {
+  RunTimeParameters p;
+  p.relu = relu;
+  p.biases = floatBias.empty() ? std::vector<float>(n, -0.0f) : floatBias;
+  for (int64_t column = 0; column < n; ++column) {
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i)
+      sum += static_cast<uint32_t>(int32_t(weights[column * k + i]));
+    p.columnSums.push_back(static_cast<int32_t>(sum));
+    p.scales.push_back(scales[scales.size() == 1 ? 0 : column]);
   }
   return p;
 }

@@ -26,6 +26,9 @@ struct LayerConstants {
   std::vector<int64_t> weightZeros;  // as many as scales, or none
   std::vector<int32_t> integerBias;  // n or none
   std::vector<float> floatBias;      // n or none
+  /// The layer sums in float (see LinearOp::sumsInFloat): inputScale is not read, weights are less
+  /// their zero points.
+  bool sumsInFloat = false;
   std::optional<float> inputScale, outputScale;
   int64_t inputZero = 0, outputZero = 0;
 
@@ -33,6 +36,8 @@ struct LayerConstants {
   static FailureOr<LayerConstants> get(Operation *op, std::string &why);
 
   IntegerParameters integerParameters() const;
+  /// Of a linear layer whose input's scale and zero point the run gives.
+  RunTimeParameters runTimeParameters() const;
   GroupedParameters groupedParameters(const Schedule &schedule) const;
   /// Of a gather: see Packing.h; of f16, its one scale.
   std::vector<float> tableParameters() const;
@@ -40,6 +45,7 @@ struct LayerConstants {
   std::vector<uint8_t> unsignedWeights() const;
 
 private:
+  LogicalResult subtractZeros(std::string &why);
   LogicalResult readWeights(Value weight, Value scale, Value zero, std::string &why);
   int64_t weightMinimum() const { return weightSigned ? -(int64_t(1) << (weightBits - 1)) : 0; }
 };

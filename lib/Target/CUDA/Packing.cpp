@@ -41,6 +41,14 @@ std::vector<int8_t> cuda::packDirectS8(const Schedule &s, ArrayRef<int8_t> weigh
   return packed;
 }
 
+std::vector<int8_t> cuda::packDepthwiseS8(const Schedule &s, ArrayRef<int8_t> weights) {
+  std::vector<int8_t> packed((s.k + 3) / 4 * 4 * s.paddedN(), 0);
+  for (int64_t n = 0; n < s.n; ++n)
+    for (int64_t k = 0; k < s.k; ++k)
+      packed[(k / 4 * s.paddedN() + n) * 4 + k % 4] = weights[n * s.k + k];
+  return packed;
+}
+
 /// Fills blocks of 16 columns × 64 k; `place(block, lane, step, tile, row, value)` knows the word.
 template <typename T, typename Place>
 static std::vector<uint32_t> packBlocks(const Schedule &s, ArrayRef<T> weights, Place place) {
@@ -116,6 +124,18 @@ std::vector<int32_t> cuda::packParameters(const Schedule &s, const GroupedParame
       scales[g * columns + n] = bitsOf(p.scales[g * s.n + n]);
       zeros[g * columns + n] = p.zeros[g * s.n + n];
     }
+  return words;
+}
+
+std::vector<int32_t> cuda::packParameters(const Schedule &s, const RunTimeParameters &p) {
+  std::vector<int32_t> words(kParamHeader + 3 * s.paddedN(), 0);
+  words[kParamClampLow] = bitsOf(p.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+  int32_t *biases = &words[kParamHeader];
+  for (int64_t n = 0; n < s.n; ++n) {
+    biases[n] = bitsOf(p.biases[n]);
+    biases[s.paddedN() + n] = bitsOf(p.scales[n]);
+    biases[2 * s.paddedN() + n] = p.columnSums[n];
+  }
   return words;
 }
 

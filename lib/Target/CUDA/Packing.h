@@ -22,6 +22,10 @@ std::vector<int8_t> packMmaS8(const Schedule &schedule, ArrayRef<int8_t> weights
 /// For cuda.direct_s8: [kernelH][kernelW][channels / groups][paddedN].
 std::vector<int8_t> packDirectS8(const Schedule &schedule, ArrayRef<int8_t> weights);
 
+/// For cuda.depthwise_s8: words of four elements of a filter's window, [ceil(elements /
+/// 4)][paddedN]; what is beyond the window is 0.
+std::vector<int8_t> packDepthwiseS8(const Schedule &schedule, ArrayRef<int8_t> weights);
+
 /// For integers in cuda.w4a16 and cuda.gemv: `weights` are stored values less their type's minimum,
 /// so 0 … 15 or 0 … 255, row-major [n, k]. Blocks [paddedN / 16][paddedK / 64] of 16 columns × 64
 /// k. Lane 4g + t of a warp multiplies column g of each of the block's two 8-column tiles by rows
@@ -50,6 +54,16 @@ struct IntegerParameters {
 };
 /// [header][biases, paddedN][multipliers, paddedN].
 std::vector<int32_t> packParameters(const Schedule &schedule, const IntegerParameters &parameters);
+
+/// What an integer kernel needs where the run gives the input's scale and zero point.
+struct RunTimeParameters {
+  bool relu = false;
+  std::vector<float> biases;       // n; −0, which changes no sum, where there is none
+  std::vector<float> scales;       // n
+  std::vector<int32_t> columnSums; // n: Σ weights
+};
+/// [header][biases, paddedN][scales, paddedN][column sums, paddedN].
+std::vector<int32_t> packParameters(const Schedule &schedule, const RunTimeParameters &parameters);
 
 /// What a weight-only kernel needs beside the weights.
 struct GroupedParameters {

@@ -54,6 +54,10 @@ DictionaryAttr Schedule::toAttr(MLIRContext *context) const {
     attrs.append("splits", b.getI64IntegerAttr(splits));
     attrs.append("columns", b.getI64IntegerAttr(columns));
   }
+  if (scales != Scales::Constant)
+    attrs.append("scales", b.getStringAttr(scales == Scales::Row ? "row" : "tensor"));
+  if (symmetric)
+    attrs.append("symmetric", b.getUnitAttr());
   if (conv) {
     // channels, height, width, kernel, strides, pads (top, left), dilations, result height and
     // width
@@ -117,6 +121,14 @@ std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr a
     integer("splits", s.splits);
   if (attr.contains("columns"))
     integer("columns", s.columns);
+  if (attr.contains("scales")) {
+    auto a = attr.getAs<StringAttr>("scales");
+    if (!a || (a.getValue() != "row" && a.getValue() != "tensor"))
+      bad("scales", "row or tensor");
+    else
+      s.scales = a.getValue() == "row" ? Scales::Row : Scales::Tensor;
+  }
+  s.symmetric = attr.contains("symmetric");
   if (attr.contains("conv")) {
     s.conv.emplace();
     SmallVector<int64_t *> fields;
@@ -159,6 +171,24 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
       return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
     return success();
   }
+  if (s.generator == "cuda.rowquant") {
+    if (s.input != Element::F32 || (s.output != Element::U8 && s.output != Element::I8) ||
+        s.tileM != 1 || s.tileN != s.n || s.n != s.k)
+      return fail("cuda.rowquant expects f32 rows, 8-bit results and a block per row");
+    return success();
+  }
+  if (s.generator == "cuda.depthwise_s8") {
+    if (s.input == Element::F32 || !s.conv || s.conv->groups != s.n || s.conv->channels != s.n ||
+        s.n % 4 || s.tileN % 4 || s.tileM * s.tileN != 4 * s.threads() ||
+        s.conv->kernelH * s.conv->kernelW > 64)
+      return fail(
+          "cuda.depthwise_s8 expects one filter of at most 64 elements per channel, channels "
+          "in fours and tileM x tileN / 4 threads");
+    return success();
+  }
+  if (s.scales != Scales::Constant &&
+      (s.generator != "cuda.mma_s8" || s.conv || s.output != Element::F32))
+    return fail("scales that the run gives are those of a linear cuda.mma_s8 with f32 results");
   if (s.generator == "cuda.combine") {
     if (s.input != Element::F32 || s.output != Element::F32 || s.splits < 2 ||
         s.tileM * s.tileN != s.threads() || s.columns < s.n)
@@ -195,6 +225,8 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
 }
 
 int64_t Schedule::sharedBytes() const {
+  if (generator == "cuda.rowquant")
+    return warpsM > 1 ? warpsM * 8 : 0;
   if (generator == "cuda.gemv")
     return warpsM * (stages * tileM * 128 + tileN * tileM * 4);
   if (generator == "cuda.mma_s8")
@@ -283,6 +315,19 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
     s.tileN = s.n >= 32 ? 32 : 8;
     s.warpsM = 4, s.warpsN = 1, s.stages = 1;
     s.tileM = s.threads() / s.tileN;
+    return;
+  }
+  if (s.generator == "cuda.rowquant") {
+    s.tileM = 1, s.tileN = s.n, s.tileK = 1, s.stages = 1;
+    s.warpsN = 1;
+    s.warpsM = s.k <= 256 ? 1 : s.k <= 1024 ? 4 : 8;
+    return;
+  }
+  if (s.generator == "cuda.depthwise_s8") {
+    s.tileK = 1;
+    s.tileN = s.n >= 128 ? 128 : s.n >= 64 ? 64 : s.n >= 32 ? 32 : 16;
+    s.warpsM = 4, s.warpsN = 1, s.stages = 1;
+    s.tileM = 4 * s.threads() / s.tileN;
     return;
   }
   if (s.generator == "cuda.direct_s8") {

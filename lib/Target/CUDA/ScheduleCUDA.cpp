@@ -41,6 +41,7 @@ class ScheduleCUDA : public lowbit::impl::ScheduleCUDABase<ScheduleCUDA> {
   Value launchByRows(OpBuilder &b, Location loc, const Schedule &many, StringRef layer,
                      ArrayRef<Value> inputs, Value init);
   void replace(Operation *op, const LayerConstants &layer, const Schedule &schedule);
+  LogicalResult replaceDynamicQuantize(DynamicQuantizeOp op, std::string &why);
   void replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &schedule);
 
   llvm::DenseMap<Attribute, StringRef> kernelNames; // by schedule, which holds the generator too
@@ -92,6 +93,11 @@ static std::optional<ConvShape> convShape(ConvOp op) {
 
 static bool isActivation(std::optional<Element> element) {
   return element == Element::U8 || element == Element::I8 || element == Element::F32;
+}
+
+/// One filter per channel, in words of four channels.
+static bool isDepthwise(const Schedule &s) {
+  return s.conv->groups == s.n && s.conv->channels == s.n && s.n % 4 == 0 && s.k <= 64;
 }
 
 FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants &layer,
@@ -157,8 +163,14 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
   } else {
     if (layer.weightBits == 16)
       return no("integer activations with half-precision weights");
-    s.generator = s.conv && s.conv->groups != 1 ? "cuda.direct_s8" : "cuda.mma_s8";
-    if (!layer.weightSigned)
+    s.generator = !s.conv || s.conv->groups == 1 ? "cuda.mma_s8"
+                  : isDepthwise(s)               ? "cuda.depthwise_s8"
+                                                 : "cuda.direct_s8";
+    if (layer.sumsInFloat)
+      s.scales = cast<RankedTensorType>(cast<LinearOp>(op).getInputScale().getType()).getRank()
+                     ? Scales::Row
+                     : Scales::Tensor;
+    else if (!layer.weightSigned)
       return no("integer activations with unsigned weights");
   }
   chooseTiles(s, rowsHere);
@@ -175,6 +187,9 @@ static std::string describe(const Schedule &s) {
   std::string name =
       s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW)
              : "linear";
+  if (s.generator == "cuda.rowquant")
+    return std::string("rowquant_") + spell(s.output) + (s.symmetric ? "_symmetric_" : "_") +
+           std::to_string(s.k);
   if (s.generator == "cuda.gemv" || s.generator == "cuda.combine")
     name = s.generator.substr(5);
   if (s.input == Element::F32 && s.bits == 16)
@@ -182,7 +197,10 @@ static std::string describe(const Schedule &s) {
   else if (s.input == Element::F32)
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
   else
-    name += std::string("_") + spell(s.input) + "_" + spell(s.output);
+    name += std::string("_") + spell(s.input) + "_" +
+            (s.scales == Scales::Row      ? "rows"
+             : s.scales == Scales::Tensor ? "run"
+                                          : spell(s.output));
   return name + "_" + std::to_string(s.n) + "x" + std::to_string(s.k);
 }
 
@@ -233,6 +251,42 @@ static Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &va
   std::string name = ((layer.empty() ? "layer" : layer) + ":" + what).str();
   return arith::ConstantOp::create(b, loc,
                                    cast<TypedAttr>(Attribute(makeConstant(type, values, name))));
+}
+
+LogicalResult ScheduleCUDA::replaceDynamicQuantize(DynamicQuantizeOp op, std::string &why) {
+  auto type = cast<RankedTensorType>(op.getInput().getType());
+  std::optional<Element> element =
+      elementOf(cast<RankedTensorType>(op.getOutput().getType()).getElementType());
+  why = !op.getPerToken()                                  ? "one range for the whole tensor"
+        : element != Element::U8 && element != Element::I8 ? "results are not 8 bits wide"
+        : type.isDynamicDim(type.getRank() - 1)            ? "the length of a row is dynamic"
+                                                           : "";
+  if (!why.empty())
+    return failure();
+  Schedule s;
+  s.generator = "cuda.rowquant";
+  s.input = Element::F32, s.output = *element;
+  s.n = s.k = type.getShape().back();
+  s.symmetric = op.getSymmetric();
+  chooseTiles(s, rows);
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, op.getInput()), one(sizes);
+  one.back() = b.getIndexAttr(1);
+  SmallVector<Value> inits = {tensor::EmptyOp::create(b, loc, sizes, b.getI8Type()),
+                              tensor::EmptyOp::create(b, loc, one, b.getF32Type()),
+                              tensor::EmptyOp::create(b, loc, one, b.getI8Type())};
+  auto launch = rt::LaunchOp::create(b, loc, TypeRange(ValueRange(inits)), kernelFor(s, loc),
+                                     op.getInput(), inits, "");
+  for (auto [result, value] : llvm::zip(op->getResults(), launch.getResults())) {
+    auto wanted = cast<RankedTensorType>(result.getType());
+    Value same = castElement(b, loc, value, wanted.getElementType());
+    if (same.getType() != wanted)
+      same = tensor::CastOp::create(b, loc, wanted, same);
+    result.replaceAllUsesWith(same);
+  }
+  op.erase();
+  return success();
 }
 
 void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &s) {
@@ -328,12 +382,19 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
     inputs.push_back(vectorConstant(b, loc, packed, b.getI32Type(), layer.name, "weights"));
     parameters = packParameters(s, layer.groupedParameters(s));
   } else {
-    std::vector<int8_t> packed =
-        s.generator == "cuda.direct_s8" ? packDirectS8(s, weights) : packMmaS8(s, weights);
+    std::vector<int8_t> packed = s.generator == "cuda.direct_s8"      ? packDirectS8(s, weights)
+                                 : s.generator == "cuda.depthwise_s8" ? packDepthwiseS8(s, weights)
+                                                                      : packMmaS8(s, weights);
     inputs.push_back(vectorConstant(b, loc, packed, b.getI8Type(), layer.name, "weights"));
-    parameters = packParameters(s, layer.integerParameters());
+    parameters = s.scales == Scales::Constant ? packParameters(s, layer.integerParameters())
+                                              : packParameters(s, layer.runTimeParameters());
   }
   inputs.push_back(vectorConstant(b, loc, parameters, b.getI32Type(), layer.name, "parameters"));
+  if (s.scales != Scales::Constant) {
+    auto linear = cast<LinearOp>(op);
+    inputs.push_back(linear.getInputScale());
+    inputs.push_back(castElement(b, loc, linear.getInputZero(), b.getI8Type()));
+  }
   SmallVector<int64_t> shape(output.getShape());
   SmallVector<Value> dynamic;
   for (int64_t axis = 0; axis < rank; ++axis)
@@ -362,14 +423,19 @@ void ScheduleCUDA::runOnOperation() {
   kernelNames.clear();
   SmallVector<Operation *> layers;
   getOperation().walk([&](Operation *op) {
-    if (isa<LinearOp, ConvOp, GatherOp>(op))
+    if (isa<LinearOp, ConvOp, GatherOp, DynamicQuantizeOp>(op))
       layers.push_back(op);
   });
   for (Operation *op : layers) {
     std::string why;
+    auto dynamic = dyn_cast<DynamicQuantizeOp>(op);
+    if (dynamic && succeeded(replaceDynamicQuantize(dynamic, why))) {
+      ++scheduled;
+      continue;
+    }
     FailureOr<LayerConstants> layer = LayerConstants::get(op, why);
     FailureOr<Schedule> schedule =
-        failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
+        dynamic || failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
     if (succeeded(schedule)) {
       replace(op, *layer, *schedule);
       ++scheduled;

@@ -104,25 +104,29 @@ static Tensor transpose(const Tensor &input, ArrayRef<int64_t> permutation, int6
   return result;
 }
 
-Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs,
-                              std::vector<int64_t> shape, uint64_t seed) {
+std::vector<Tensor> EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                                           std::vector<std::vector<int64_t>> shapes,
+                                           uint64_t seed) {
   auto launch = cast<rt::LaunchOp>(op);
   std::string kernel = launch.getKernel().str();
   auto function =
       root->lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
   auto shapeOf = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
-  Tensor output;
-  output.shape = std::move(shape);
-  int64_t bytes =
-      bytesPerElement(cast<ShapedType>(launch.getOutputs()[0].getType()).getElementType());
-  // Rubbish, so that a result that nobody writes is noticed.
-  output.bytes.assign(output.elements() * bytes, 0x5a);
-  int64_t rows = output.elements() / output.shape.back();
   std::vector<lowbit_emu_argument> arguments;
   for (const Tensor *input : inputs)
     arguments.push_back(
         {LOWBIT_EMU_READ, 0, 0, const_cast<char *>(input->bytes.data()), input->bytes.size()});
-  arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, output.bytes.data(), output.bytes.size()});
+  std::vector<Tensor> outputs(shapes.size());
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    Tensor &output = outputs[i];
+    output.shape = shapes[i];
+    int64_t bytes =
+        bytesPerElement(cast<ShapedType>(launch.getOutputs()[i].getType()).getElementType());
+    // Rubbish, so that a result that nobody writes is noticed.
+    output.bytes.assign(output.elements() * bytes, 0x5a);
+    arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, output.bytes.data(), output.bytes.size()});
+  }
+  int64_t rows = outputs[0].elements() / outputs[0].shape.back();
   arguments.push_back({LOWBIT_EMU_I32, 0, rows, nullptr, 0});
   lowbit_emu_launch grid = {
       sizeof grid,
@@ -133,7 +137,7 @@ Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &
   if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
       LOWBIT_OK)
     error = lowbit_emulator_last_error();
-  return output;
+  return outputs;
 }
 
 /// Sizes that the host computes: products of dimensions, and comparisons of them.
@@ -184,14 +188,17 @@ Tensor EmulatedModule::run(const Tensor &input, uint64_t seed) {
         std::vector<const Tensor *> inputs;
         for (Value value : launched.getInputs())
           inputs.push_back(&values[value]);
-        auto type = cast<RankedTensorType>(launched.getResult(0).getType());
         // The only dynamic sizes of these tests are leading ones of the input.
-        std::vector<int64_t> shape = type.getShape().vec();
-        for (size_t i = 0; i < shape.size(); ++i)
-          if (ShapedType::isDynamic(shape[i]))
-            shape[i] = i == 0 ? batch : input.shape[i];
-        Tensor output = launch(launched, inputs, std::move(shape), seed);
-        values[op.getResult(0)] = std::move(output);
+        std::vector<std::vector<int64_t>> shapes;
+        for (Value result : launched.getResults()) {
+          shapes.push_back(cast<RankedTensorType>(result.getType()).getShape().vec());
+          for (size_t i = 0; i < shapes.back().size(); ++i)
+            if (ShapedType::isDynamic(shapes.back()[i]))
+              shapes.back()[i] = i == 0 ? batch : input.shape[i];
+        }
+        std::vector<Tensor> outputs = launch(launched, inputs, std::move(shapes), seed);
+        for (auto [result, output] : llvm::zip(launched.getResults(), outputs))
+          values[result] = std::move(output);
       }
       if (!error.empty())
         return {};

@@ -149,6 +149,15 @@ TEST(HalfLinear, OddShapes) {
     }
 }
 
+TEST(HalfLinear, FewRows) {
+  for (int64_t k : {90, 1024, 8192})
+    for (int64_t rows : {1, 12}) {
+      HalfLayer layer;
+      layer.n = 40, layer.k = k, layer.relu = true;
+      expectClose(layer, {rows}, 256, /*dynamic=*/false);
+    }
+}
+
 TEST(HalfConv, Shapes) {
   for (int64_t channels : {1, 3, 6, 16})
     for (int64_t kernel : {1, 3}) {

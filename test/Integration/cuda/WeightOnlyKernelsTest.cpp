@@ -235,6 +235,31 @@ TEST(WeightOnlyLinear, PerChannelAndTensor) {
     }
 }
 
+// Up to 16 rows are a gemv, over one warp or several, one block per column or several (splits).
+TEST(WeightOnlyLinear, FewRows) {
+  for (IntType type : {IntType::U4, IntType::I8})
+    for (int64_t group : {0, 32, 48, 96, 128}) {
+      WeightOnlyLayer layer;
+      layer.scheme = grouped(type, group);
+      if (!group)
+        layer.scheme = {type, Scheme::Granularity::Channel, 0, isSigned(type)};
+      layer.n = group == 96 ? 33 : 48, layer.k = group == 32 ? 2048 : 1000;
+      layer.relu = group == 128, layer.seed = unsigned(group);
+      expectClose(layer, {1, 9, 16});
+    }
+}
+
+TEST(WeightOnlyLinear, FewRowsOfManyProducts) {
+  for (int64_t group : {0, 64}) {
+    WeightOnlyLayer layer;
+    layer.scheme = grouped(IntType::U4, group);
+    if (!group)
+      layer.scheme = {IntType::U8, Scheme::Granularity::Channel, 0, false};
+    layer.n = 20, layer.k = 8300, layer.relu = true;
+    expectClose(layer, {1, 3});
+  }
+}
+
 TEST(WeightOnlyConv, Shapes) {
   for (int64_t channels : {1, 3, 16}) {
     WeightOnlyLayer layer;

@@ -17,6 +17,10 @@ namespace lowbit::cuda {
 /// What activations, indices or results are made of.
 enum class Element { U8, I8, I32, I64, F32 };
 
+/// Scale and zero point of an integer input: constants, or given by the run, for the whole tensor
+/// or for each row.
+enum class Scales { Constant, Tensor, Row };
+
 /// A convolution over two spatial axes with everything but the batch static. Results are [batch,
 /// oh, ow, f]; inputs are NHWC, but NCHW where weights have groups along the filter.
 struct ConvShape {
@@ -35,7 +39,8 @@ struct Schedule {
   /// "cuda.w4a16": the same with integer weights, per channel or in groups. "cuda.direct_s8":
   /// integer convolution with groups, one thread per result. "cuda.gemv": either of the two on 1 to
   /// 16 rows. "cuda.gather": rows of a quantized table [k, n] as f32; the input is the indices.
-  /// "cuda.combine": adds up the splits of a gemv.
+  /// "cuda.depthwise_s8": depthwise integer convolution, channels in fours. "cuda.rowquant": rows
+  /// of f32 to integers, each with its own range. "cuda.combine": adds up the splits of a gemv.
   std::string generator;
   Element input = Element::U8, output = Element::U8;
   int64_t n = 0, k = 0;
@@ -44,6 +49,9 @@ struct Schedule {
   // Float activations: stored bits of a weight (4, 8 or, f16, 16) and consecutive k per scale (a
   // multiple of 16, or k rounded up to 64). Gather: stored bits and consecutive n per scale.
   int64_t bits = 8, group = 0;
+
+  Scales scales = Scales::Constant; // of cuda.mma_s8
+  bool symmetric = false;           // of cuda.rowquant
 
   // Results of one block, k elements per step of the main loop, and how its warps share the block.
   // The warps of a gemv split k instead.
