@@ -52,7 +52,7 @@ static std::string whyNoKernel(OpTy op) {
   if (!isLinear)
     return "weights with zero points beside integer activations";
   auto weights = cast<ShapedType>(op.getWeight().getType());
-  return op.getGroup() && op.getGroup() < weights.getShape().back()
+  return op.getGroup() && int64_t(op.getGroup()) < weights.getShape().back()
              ? "weights in groups beside integer activations"
              : "";
 }

@@ -126,7 +126,8 @@ Value KernelBuilder::intrinsic(StringRef name, Type result, ValueRange operands)
 }
 
 Value KernelBuilder::shuffleXor(Value value, int64_t distance) {
-  return NVVM::ShflOp::create(*this, f32(), c(-1), value, c(distance), c(31), NVVM::ShflKind::bfly);
+  return NVVM::ShflOp::create(*this, f32(), c(-1), value, c(distance), c(31), NVVM::ShflKind::bfly,
+                              UnitAttr());
 }
 
 Value KernelBuilder::roundToInt(Value value) { return intrinsic("llvm.nvvm.f2i.rn", i32(), value); }

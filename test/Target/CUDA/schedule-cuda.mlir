@@ -76,25 +76,25 @@ func.func @weight_only(%x: tensor<1x1x256xf32>) -> tensor<1x1x512xf32> {
 
 // Where the run gives the rows, the host takes one of two kernels of the same weights. A gemv whose columns would leave
 // most of a GPU idle splits k over blocks; another kernel adds up their sums.
-// CHECK-DAG: lowbit_rt.kernel @linear_w8g8192_80x8192 generator("cuda.w4a16") schedule({{.*}}tile = array<i64: [[M:[0-9]+]], [[N:[0-9]+]], 64>
-// CHECK-DAG: lowbit_rt.kernel @gemv_w8g8192_80x8192 generator("cuda.gemv") schedule({bits = 8 : i64, columns = [[COLUMNS:[0-9]+]] : i64, {{.*}}splits = 4 : i64, stages = 4 : i64, tile = array<i64: 16, 16, 64>, warps = array<i64: 8, 1>})
-// CHECK-DAG: lowbit_rt.kernel @combine_w8g8192_80x8192 generator("cuda.combine")
+// CHECK-DAG: lowbit_rt.kernel @linear_w8g16384_80x16384 generator("cuda.w4a16") schedule({{.*}}tile = array<i64
+// CHECK-DAG: lowbit_rt.kernel @gemv_w8g16384_80x16384 generator("cuda.gemv") schedule({bits = 8 : i64, columns = [[#COLUMNS:]] : i64, {{.*}}splits = 2 : i64, stages = 4 : i64, tile = array<i64: 16, 16, 64>, warps = array<i64: 8, 1>})
+// CHECK-DAG: lowbit_rt.kernel @combine_w8g16384_80x16384 generator("cuda.combine")
 // CHECK-LABEL: func.func @rows_of_the_run
-func.func @rows_of_the_run(%x: tensor<?x3x8192xf32>) -> tensor<?x3x80xf32> {
-  %w = arith.constant dense<3> : tensor<80x8192xi8>
+func.func @rows_of_the_run(%x: tensor<?x3x16384xf32>) -> tensor<?x3x80xf32> {
+  %w = arith.constant dense<3> : tensor<80x16384xi8>
   %s = arith.constant dense<0.1> : tensor<80xf32>
-  // CHECK: %[[W:.*]] = arith.constant {{.*}} : tensor<[[#div(mul(COLUMNS,8192),4)]]xi32>
+  // CHECK: %[[W:.*]] = arith.constant {{.*}} : tensor<[[#mul(COLUMNS,4096)]]xi32>
   // CHECK: %[[P:.*]] = arith.constant
   // CHECK: %[[Y:.*]] = tensor.empty
   // CHECK: %[[D:.*]] = tensor.dim %arg0, %c0
   // CHECK: %[[ROWS:.*]] = arith.muli %[[D]], %c3
   // CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[ROWS]], %c16
   // CHECK: scf.if %[[FEW]] -> (tensor<?x3x80xf32>) {
-  // CHECK:   %[[PARTS:.*]] = lowbit_rt.launch @gemv_w8g8192_80x8192 ins(%arg0, %[[W]], %[[P]] : {{.*}} -> tensor<?x3x320xf32>
-  // CHECK:   lowbit_rt.launch @combine_w8g8192_80x8192 ins(%[[PARTS]], %[[P]] : {{.*}} outs(%[[Y]]
+  // CHECK:   %[[PARTS:.*]] = lowbit_rt.launch @gemv_w8g16384_80x16384 ins(%arg0, %[[W]], %[[P]] : {{.*}} -> tensor<?x3x160xf32>
+  // CHECK:   lowbit_rt.launch @combine_w8g16384_80x16384 ins(%[[PARTS]], %[[P]] : {{.*}} outs(%[[Y]]
   // CHECK: } else {
-  // CHECK:   lowbit_rt.launch @linear_w8g8192_80x8192 ins(%arg0, %[[W]], %[[P]] : {{.*}} outs(%[[Y]]
-  %y = lowbit.linear %x, %w scale(%s) {layer = "l"} : (tensor<?x3x8192xf32>, tensor<80x8192xi8>, tensor<80xf32>) -> tensor<?x3x80xf32>
+  // CHECK:   lowbit_rt.launch @linear_w8g16384_80x16384 ins(%arg0, %[[W]], %[[P]] : {{.*}} outs(%[[Y]]
+  %y = lowbit.linear %x, %w scale(%s) {layer = "l"} : (tensor<?x3x16384xf32>, tensor<80x16384xi8>, tensor<80xf32>) -> tensor<?x3x80xf32>
   return %y : tensor<?x3x80xf32>
 }
 
