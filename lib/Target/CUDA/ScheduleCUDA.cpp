@@ -340,7 +340,9 @@ Value ScheduleCUDA::launchByRows(OpBuilder &b, Location loc, const Schedule &man
                                     arith::ConstantIndexOp::create(b, loc, kGemvRows));
   Schedule gemv = many;
   gemv.columns = many.paddedN();
-  chooseGemv(gemv, kGemvRows);
+  // Most often one row: more than eight are two blocks, the second of which finds its weights in the
+  // L2 cache.
+  chooseGemv(gemv, 8);
   auto build = [&](const Schedule &s) {
     return [&](OpBuilder &inner, Location at) {
       Value result = launch(inner, at, s, layer, inputs, init);

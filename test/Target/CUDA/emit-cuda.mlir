@@ -68,9 +68,9 @@
 // CHECK-GEMV-NOT: cp.async
 
 // Nine elements of the window are three words of each of the four channels.
-// CHECK-DEPTHWISE-DAG: ld.global.nc.b32
-// CHECK-DEPTHWISE-DAG: ld.global.nc.v4.b32
+// CHECK-DEPTHWISE: ld.global.nc.b32
 // CHECK-DEPTHWISE: prmt.b32 {{.*}}, 0x5140
+// CHECK-DEPTHWISE: ld.global.nc.v4.b32
 // CHECK-DEPTHWISE-COUNT-12: dp4a.u32.s32
 // CHECK-DEPTHWISE-NOT: dp4a
 // CHECK-DEPTHWISE: st.global.{{v4.b8|b32}}
