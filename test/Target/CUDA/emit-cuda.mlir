@@ -12,7 +12,7 @@
 // RUN: cat %t/gemv_half_device.ptx | FileCheck %s --check-prefix=CHECK-GEMV
 // RUN: cat %t/depthwise4_device.ptx | FileCheck %s --check-prefix=CHECK-DEPTHWISE
 // RUN: cat %t/rowquant_device.ptx | FileCheck %s --check-prefix=CHECK-ROWQUANT
-// RUN: cat %t/int8_rows_device.ptx | FileCheck %s --check-prefix=CHECK-RUN
+// RUN: cat %t/int8_rows_device.ptx | FileCheck %s --check-prefix=CHECK-GIVEN
 // RUN: cat %t/depthwise_device.ptx | FileCheck %s --check-prefix=CHECK-DIRECT
 // RUN: cat %t/embedding_device.ptx | FileCheck %s --check-prefix=CHECK-GATHER
 // Nothing is in local memory, and nothing calls a library.
@@ -83,11 +83,11 @@
 // CHECK-ROWQUANT: cvt.rni.f32.f32
 // CHECK-ROWQUANT: st.global.{{v4.b8|b32}}
 
-// CHECK-RUN: mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32
-// CHECK-RUN-NOT: fma.rn
-// CHECK-RUN: mul.rn.f32
-// CHECK-RUN: add.rn.f32
-// CHECK-RUN: st.global.v2.b32
+// CHECK-GIVEN: mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32
+// CHECK-GIVEN-NOT: fma.rn
+// CHECK-GIVEN: mul.rn.f32
+// CHECK-GIVEN: add.rn.f32
+// CHECK-GIVEN: st.global.v2.b32
 
 // CHECK-DIRECT: .visible .entry depthwise(
 // CHECK-DIRECT-NOT: mma.sync
