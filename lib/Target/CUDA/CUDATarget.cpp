@@ -5,6 +5,8 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/CUDA/CUDATarget.h"
+#include "BufferClasses.h"
+#include "DeviceMath.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/CUDA/Pipeline.h"
@@ -15,8 +17,10 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
+#include <set>
 
 using namespace lowbit;
 namespace json = llvm::json;
@@ -109,6 +113,16 @@ static llvm::Error missingTool() {
                                  "into the Python environment (tools/setup.sh does)");
 }
 
+/// The nodes that compute functions in f64 for which there is no code; "" where there are none.
+static std::string unsupportedMath(ModuleOp module) {
+  std::set<std::string> nodes;
+  module.walk([&](Operation *op) {
+    if (!cuda::hasDeviceCode(op))
+      nodes.insert((op->getName().stripDialect() + " in '" + cuda::layerOf(op) + "'").str());
+  });
+  return llvm::join(nodes, ", ");
+}
+
 static LogicalResult toKernels(ModuleOp module) {
   PassManager manager(module.getContext(), ModuleOp::getOperationName());
   cuda::buildToKernelsPipeline(manager);
@@ -120,6 +134,10 @@ llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef
   auto chips = readChips(arch, module.getLoc(), exitCode);
   if (!chips)
     return chips.takeError();
+  exitCode = 3;
+  if (std::string nodes = unsupportedMath(module); !nodes.empty())
+    return llvm::createStringError("target 'cuda' has these functions in f32 only, not in f64: " +
+                                   nodes + "; cast to f32 before them, or compile for the CPU");
   exitCode = 6;
   if (cuda::findPtxas().empty())
     return missingTool();
@@ -136,6 +154,13 @@ llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef
   if (failed(manager.run(module)))
     return llvm::createStringError("the launches could not be lowered");
   DeviceProgram program;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (auto reads = function->getAttrOfType<DenseI64ArrayAttr>(cuda::kHostReads))
+      llvm::append_range(program.hostReads, reads.asArrayRef());
+    program.synchronizes |= function->hasAttr(cuda::kSynchronizes);
+    function->removeAttr(cuda::kHostReads);
+    function->removeAttr(cuda::kSynchronizes);
+  }
   json::Array kernels;
   for (const cuda::KernelCode &kernel : library->kernels) {
     json::Object entry = describe(kernel, chips->front());

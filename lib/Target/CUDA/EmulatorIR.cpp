@@ -12,7 +12,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Emulator/Table.h"
-#include "EmulatorHalf.h"
+#include "EmulatorSmallFloats.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -383,6 +383,8 @@ LogicalResult Rewriter::run() {
 }
 
 LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) {
-  expandHalfFMA(module);
-  return Rewriter(module, loc).run();
+  if (failed(Rewriter(module, loc).run()))
+    return failure();
+  defineSmallFloatRoundings(module);
+  return success();
 }

@@ -111,8 +111,8 @@ def PlaceBuffers : Pass<"lowbit-place-buffers", "::mlir::func::FuncOp"> {
 def ShareKernels : Pass<"lowbit-share-kernels", "::mlir::ModuleOp"> {
   let summary = "Equal kernels become one, each with a name of its own";
   let description = [{
-    Outlining makes a kernel of every launch. Afterwards each `gpu.module` holds one kernel of the same name (but for the
-    suffix `_device`), no two kernels are equal, none is unused, and their order in the module is that of their first
+    Outlining makes a kernel of every launch. Afterwards each `gpu.module` holds one kernel with a name of its own (that of its
+    node, where there is one), no two kernels are equal, none is unused, and their order in the module is that of their first
     launch: the number of a kernel in a bundle.
 
     Example: `gpu.launch_func @main_graph_kernel_4::@main_graph_kernel` becomes
