@@ -13,8 +13,9 @@ def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
   let description = [{
     Replaces `lowbit.linear` and `lowbit.conv` by launches of kernels: chooses the family and its tile sizes, packs
     weights, biases and multipliers as that kernel reads them, folds the input's zero point into the bias. Layers of
-    equal shapes and schedules share a kernel. Convolutions run channels last: transposes are put around them. What has no
-    kernel stays as it is, with a remark that says why; `lowbit-to-linalg` decomposes it.
+    equal shapes and schedules share a kernel. Convolutions run channels last: transposes are put around them. Float activations of 1 to 16 rows
+    get a `cuda.gemv`; where the run gives the number of rows, both kernels are launched from an `scf.if` and read the same
+    packed weights. What has no kernel stays as it is, with a remark that says why; `lowbit-to-linalg` decomposes it.
 
     Example: `lowbit.linear %x, %w scale(%s) …` becomes
 
@@ -33,7 +34,7 @@ def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
     Statistic<"kernels", "kernels", "Distinct kernels">,
     Statistic<"left", "layers left", "Quantized layers without a CUDA kernel">,
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
                            "::lowbit::rt::LowbitRTDialect"];
 }
 
