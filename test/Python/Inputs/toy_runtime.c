@@ -44,6 +44,10 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
     lastError = "no such kernel variant";
     return LOWBIT_UNSUPPORTED;
   }
+  if (options && options->device && strcmp(options->device, "cpu") != 0) {
+    lastError = "the bundle cannot run on that device";
+    return LOWBIT_INVALID;
+  }
   *out = malloc(sizeof(lowbit_bundle));
   (*out)->threads = options ? options->threads : 0;
   return LOWBIT_OK;
