@@ -43,7 +43,10 @@ EmulatedModule::EmulatedModule(const std::string &text,
                                const std::function<void(std::string &)> &mutate, int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
   ScopedDiagnosticHandler handler(
-      &context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
+      &context, [&](Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+          error += diagnostic.str() + "\n";
+      });
   root = parseSourceString<ModuleOp>(text, &context);
   if (!root)
     return;
@@ -53,6 +56,9 @@ EmulatedModule::EmulatedModule(const std::string &text,
   generate.addPass(createScheduleCUDA(scheduling));
   generate.addPass(createGenerateCUDA());
   if (failed(generate.run(*root)))
+    return;
+  hasNoKernel = root->getOps<gpu::GPUModuleOp>().empty();
+  if (hasNoKernel)
     return;
   if (mutate) {
     std::string code;

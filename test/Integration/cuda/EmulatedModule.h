@@ -44,6 +44,8 @@ public:
   ModuleOp module() { return *root; }
 
   std::string error;
+  /// Nothing was scheduled: there is nothing to run.
+  bool hasNoKernel = false;
 
 private:
   std::vector<Tensor> launch(Operation *op, const std::vector<const Tensor *> &inputs,
