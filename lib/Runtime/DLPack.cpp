@@ -37,11 +37,11 @@ struct Code {
 
 static constexpr int32_t kDLCUDA = 2;
 /// kDLInt, kDLUInt, kDLFloat, kDLBfloat, kDLBool: 0, 1, 2, 4, 6.
-static constexpr Code codes[] = {
-    {LOWBIT_F32, 2, 32}, {LOWBIT_F16, 2, 16}, {LOWBIT_F64, 2, 64}, {LOWBIT_BF16, 4, 16},
-    {LOWBIT_BOOL, 6, 8}, {LOWBIT_I8, 0, 8},   {LOWBIT_I16, 0, 16}, {LOWBIT_I32, 0, 32},
-    {LOWBIT_I64, 0, 64}, {LOWBIT_U8, 1, 8},   {LOWBIT_U16, 1, 16}, {LOWBIT_U32, 1, 32},
-    {LOWBIT_U64, 1, 64}};
+static constexpr Code codes[] = {{LOWBIT_F32, 2, 32},  {LOWBIT_F16, 2, 16}, {LOWBIT_F64, 2, 64},
+                                 {LOWBIT_BF16, 4, 16}, {LOWBIT_BOOL, 6, 8}, {LOWBIT_I8, 0, 8},
+                                 {LOWBIT_I16, 0, 16},  {LOWBIT_I32, 0, 32}, {LOWBIT_I64, 0, 64},
+                                 {LOWBIT_U8, 1, 8},    {LOWBIT_U16, 1, 16}, {LOWBIT_U32, 1, 32},
+                                 {LOWBIT_U64, 1, 64}};
 
 extern "C" {
 

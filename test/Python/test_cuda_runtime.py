@@ -4,6 +4,7 @@
 somebody waits for it, and counts what the runtime does wrong. Each test is a process of its own: the driver is loaded once."""
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -329,3 +330,21 @@ def test_command_without_a_driver(bundles: dict[str, Path], tmp_path: Path) -> N
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT / "python"), "LOWBIT_CUDA_DRIVER": "/nowhere/libcuda.so.1"})
     assert done.returncode == 6 and "--device emulator" in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_package_for_a_gpu(tmp_path: Path, bundles: dict[str, Path]) -> None:
+    """package.sh here, run.sh as on the other machine, which has no compiler."""
+    scripts, environment = ROOT / "test" / "Benchmark" / "cuda", {**os.environ, "PYTHON": sys.executable}
+    packed = subprocess.run([scripts / "package.sh", tmp_path / "out"], capture_output=True, text=True,
+                            env={**environment, "LOWBIT_BUILD": str(DRIVER.parents[1])})
+    assert packed.returncode == 0, packed.stderr
+    environment.pop("LOWBIT_BUILD", None)
+    without = subprocess.run([tmp_path / "out" / "run.sh"], capture_output=True, text=True,
+                             env={**environment, "LOWBIT_CUDA_DRIVER": "/nowhere/libcuda.so.1"})
+    assert without.returncode == 6 and "no CUDA driver" in without.stderr
+    folders = ":".join(str(path) for path in (tmp_path / "out" / "cases").glob("*/bundle"))
+    done = subprocess.run([tmp_path / "out" / "run.sh"], capture_output=True, text=True,
+                          env={**environment, "LOWBIT_CUDA_DRIVER": str(DRIVER), "LOWBIT_FAKE_CUDA_BUNDLES": folders, "REPETITIONS": "1"})
+    assert done.returncode == 0 and "4 of 4 agree" in done.stdout, done.stdout + done.stderr
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert len(results["cases"]) == 4 and all(case["agrees"] and case["run_ms"] > 0 for case in results["cases"])

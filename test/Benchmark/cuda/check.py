@@ -18,6 +18,7 @@ parser.add_argument("cases", type=Path)
 parser.add_argument("results", type=Path)
 parser.add_argument("--device", default="cuda:0")
 parser.add_argument("--no-times", action="store_true")
+parser.add_argument("--repetitions", type=int, default=50)
 parser.add_argument("--only", default="")
 args = parser.parse_args()
 rows, wrong = [], 0
@@ -38,13 +39,13 @@ def difference(expected: dict, got: dict) -> float:
 def timed(bundle: lowbit.Bundle, feeds: dict) -> dict:
     bundle.run(feeds)
     samples = []
-    for _ in range(50):
+    for _ in range(args.repetitions):
         begin = time.perf_counter()
         bundle.run(feeds)
         samples.append(1e3 * (time.perf_counter() - begin))
     row = {"run_ms": float(np.median(samples)), "run_p90_ms": float(np.percentile(samples, 90))}
     try:
-        row["graph_ms"] = bundle.time(feeds, 200)  # on the GPU alone, one replay after the other
+        row["graph_ms"] = bundle.time(feeds, 4 * args.repetitions)  # on the GPU alone, one replay after the other
     except Error as error:
         row["graph_ms_left_out"] = str(error)
     return row

@@ -1,6 +1,4 @@
 """pack.py CASES [SHARED]: a folder for each case, with a CUDA bundle, inputs, and the outputs of the CPU's bundle of the same recipe.
-
-Kernels with large weights are cases too: their weights are written by check.py from a seed, over there.
 """
 import json
 import sys
@@ -13,7 +11,7 @@ from lowbit.compiler import compile_bundle
 
 out, shared = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2] else None
 models = Path(__file__).resolve().parents[3] / "python" / "lowbit" / "models"
-#: name: model, recipes, calibration data, evaluation data, and how far from the CPU it may be, relative to the range.
+#: name: model, recipes, calibration data, evaluation data.
 CASES = {"digits": (models / "digits_cnn.onnx", ["int8"], models / "digits_calib.npz", models / "digits_eval.npz"),
          "tiny_llama": (models / "tiny_llama.onnx", ["int4:group=32"], None, models / "tiny_llama_eval.npz")}
 if shared:
