@@ -259,6 +259,8 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
       if (auto found = header->metadata.find("samples"); found != header->metadata.end())
         llvm::StringRef(found->second).getAsInteger(10, samples);
       calibration["samples"] = samples;
+      if (auto found = header->metadata.find("data_sha256"); found != header->metadata.end())
+        calibration["data_sha256"] = found->second;
     }
     manifest["calibration"] = std::move(calibration);
   }
