@@ -148,6 +148,14 @@ LOWBIT_API lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_t
 /* Copies `bytes` bytes from the start of a tensor that the runtime keeps on a GPU to the host. */
 LOWBIT_API lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes);
 
+/* A DLManagedTensor (dlpack.h) over such a tensor, which shares its memory: that lives until
+ * lowbit_tensor_release and the DLManagedTensor's deleter have both been called. `ordinal`: the number
+ * of the GPU. All work on the tensor is done. */
+LOWBIT_API lowbit_status lowbit_tensor_to_dlpack(const lowbit_tensor *tensor, int32_t ordinal,
+                                                 void **managed);
+/* The destructor of a Python capsule called "dltensor" that holds a DLManagedTensor. */
+LOWBIT_API void lowbit_dlpack_capsule_destructor(void *capsule);
+
 /* The launches of a bundle for a device are planned once for each set of input shapes. */
 typedef struct lowbit_plan_info {
   uint32_t size; /* sizeof(lowbit_plan_info), for versioning */

@@ -14,8 +14,7 @@
 
 namespace lowbit::runtime {
 
-ContextLease::ContextLease(lowbit_bundle &bundle)
-    : bundle(bundle), context(bundle.takeContext()) {
+ContextLease::ContextLease(lowbit_bundle &bundle) : bundle(bundle), context(bundle.takeContext()) {
   context->observer = bundle.observer;
   context->observerUser = bundle.observerUser;
   context->exchange = bundle.exchange;
@@ -100,8 +99,8 @@ RunTensor denseInput(const lowbit_tensor &tensor, const std::string &what, const
   return {data, bytes, false};
 }
 
-void checkOutput(const lowbit_tensor &tensor, const ValueInfo &info,
-                 const std::string &what, const Device *device) {
+void checkOutput(const lowbit_tensor &tensor, const ValueInfo &info, const std::string &what,
+                 const Device *device) {
   if (tensor.device != LOWBIT_CPU && (tensor.device != LOWBIT_CUDA || !device))
     fail(LOWBIT_UNAVAILABLE, what + " is wanted on device " + std::to_string(tensor.device) +
                                  ", this bundle gives CPU memory");

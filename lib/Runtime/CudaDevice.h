@@ -55,8 +55,7 @@ private:
   Addresses place(const CudaPlan &plan, const std::vector<RunTensor> &inputs,
                   const std::vector<RunTensor> &results);
   /// Sends the inputs that are not used in place; returns the pinned memory that is left.
-  char *send(const Addresses &addresses, const std::vector<RunTensor> &inputs,
-             int64_t resultBytes);
+  char *send(const Addresses &addresses, const std::vector<RunTensor> &inputs, int64_t resultBytes);
   PlanGraph &graphFor(CudaPlan &plan, const Addresses &addresses);
 
   CUevent event = nullptr;

@@ -53,8 +53,9 @@ static CudaApi load() {
   if (!version || version(&found) != CUDA_SUCCESS)
     fail(LOWBIT_UNAVAILABLE, inQuotes(file) + " is no CUDA driver" + wayOut);
   if (found < wantedVersion)
-    fail(LOWBIT_UNAVAILABLE, "the CUDA driver is of version " + versionText(found) + ", needed is " +
-                                 versionText(wantedVersion) + " or newer (525 on Linux)" + wayOut);
+    fail(LOWBIT_UNAVAILABLE, "the CUDA driver is of version " + versionText(found) +
+                                 ", needed is " + versionText(wantedVersion) +
+                                 " or newer (525 on Linux)" + wayOut);
   CudaApi api;
 #define LOWBIT_CUDA_FUNCTION(name, parameters)                                                     \
   api.name = reinterpret_cast<decltype(api.name)>(findFunction(handle, #name));                    \
@@ -141,8 +142,10 @@ Context::Context(int ordinal, const std::string &architectures) : ordinal(ordina
   if (capability < oldest(architectures))
     fail(LOWBIT_UNSUPPORTED, "cuda:" + std::to_string(ordinal) + " (" + name +
                                  ") has compute capability " + std::to_string(major) + "." +
-                                 std::to_string(minor) + ", older than all that the bundle has "
-                                 "code for (" + architectures + ")" + wayOut);
+                                 std::to_string(minor) +
+                                 ", older than all that the bundle has "
+                                 "code for (" +
+                                 architectures + ")" + wayOut);
   check(api.cuDevicePrimaryCtxRetain(&context, device), "making a context on " + name);
 }
 

@@ -36,8 +36,8 @@ public:
   const int ordinal;
   CUdevice device = 0;
   CUcontext context = nullptr;
-  std::string name;   ///< "NVIDIA H200".
-  int capability = 0; ///< 90 for 9.0.
+  std::string name;    ///< "NVIDIA H200".
+  int capability = 0;  ///< 90 for 9.0.
   int sharedBytes = 0; ///< The most shared memory that a block can have.
 };
 

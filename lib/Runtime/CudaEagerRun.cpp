@@ -78,9 +78,9 @@ void CudaEagerRun::transfer(void *to, const void *from, int64_t bytes) {
   const CudaApi &api = driver();
   Current current(*device.context);
   if (!owns(to)) {
-    check(api.cuMemcpyDtoHAsync(to, resolveWithin(from, bytes).address, size_t(bytes),
-                                slot->stream),
-          "fetching a value that the host needs");
+    check(
+        api.cuMemcpyDtoHAsync(to, resolveWithin(from, bytes).address, size_t(bytes), slot->stream),
+        "fetching a value that the host needs");
     check(api.cuStreamSynchronize(slot->stream), "waiting for a value that the host needs");
     return;
   }

@@ -100,9 +100,7 @@ private:
 inline CUdeviceptr deviceAddress(const void *address) {
   return CUdeviceptr(reinterpret_cast<uintptr_t>(address));
 }
-inline void *pointerTo(CUdeviceptr address) {
-  return reinterpret_cast<void *>(uintptr_t(address));
-}
+inline void *pointerTo(CUdeviceptr address) { return reinterpret_cast<void *>(uintptr_t(address)); }
 
 } // namespace lowbit::runtime::cuda
 

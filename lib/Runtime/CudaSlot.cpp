@@ -80,10 +80,10 @@ Addresses Slot::place(const CudaPlan &plan, const std::vector<RunTensor> &inputs
     if (inputs[i].onDevice && inputs[i].bytes > 0 && isAligned(inputs[i].data))
       addresses.inputs[i] = deviceAddress(inputs[i].data);
   for (size_t i = 0; i < results.size(); ++i) {
-    bool shared = std::any_of(results.begin(), results.begin() + ptrdiff_t(i),
-                              [&](const RunTensor &other) {
-                                return other.onDevice && overlaps(other, results[i]);
-                              });
+    bool shared =
+        std::any_of(results.begin(), results.begin() + ptrdiff_t(i), [&](const RunTensor &other) {
+          return other.onDevice && overlaps(other, results[i]);
+        });
     if (isInPlace(results[i], inputs) && !shared)
       addresses.outputs[i] = deviceAddress(results[i].data);
   }
@@ -100,8 +100,7 @@ PlanGraph &Slot::graphFor(CudaPlan &plan, const Addresses &addresses) {
   }
   if (graphs.size() >= PlanCache::capacity)
     graphs.pop_back();
-  auto graph =
-      std::make_unique<PlanGraph>(device.kernels, plan.plan, *device.context, addresses);
+  auto graph = std::make_unique<PlanGraph>(device.kernels, plan.plan, *device.context, addresses);
   graphs.push_front({plan.shared_from_this(), std::move(graph)});
   return *graphs.front().graph;
 }

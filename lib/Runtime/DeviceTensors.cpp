@@ -20,6 +20,7 @@ namespace {
 struct Held {
   int64_t bytes;
   std::shared_ptr<DeviceTensorOwner> owner;
+  int64_t uses = 1;
 };
 struct Registry {
   std::mutex mutex;
@@ -36,7 +37,16 @@ static Registry &registry() {
 void addDeviceTensor(void *address, int64_t bytes, std::shared_ptr<DeviceTensorOwner> owner) {
   Registry &all = registry();
   std::lock_guard<std::mutex> lock(all.mutex);
-  all.held[static_cast<const char *>(address)] = {bytes, std::move(owner)};
+  all.held[static_cast<const char *>(address)] = {bytes, std::move(owner), 1};
+}
+
+void retainDeviceTensor(void *address) {
+  Registry &all = registry();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  auto found = all.held.find(static_cast<const char *>(address));
+  if (found == all.held.end())
+    fail(LOWBIT_INVALID, "the tensor is not one that this runtime has on a device");
+  ++found->second.uses;
 }
 
 void releaseDeviceTensor(void *address) noexcept {
@@ -47,7 +57,7 @@ void releaseDeviceTensor(void *address) noexcept {
     Registry &all = registry();
     std::lock_guard<std::mutex> lock(all.mutex);
     auto found = all.held.find(static_cast<const char *>(address));
-    if (found == all.held.end())
+    if (found == all.held.end() || --found->second.uses > 0)
       return;
     held = std::move(found->second);
     all.held.erase(found);

@@ -25,7 +25,9 @@ public:
 /// Remembers that `address`, of `bytes` bytes, is a caller's now. Any thread may call this and what
 /// follows. Throws std::bad_alloc.
 void addDeviceTensor(void *address, int64_t bytes, std::shared_ptr<DeviceTensorOwner> owner);
-/// Gives the memory back to its owner; does nothing for other addresses.
+/// Has the memory wait for one more releaseDeviceTensor(). Throws Failure for other addresses.
+void retainDeviceTensor(void *address);
+/// Gives the memory back to its owner after the last use; does nothing for other addresses.
 void releaseDeviceTensor(void *address) noexcept;
 /// Copies from within such memory to the host. Throws Failure where `address` is in none, or it is
 /// shorter.

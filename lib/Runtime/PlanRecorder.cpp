@@ -130,8 +130,8 @@ LaunchPlan PlanRecorder::makePlan(const std::vector<ReturnedBuffer> &results) {
     auto at = resolve(result.data);
     if (at && !result.isRowMajor)
       fail(LOWBIT_INTERNAL, "the model returned a result on the device that is not row-major");
-    plan.results.push_back({at ? *at : addConstant(result.data, result.bytes), result.shape,
-                            result.bytes});
+    plan.results.push_back(
+        {at ? *at : addConstant(result.data, result.bytes), result.shape, result.bytes});
     if (!at || at->space != PlanAddress::Buffer)
       continue;
     if (plan.bytesFrom(*at) < result.bytes)

@@ -62,7 +62,7 @@ private:
   const Manifest &manifest;
   const MappedWeights &weights;
   AddressSpace space;
-  std::vector<Owner> owners; ///< By the number that `space` gave.
+  std::vector<Owner> owners;     ///< By the number that `space` gave.
   std::vector<Range> hostInputs; ///< Empty for those that are in `space`.
   LaunchPlan plan;
 };

@@ -69,7 +69,10 @@ static LaunchPlan record(lowbit_bundle &bundle, const lowbit_tensor *inputs,
   std::vector<std::vector<char>> copies(results.size());
   for (size_t i = 0; i < results.size(); ++i) {
     const Result &r = results[i];
-    ReturnedBuffer buffer = {r.allocated, r.data, {r.shape, r.shape + r.rank}, r.bytes,
+    ReturnedBuffer buffer = {r.allocated,
+                             r.data,
+                             {r.shape, r.shape + r.rank},
+                             r.bytes,
                              isRowMajor(r.shape, r.strides, r.rank)};
     if (!buffer.isRowMajor && !plan.owns(r.data)) {
       copies[i].resize(size_t(r.bytes));

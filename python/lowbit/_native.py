@@ -94,6 +94,7 @@ def runtime() -> ctypes.CDLL:
         "lowbit_bundle_plan": (ctypes.c_int, [handle, ctypes.POINTER(PlanInfo)]),
         "lowbit_bundle_time": (ctypes.c_int, [handle, tensors, size, ctypes.c_int64, ctypes.POINTER(ctypes.c_double)]),
         "lowbit_tensor_read": (ctypes.c_int, [tensors, ctypes.c_void_p, size]),
+        "lowbit_tensor_to_dlpack": (ctypes.c_int, [tensors, ctypes.c_int32, ctypes.POINTER(handle)]),
         "lowbit_tensor_release": (None, [tensors]),
         "lowbit_last_error": (ctypes.c_char_p, []),
     }

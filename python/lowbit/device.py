@@ -37,24 +37,9 @@ class _Managed(ctypes.Structure):
 _python = ctypes.pythonapi
 _python.PyCapsule_New.restype = ctypes.py_object
 _python.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-_python.PyCapsule_IsValid.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 _python.PyCapsule_GetPointer.restype = ctypes.c_void_p
 _python.PyCapsule_GetPointer.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
 _NAME = b"dltensor"
-#: What consumers of a capsule use, by its address, until they say that they are done.
-_exported: dict[int, tuple[Any, ...]] = {}
-
-
-@ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-def _delete(managed: int) -> None:
-    _exported.pop(managed, None)
-
-
-@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
-def _end_capsule(capsule: int) -> None:
-    """Of a capsule that nobody has taken the tensor from."""
-    if _python.PyCapsule_IsValid(capsule, _NAME):
-        _exported.pop(_python.PyCapsule_GetPointer(capsule, _NAME), None)
 
 
 class DeviceTensor:
@@ -91,18 +76,14 @@ class DeviceTensor:
 
     def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: bool | None = None) -> Any:
         """A capsule for any stream: all work on the tensor is done."""
-        if self.dtype not in _CODES:
-            raise BufferError(f"DLPack has no dtype {self.dtype}")
         if copy or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError("the tensor can only be had where it is, without a copy")
-        shape = (ctypes.c_int64 * max(1, len(self.shape)))(*self.shape)
-        strides = (ctypes.c_int64 * max(1, len(self.shape)))(*self._tensor.strides[: len(self.shape)])
-        code, bits = _CODES[self.dtype]
-        managed = _Managed(_Tensor(self.address, _DL_CUDA, self.ordinal, len(self.shape), code, bits, 1, shape, strides, 0), None,
-                           ctypes.cast(_delete, ctypes.c_void_p))
-        where = ctypes.addressof(managed)
-        _exported[where] = managed, shape, strides, self
-        return _python.PyCapsule_New(where, _NAME, ctypes.cast(_end_capsule, ctypes.c_void_p))
+        managed = ctypes.c_void_p()
+        if self._library.lowbit_tensor_to_dlpack(self._tensor, self.ordinal, ctypes.byref(managed)):
+            raise BufferError(self._library.lowbit_last_error().decode("utf-8", "replace"))
+        # Not a Python function: capsules end while exceptions are on their way.
+        end = ctypes.cast(self._library.lowbit_dlpack_capsule_destructor, ctypes.c_void_p)
+        return _python.PyCapsule_New(managed, _NAME, end)
 
     def __repr__(self) -> str:
         return f"<lowbit.DeviceTensor {self.dtype} {list(self.shape)} on cuda:{self.ordinal}>"

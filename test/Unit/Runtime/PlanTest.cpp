@@ -9,10 +9,10 @@
 #include "../../../lib/Runtime/PlanCache.h"
 #include "../../../lib/Runtime/PlanRecorder.h"
 
-#include <gtest/gtest.h>
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <gtest/gtest.h>
 #include <random>
 
 using namespace lowbit::runtime;

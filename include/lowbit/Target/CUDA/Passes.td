@@ -88,7 +88,9 @@ def PlaceBuffers : Pass<"lowbit-place-buffers", "::mlir::func::FuncOp"> {
     conditions of loops) is the host's where the host also knows everything that it reads; all others are the device's.
     Allocations become `lowbit_rt.device_alloc` where a kernel writes them; what crosses the border is copied by
     `lowbit_rt.transfer`. A host op on more than a shape's worth of elements, and every place where the host has to wait
-    for the device, is a remark.
+    for the device, is a remark. The function gets `lowbit_rt.synchronizes` where there is such a place, and
+    `lowbit_rt.host_reads`, the numbers of the inputs whose values the host reads: without either, the launches are the
+    same for all inputs of the same shapes, and the runtime replays them.
 
     Example: of two fills, the one whose result the host loads stays:
 

@@ -9,8 +9,8 @@
 // the API allows: nothing that was asked for is done before somebody waits for it, device memory is
 // out of reach, fresh memory is rubbish, and what callers do wrong is an error and counted.
 //
-// LOWBIT_FAKE_CUDA_BUNDLES has the folders, separated by colons, of the bundles whose fatbins can be
-// loaded: the emulator.so beside a fatbin is run in its stead. LOWBIT_FAKE_CUDA sets options:
+// LOWBIT_FAKE_CUDA_BUNDLES has the folders, separated by colons, of the bundles whose fatbins can
+// be loaded: the emulator.so beside a fatbin is run in its stead. LOWBIT_FAKE_CUDA sets options:
 // version=12000, devices=1, capability=90, memory=BYTES, shared=BYTES, fail_launch=N.
 //
 //===----------------------------------------------------------------------===//
@@ -35,7 +35,7 @@ static char theContext;
   Driver &driver = Driver::get();                                                                  \
   std::lock_guard<std::mutex> lock(driver.mutex);                                                  \
   if (needsContext && current.empty())                                                             \
-    return driver.protocolError(std::string(__func__) + " without a context", invalidContext)
+  return driver.protocolError(std::string(__func__) + " without a context", invalidContext)
 
 EXPORT int64_t lowbit_fake_cuda_get(const char *what) {
   Driver &driver = Driver::get();
@@ -179,8 +179,8 @@ static std::string findBundle(const void *code) {
   return "";
 }
 
-EXPORT CUresult cuLibraryLoadData(CUlibrary *out, const void *code, int *, void **, unsigned,
-                                  int *, void **, unsigned) {
+EXPORT CUresult cuLibraryLoadData(CUlibrary *out, const void *code, int *, void **, unsigned, int *,
+                                  void **, unsigned) {
   ENTER(true);
   std::string folder = findBundle(code);
   if (folder.empty())
@@ -515,8 +515,8 @@ EXPORT CUresult cuGraphInstantiate(CUgraphExec *out, CUgraph handle, unsigned lo
 static CUresult setNode(Driver &driver, CUgraphExec handle, CUgraphNode node, Work work) {
   auto *exec = reinterpret_cast<Exec *>(handle);
   auto found = exec->work.find(reinterpret_cast<Node *>(node));
-  if (!driver.execs.count(exec) || found == exec->work.end() ||
-      found->second.kind != work.kind || found->second.function != work.function)
+  if (!driver.execs.count(exec) || found == exec->work.end() || found->second.kind != work.kind ||
+      found->second.function != work.function)
     return driver.protocolError("parameters of a node that is not like this");
   if (CUresult result = driver.verify(work))
     return result;

@@ -57,7 +57,8 @@ Range Memory::find(const void *address) const {
 
 bool Memory::holds(const void *address, size_t bytes) const {
   Range range = find(address);
-  return range.begin && bytes <= size_t(range.begin + range.bytes - static_cast<const char *>(address));
+  return range.begin &&
+         bytes <= size_t(range.begin + range.bytes - static_cast<const char *>(address));
 }
 
 Memory::Access::Access(Memory &memory) : memory(memory) {

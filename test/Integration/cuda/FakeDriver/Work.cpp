@@ -123,8 +123,8 @@ CUresult Driver::perform(const Work &work, Memory::Access &) {
     auto *address = reinterpret_cast<char *>(value);
     Range range = device.owns(address) ? device.find(address) : Range{};
     if (range.begin)
-      arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, address,
-                           uint64_t(range.begin + range.bytes - address)});
+      arguments.push_back(
+          {LOWBIT_EMU_READ_WRITE, 0, 0, address, uint64_t(range.begin + range.bytes - address)});
     else
       arguments.push_back({LOWBIT_EMU_I64, 0, value, nullptr, 0});
   }
