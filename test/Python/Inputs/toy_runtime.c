@@ -110,6 +110,10 @@ lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t
   (void)tensor, (void)data, (void)bytes;
   return noDevice();
 }
+lowbit_status lowbit_tensor_to_dlpack(const lowbit_tensor *tensor, int32_t ordinal, void **managed) {
+  (void)tensor, (void)ordinal, (void)managed;
+  return noDevice();
+}
 lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info) {
   (void)bundle, (void)info;
   return noDevice();
