@@ -57,6 +57,7 @@ struct PlaceBuffers : lowbit::impl::PlaceBuffersBase<PlaceBuffers> {
     func::FuncOp function = getOperation();
     BufferClasses classes(function);
     this->classes = &classes;
+    synchronizes = false;
     SmallVector<Operation *> ops;
     SmallVector<memref::AllocOp> allocations;
     SmallVector<memref::DeallocOp> deallocations;
