@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
                 "confidence_interval": f"bootstrap over {figures.seen.clusters}s, {RESAMPLES} resamples, 95 %",
                 "several_candidates": "p-values are adjusted by Holm's method" if len(entries) > 1 else "one candidate: nothing to adjust",
                 "slices": "hard: the tenth with the smallest margin of the reference's first choice; easy: the half with the largest",
-                "limits": limits_for(kind.name)}
+                "versions": _versions(), "limits": limits_for(kind.name)}
     if kind.retained:
         protocol["memory"] = f"grows with the samples: keeps {kind.retained}"
     report = Report({
@@ -112,6 +113,13 @@ def _candidate(figures: Figures, index: int, subject: Subject, name: str) -> dic
             "task": figures.task_value(index + 1), "drift": figures.drift(index), "tail": figures.tails(index),
             "worst": figures.worst(index), "slices": figures.slices(index), "flips": figures.flips(index),
         }
+
+
+def _versions() -> dict[str, str]:
+    """What computed the figures; the models' runtimes are named beside them."""
+    from .. import __version__
+
+    return {"lowbit": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _distinct(names: list[str]) -> list[str]:
