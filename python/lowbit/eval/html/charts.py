@@ -20,7 +20,8 @@ _INK, _SOFT, _LINE, _PAPER = "#0b0001", "#0b0002", "#0b0003", "#0b0004"
 _VARIABLES = {_INK: "--fg", _SOFT: "--soft", _LINE: "--line", _PAPER: "--bg", **{f"#0c000{i}": f"--c{i}" for i in range(6)}}
 _DASHES = ((0, ()), (0, (5, 2)), (0, (1.5, 1.5)))
 _DASHES_SVG = (None, "5 2", "1.5 1.5")
-_MARKERS = "osD^vPX"
+_MARKERS = "osD^vPX"  # of the reference, then of the candidates
+_SIGNS = "■◆▲▼✚✖"
 WIDE, NARROW = (10.5, 4.2), (4.7, 3.9)  # inches of 72 units
 
 
@@ -51,9 +52,10 @@ def colour(i: int) -> str:
 
 
 def swatch(i: int) -> Html:
-    """The line of candidate i, for a legend beside a chart."""
+    """The line and the marker of candidate i, for a legend beside a chart."""
     line = tag("line", x1=1, x2=31, y1=7, y2=7, stroke=f"var(--c{i % 6})", stroke_width=2.5, stroke_dasharray=_DASHES_SVG[i // 6 % 3])
-    return tag("svg", line, viewBox="0 0 32 14", class_="swatch", aria_hidden="true")
+    sign = tag("span", _SIGNS[i % 6], style=f"color:var(--c{i % 6})")
+    return tag("span", tag("svg", line, viewBox="0 0 32 14", class_="swatch"), sign, aria_hidden="true")
 
 
 def tails(name: str, title: str, x_label: str, y_label: str, series: Sequence[Sequence[tuple[float, float]]]) -> Html:
@@ -114,10 +116,10 @@ def _plane(axes: Any, chart: Plane) -> None:
         if point.bounds:
             axes.vlines(point.x, *point.bounds, color=ink, linewidth=1.2)
         axes.plot(point.x, point.y, _MARKERS[0 if point.name is None else 1 + point.name % 6], color=ink, markersize=7)
-        axes.annotate("reference" if point.name is None else str(point.name + 1), (point.x, point.y), (6, 5), textcoords="offset points", color=ink,
-                      ha="left" if point.name is not None else "right", fontweight="bold")
+        if point.name is None or not point.bounds:  # bars stand close together; the legend has their signs
+            axes.annotate("reference" if point.name is None else str(point.name + 1), (point.x, point.y), (6 if point.name is not None else -6, 5),
+                          textcoords="offset points", color=ink, ha="left" if point.name is not None else "right", fontweight="bold")
     axes.margins(0.12, 0.15)
-    axes.set_xlim(left=0)
     axes.set_xlabel(chart.x_label)
     axes.set_ylabel(chart.y_label)
 

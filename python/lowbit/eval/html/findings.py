@@ -110,7 +110,7 @@ def pareto(report: Report, prefix: str) -> Html:
     notes = [tag("p", f"{name} does not differ from the reference and has no place on a logarithmic axis.", class_="soft") for name in exact]
     if not any("speed" in c for c in candidates):
         notes.append(tag("p", "Speed was not measured; give --bench the result of lowbit bench on the same models.", class_="soft"))
-    said = tag("p", "Left and low is small and close to the reference. The dotted line joins the models that no other one beats; bars are 95 % intervals.", class_="soft")
+    said = tag("p", "Left is small. The dotted line joins the models that no other one beats; bars are 95 % intervals.", class_="soft")
     return text(said if chart else None, chart, legend(data) if chart else None, *notes, _ladder(data))
 
 

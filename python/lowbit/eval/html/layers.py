@@ -23,7 +23,7 @@ def layers(report: Report, name: str) -> Html:
     if len(entries) > MOST:
         chosen = set(sorted(range(len(entries)), key=lambda i: -_damage(entries[i]))[:MOST])
         shown = [entry for i, entry in enumerate(entries) if i in chosen]
-    sensitive, budget = any("alone" in e for e in shown), any("largest" in e or "reason" in e for e in shown)
+    sensitive, budget = any("alone" in e for e in shown), any("budget" in e for e in shown)
     top = {c["name"]: max((e.get("error") or 0 for e in shown if e["model"] == c["name"]), default=0) for c in data["candidates"]}
     columns = [("layer", "text"), ("model", "text"), ("operator", "text"), ("weights", "text"), ("activations", "text"), ("kernel", "text"),
                ("bytes", "number"), ("of fp32", "number"), ("weight error", "number")]
@@ -48,7 +48,7 @@ def _entries(candidate: dict[str, Any], own: list[dict[str, Any]]) -> list[dict[
     split = {e["layer"]: e for e in candidate.get("error_budget", {}).get("layers", [])}
     return [{**layer, "name": str(layer.get("name")), "model": candidate["name"],
              **{key: measured[layer["name"]].get(key) for key in ("alone", "alone_share", "restored", "restore_gain") if layer.get("name") in measured},
-             **{key: value for key, value in split.get(layer.get("name"), {}).items() if key != "layer"}} for layer in own]
+             **({"budget": split[layer["name"]]} if layer.get("name") in split else {})} for layer in own]
 
 
 def _damage(entry: dict[str, Any]) -> float:
@@ -68,7 +68,8 @@ def _row(entry: dict[str, Any], top: float, sensitive: bool, budget: bool) -> li
         alone = entry.get("alone_share")
         row += [number(entry.get("alone")), number(alone, f"{alone:.1%}" if alone is not None else "–"), number(entry.get("restored")), number(entry.get("restore_gain"))]
     if budget:
-        row += [*(number(entry.get(key)) for key in _BUDGET), _TITLES.get(entry.get("largest", ""), entry.get("reason", "–"))]
+        parts = entry.get("budget", {})
+        row += [*(number(parts.get(key)) for key in _BUDGET), _TITLES.get(parts.get("largest", ""), parts.get("reason", "–"))]
     return row
 
 
