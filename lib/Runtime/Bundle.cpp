@@ -190,6 +190,45 @@ lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inpu
   });
 }
 
+lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info) {
+  return guarded([&] {
+    if (!bundle || !info)
+      fail(LOWBIT_INVALID, "lowbit_bundle_plan: a pointer is NULL");
+    if (info->size != sizeof *info)
+      fail(LOWBIT_UNSUPPORTED, "lowbit_bundle_plan: info has " + std::to_string(info->size) +
+                                   " bytes, this runtime knows " + std::to_string(sizeof *info));
+    std::shared_ptr<PreparedPlan> latest = bundle->plans.latest();
+    if (!latest)
+      fail(LOWBIT_UNAVAILABLE, "no run of this bundle was planned");
+    info->steps = int64_t(latest->plan.steps.size());
+    info->arena_bytes = latest->plan.arenaBytes;
+    info->buffer_bytes = latest->plan.totalBytes;
+  });
+}
+
+lowbit_status lowbit_bundle_time(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                 size_t num_inputs, int64_t repetitions, double *milliseconds) {
+  return guarded([&] {
+    if (!bundle || (!inputs && num_inputs) || !milliseconds)
+      fail(LOWBIT_INVALID, "lowbit_bundle_time: a pointer is NULL");
+    if (repetitions < 1)
+      fail(LOWBIT_INVALID, "lowbit_bundle_time: repetitions is " + std::to_string(repetitions) +
+                               ", expected at least 1");
+    *milliseconds = timeBundle(*bundle, inputs, num_inputs, repetitions);
+  });
+}
+
+lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes) {
+  return guarded([&] {
+    if (!tensor || (!data && bytes))
+      fail(LOWBIT_INVALID, "lowbit_tensor_read: a pointer is NULL");
+    if (tensor->device != LOWBIT_CUDA || bytes > size_t(INT64_MAX))
+      fail(LOWBIT_INVALID, "lowbit_tensor_read: the tensor is not on a GPU");
+    if (bytes)
+      readDeviceTensor(tensor->data, data, int64_t(bytes));
+  });
+}
+
 void lowbit_tensor_release(lowbit_tensor *tensor) {
   if (!tensor || !tensor->owned)
     return;

@@ -81,6 +81,10 @@ namespace lowbit::runtime {
 void runBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInputs,
                lowbit_tensor *outputs, size_t numOutputs);
 
+/// lowbit_bundle_time. Throws Failure.
+double timeBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInputs,
+                  int64_t repetitions);
+
 } // namespace lowbit::runtime
 
 #endif // LOWBIT_LIB_RUNTIME_BUNDLE_H

@@ -114,6 +114,15 @@ void CudaDevice::replay(PreparedPlan &plan, const std::vector<RunTensor> &inputs
   slot.setDone();
 }
 
+double CudaDevice::time(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
+                        int64_t repetitions) {
+  SlotLease slot(*this);
+  Current current(*context);
+  double milliseconds = slot->time(static_cast<CudaPlan &>(plan), inputs, repetitions);
+  slot.setDone();
+  return milliseconds;
+}
+
 void CudaDevice::read(const RunTensor &tensor, void *host) {
   if (tensor.bytes > 0)
     tensors->read(tensor.data, host, tensor.bytes);

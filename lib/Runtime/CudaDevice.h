@@ -42,6 +42,7 @@ public:
 
   void replay(CudaPlan &plan, const std::vector<RunTensor> &inputs,
               const std::vector<RunTensor> &results);
+  double time(CudaPlan &plan, const std::vector<RunTensor> &inputs, int64_t repetitions);
   /// Lets the stream wait for what other libraries have in progress on tensors that they lend.
   void waitForOthers();
 
@@ -53,6 +54,9 @@ public:
 private:
   Addresses place(const CudaPlan &plan, const std::vector<RunTensor> &inputs,
                   const std::vector<RunTensor> &results);
+  /// Sends the inputs that are not used in place; returns the pinned memory that is left.
+  char *send(const Addresses &addresses, const std::vector<RunTensor> &inputs,
+             int64_t resultBytes);
   PlanGraph &graphFor(CudaPlan &plan, const Addresses &addresses);
 
   CUevent event = nullptr;
@@ -91,6 +95,8 @@ public:
   std::shared_ptr<PreparedPlan> prepare(LaunchPlan plan) override;
   void replay(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
               const std::vector<RunTensor> &results) override;
+  double time(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
+              int64_t repetitions) override;
   void read(const RunTensor &tensor, void *host) override;
   void checkTensor(const RunTensor &tensor, const std::string &what) const override;
   void *allocateTensor(int64_t bytes) override;

@@ -106,20 +106,21 @@ PlanGraph &Slot::graphFor(CudaPlan &plan, const Addresses &addresses) {
   return *graphs.front().graph;
 }
 
-void Slot::replay(CudaPlan &plan, const std::vector<RunTensor> &inputs,
-                  const std::vector<RunTensor> &results) {
-  const CudaApi &api = driver();
-  Addresses addresses = place(plan, inputs, results);
-  auto isLent = [](const RunTensor &tensor) { return tensor.onDevice; };
-  if (std::any_of(inputs.begin(), inputs.end(), isLent) ||
-      std::any_of(results.begin(), results.end(), isLent))
-    waitForOthers();
+static bool isLent(const RunTensor &tensor) { return tensor.onDevice; }
 
-  int64_t hostBytes = 0;
-  for (const auto *list : {&inputs, &results})
-    for (const RunTensor &tensor : *list)
-      hostBytes += tensor.onDevice ? 0 : aligned(tensor.bytes);
-  pinned.reserve(hostBytes);
+static int64_t hostBytes(const std::vector<RunTensor> &tensors) {
+  int64_t bytes = 0;
+  for (const RunTensor &tensor : tensors)
+    bytes += tensor.onDevice ? 0 : aligned(tensor.bytes);
+  return bytes;
+}
+
+char *Slot::send(const Addresses &addresses, const std::vector<RunTensor> &inputs,
+                 int64_t resultBytes) {
+  const CudaApi &api = driver();
+  if (std::any_of(inputs.begin(), inputs.end(), isLent))
+    waitForOthers();
+  pinned.reserve(hostBytes(inputs) + resultBytes);
   char *staging = pinned.data();
   for (size_t i = 0; i < inputs.size(); ++i) {
     const RunTensor &input = inputs[i];
@@ -136,6 +137,16 @@ void Slot::replay(CudaPlan &plan, const std::vector<RunTensor> &inputs,
           "sending an input to the GPU");
     staging += aligned(input.bytes);
   }
+  return staging;
+}
+
+void Slot::replay(CudaPlan &plan, const std::vector<RunTensor> &inputs,
+                  const std::vector<RunTensor> &results) {
+  const CudaApi &api = driver();
+  Addresses addresses = place(plan, inputs, results);
+  if (std::any_of(results.begin(), results.end(), isLent))
+    waitForOthers();
+  char *staging = send(addresses, inputs, hostBytes(results));
 
   // A plan for values that the host reads may be for this run alone.
   bool forOnce = plan.replays.fetch_add(1) == 0 &&
@@ -165,6 +176,39 @@ void Slot::replay(CudaPlan &plan, const std::vector<RunTensor> &inputs,
   for (size_t i = 0; i < results.size(); ++i)
     if (staged[i])
       std::memcpy(results[i].data, staged[i], size_t(results[i].bytes));
+}
+
+namespace {
+struct TimedEvent {
+  TimedEvent() { check(driver().cuEventCreate(&event, CU_EVENT_DEFAULT), "making an event"); }
+  ~TimedEvent() { driver().cuEventDestroy(event); }
+  CUevent event = nullptr;
+};
+} // namespace
+
+double Slot::time(CudaPlan &plan, const std::vector<RunTensor> &inputs, int64_t repetitions) {
+  const CudaApi &api = driver();
+  std::vector<RunTensor> results;
+  for (const LaunchPlan::Result &result : plan.plan.results)
+    results.push_back({nullptr, result.bytes, false});
+  Addresses addresses = place(plan, inputs, results);
+  send(addresses, inputs, 0);
+  TimedEvent begin, end;
+  auto run = [&] {
+    if (device.mode == LaunchMode::Graph && !plan.plan.steps.empty())
+      graphFor(plan, addresses).launch(stream);
+    else
+      launch(device.kernels, plan.plan, addresses, stream);
+  };
+  run();
+  check(api.cuEventRecord(begin.event, stream), "timing runs");
+  for (int64_t i = 0; i < repetitions; ++i)
+    run();
+  check(api.cuEventRecord(end.event, stream), "timing runs");
+  check(api.cuStreamSynchronize(stream), "timing runs");
+  float milliseconds = 0;
+  check(api.cuEventElapsedTime(&milliseconds, begin.event, end.event), "timing runs");
+  return double(milliseconds) / double(repetitions);
 }
 
 } // namespace lowbit::runtime::cuda

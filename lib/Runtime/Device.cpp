@@ -44,6 +44,10 @@ void Device::checkTensor(const RunTensor &, const std::string &what) const {
   fail(LOWBIT_UNAVAILABLE, what + " is on a GPU, this device takes and gives CPU memory");
 }
 
+double Device::time(PreparedPlan &, const std::vector<RunTensor> &, int64_t) {
+  fail(LOWBIT_UNAVAILABLE, "this device has no clock of its own");
+}
+
 void Device::read(const RunTensor &, void *) {
   fail(LOWBIT_INTERNAL, "this device has no tensors of its own");
 }

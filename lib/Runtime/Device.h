@@ -77,6 +77,9 @@ public:
   virtual void replay(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
                       const std::vector<RunTensor> &results) = 0;
 
+  /// Milliseconds of one replay on the device alone, the mean of so many in a row.
+  virtual double time(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
+                      int64_t repetitions);
   /// Copies a tensor on the device to the host; done on return.
   virtual void read(const RunTensor &tensor, void *host);
   /// Throws Failure unless `tensor.data` is memory of this device; `what` names the tensor.

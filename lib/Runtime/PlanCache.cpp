@@ -17,6 +17,11 @@ std::shared_ptr<PreparedPlan> PlanCache::find(const std::string &key) {
   return found->second->second;
 }
 
+std::shared_ptr<PreparedPlan> PlanCache::latest() {
+  std::lock_guard<std::mutex> lock(mutex);
+  return entries.empty() ? nullptr : entries.front().second;
+}
+
 void PlanCache::insert(const std::string &key, std::shared_ptr<PreparedPlan> plan) {
   std::lock_guard<std::mutex> lock(mutex);
   // Another run may have been as fast.

@@ -25,6 +25,8 @@ public:
 
   /// Null where there is none.
   std::shared_ptr<PreparedPlan> find(const std::string &key);
+  /// The one used last; null where there was none.
+  std::shared_ptr<PreparedPlan> latest();
   void insert(const std::string &key, std::shared_ptr<PreparedPlan> plan);
 
 private:

@@ -82,16 +82,21 @@ void PlanRecorder::transfer(void *to, const void *from, int64_t bytes) {
                                  : "the host waits for the device, which the bundle's manifest "
                                    "does not say");
   std::optional<PlanAddress> source = resolve(from);
-  PlanStep step;
-  step.bytes = bytes;
-  step.addresses = {*target, source ? *source : addConstant(from, bytes)};
-  for (const PlanAddress &address : step.addresses) {
+  auto check = [&](const PlanAddress &address) {
     int64_t rest = address.space == PlanAddress::Weights ? weights.bytesFrom(from).value_or(0)
                                                          : plan.bytesFrom(address);
     if (bytes > rest)
       fail(LOWBIT_INTERNAL, "the model copies beyond the end of a device buffer");
+  };
+  // Before host memory of that size is read.
+  check(*target);
+  if (source)
+    check(*source);
+  PlanStep step;
+  step.bytes = bytes;
+  step.addresses = {*target, source ? *source : addConstant(from, bytes)};
+  for (const PlanAddress &address : step.addresses)
     touch(address);
-  }
   plan.steps.push_back(std::move(step));
 }
 

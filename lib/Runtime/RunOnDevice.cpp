@@ -83,16 +83,24 @@ static LaunchPlan record(lowbit_bundle &bundle, const lowbit_tensor *inputs,
   return plan.makePlan(returned);
 }
 
-static void runPlanned(lowbit_bundle &bundle, const lowbit_tensor *inputs, Symbols &symbols,
-                       lowbit_tensor *outputs) {
-  ContextLease context(bundle);
-  std::vector<RunTensor> dense = denseInputs(bundle, inputs, *context);
+/// A plan for these inputs, made where there is none yet.
+static std::shared_ptr<PreparedPlan> planFor(lowbit_bundle &bundle, const lowbit_tensor *inputs,
+                                             const std::vector<RunTensor> &dense,
+                                             Symbols &symbols) {
   std::string key = planKey(bundle.manifest, inputs, dense);
   std::shared_ptr<PreparedPlan> prepared = bundle.plans.find(key);
   if (!prepared) {
     prepared = bundle.device->prepare(record(bundle, inputs, dense, symbols));
     bundle.plans.insert(key, prepared);
   }
+  return prepared;
+}
+
+static void runPlanned(lowbit_bundle &bundle, const lowbit_tensor *inputs, Symbols &symbols,
+                       lowbit_tensor *outputs) {
+  ContextLease context(bundle);
+  std::vector<RunTensor> dense = denseInputs(bundle, inputs, *context);
+  std::shared_ptr<PreparedPlan> prepared = planFor(bundle, inputs, dense, symbols);
   Destinations results(*bundle.device, bundle.manifest, outputs);
   for (const LaunchPlan::Result &result : prepared->plan.results)
     results.add(result.shape, result.bytes);
@@ -118,6 +126,22 @@ static void fetch(const Result &result, const RunTensor &to, RunContext &context
     from = copy;
   }
   context.device->copyResult(to, from);
+}
+
+double timeBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInputs,
+                  int64_t repetitions) {
+  const Manifest &manifest = bundle.manifest;
+  if (numInputs != manifest.inputs.size())
+    fail(LOWBIT_INVALID, "the bundle has " + std::to_string(manifest.inputs.size()) +
+                             " inputs, given were " + std::to_string(numInputs));
+  if (!bundle.device || !bundle.device->plansRuns() || manifest.synchronizes)
+    fail(LOWBIT_UNAVAILABLE, "runs of this bundle are not planned and cannot be timed on a GPU");
+  Symbols symbols;
+  for (size_t i = 0; i < numInputs; ++i)
+    checkInput(inputs[i], manifest.inputs[i], inputName(manifest, i), symbols);
+  ContextLease context(bundle);
+  std::vector<RunTensor> dense = denseInputs(bundle, inputs, *context);
+  return bundle.device->time(*planFor(bundle, inputs, dense, symbols), dense, repetitions);
 }
 
 void runOnDevice(lowbit_bundle &bundle, const lowbit_tensor *inputs, Symbols &symbols,

@@ -142,7 +142,7 @@ class FunctionSubject:
         return {value.name: np.asarray(results[value.name]) for value in self.outputs}
 
 
-def _device(text: str) -> tuple[Path, str | None]:
+def device_of(text: str) -> tuple[Path, str | None]:
     """BUNDLE@DEVICE in its parts: the device is cpu, cuda:N or emulator."""
     head, sign, tail = text.rpartition("@")
     if sign and re.fullmatch(r"cpu|emulator|cuda(:\d+)?", tail) and not Path(text).exists():
@@ -177,7 +177,7 @@ def open_subject(source: Any, *, threads: int = 0, shared: bool = False, like: S
     runtime, colon, rest = text.partition(":")
     if not colon or runtime not in ("ort", "lowbit"):
         runtime, rest = "", text
-    path, device = _device(rest)
+    path, device = device_of(rest)
     if not path.exists():
         raise InvalidInput(f"{path}: no such file or bundle")
     if path.is_dir():

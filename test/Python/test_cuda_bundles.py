@@ -3,6 +3,7 @@
 """Whole bundles for a GPU, run in the emulator, against the bundles for the CPU."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,19 @@ def test_devices(tmp_path: Path) -> None:
         Bundle(tmp_path / "cuda", device="cpu")
     with pytest.raises(InvalidInput, match="unknown device 'gpu'"):
         Bundle(tmp_path / "cuda", device="gpu")
+
+
+def test_without_a_driver(tmp_path: Path, lowbit) -> None:
+    """One clear line and exit 6; looking at the bundle needs no GPU."""
+    compile_bundle(str(DIGITS), str(tmp_path / "cuda"), target="cuda", arch="sm_80")
+    done = lowbit("run", tmp_path / "cuda", "--inputs", data_of("digits", "eval"), "-o", tmp_path / "out.npz", "--device", "cuda:0",
+                  env={"LOWBIT_CUDA_DRIVER": "libno-driver.so"})
+    assert done.returncode == 6 and done.stderr.count("\n") == 1 and "--device emulator" in done.stderr
+    assert not (tmp_path / "out.npz").exists()
+    seen = lowbit("inspect", tmp_path / "cuda", "--json")
+    data = json.loads(seen.stdout)
+    assert seen.returncode == 0 and data["target"] == "cuda" and data["device"]["kernels"] and data["total_bytes"] > 0
+    assert "bundle for cuda" in lowbit("inspect", tmp_path / "cuda").stdout
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -349,3 +349,24 @@ def test_assertions_for_tests_of_models(tmp_path, digits, coarse):
         assert_no_cliff(digits, coarse(digits, 6), data, task="classify", gates=["drift.kl < 1e-9"])
     with pytest.raises(AssertionError, match="mean KL"):
         assert_verdict(digits, coarse(digits, 4), data, task="classify", baseline=tmp_path / "old.json", allowed=("ok", "drift", "cliff"))
+
+
+def test_ranges_that_are_too_small(lowbit, tmp_path):
+    """Evaluation data three times as large as those calibrated on: the layers that clip them are named."""
+    model, calibration = MODELS / "digits_cnn.onnx", tmp_path / "digits.cal"
+    assert lowbit("calibrate", model, "--recipe", "int8", "--data", MODELS / "digits_calib.npz", "-o", calibration, "-q").returncode == 0
+    assert lowbit("compile", model, "--recipe", "int8", "--calibration", calibration, "-o", tmp_path / "q.lowbit", "-q").returncode == 0
+    data = dict(np.load(MODELS / "digits_eval.npz"))
+    name = next(key for key in data if key != "label")
+    reports = {}
+    for factor in (1, 3):
+        file = tmp_path / f"{factor}.npz"
+        np.savez(file, **{**data, name: (data[name] * factor).astype(np.float32)})
+        done = lowbit("eval", "--reference", model, "--candidate", tmp_path / "q.lowbit", "--data", file, "--calibration", calibration, "--task", "classify", "--json", "-q")
+        reports[factor] = json.loads(done.stdout)
+    clipped = {factor: report["candidates"][0]["outside_range"][0].get("saturated", 0) for factor, report in reports.items()}
+    assert clipped[1] < 0.01 < clipped[3]
+    assert any("ranges are too small for these data" in warning for warning in reports[3]["guards"]["warnings"])
+    assert not any("ranges are too small" in warning for warning in reports[1]["guards"]["warnings"])
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
+    jsonschema.validate(reports[3], json.loads(SCHEMA_FILE.read_text()))

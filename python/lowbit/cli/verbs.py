@@ -29,6 +29,9 @@ from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
+from .inspect_bundle import read_bundle, show_bundle
+from .layers import add_ranges, add_sensitivity, print_sensitivity
+from .restore import restore
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -36,10 +39,14 @@ def _plain_json(log: Log, data: Any) -> None:
 
 
 def inspect(options: Namespace) -> int:
-    """ops, layers, shapes, bytes per precision."""
+    """ops, layers, shapes, bytes per precision; of a bundle, what its manifest says."""
     log = Log(options)
     if not Path(options.model).exists():
         raise InvalidInput(f"{options.model}: no such file")
+    if Path(options.model).is_dir():
+        bundle = read_bundle(Path(options.model))
+        log.result(bundle, lambda console: show_bundle(console, bundle))
+        return 0
     with compiler_errors() as compiler, log.busy("reading the model"):
         data = json.loads(compiler.inspect(options.model))
     log.result(data, lambda console: _show_model(console, options.model, data))
@@ -308,10 +315,12 @@ def eval(options: Namespace) -> int:
                           metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data)
     if baseline:
         report.data["baseline"] = baseline.compare(report.data)
+    add_sensitivity(options, log, report)
+    add_ranges(options, log, report)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
-    log.result(report.data, lambda console: print_report(console, report))
+    log.result(report.data, lambda console: (print_report(console, report), print_sensitivity(console, report)))
     if options.html:
         report.to_html(options.html, force=options.force)
         log.say(f"wrote {options.html}")

@@ -46,8 +46,8 @@ public:
   std::string error;
 
 private:
-  Tensor launch(Operation *op, const std::vector<const Tensor *> &inputs,
-                std::vector<int64_t> shape, uint64_t seed);
+  std::vector<Tensor> launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                             std::vector<std::vector<int64_t>> shapes, uint64_t seed);
   MLIRContext context;
   OwningOpRef<ModuleOp> root;
   lowbit_emulator *emulator = nullptr;

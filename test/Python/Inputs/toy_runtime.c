@@ -97,6 +97,25 @@ lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inpu
   return LOWBIT_OK;
 }
 
+static lowbit_status noDevice(void) {
+  lastError = "this runtime has no device";
+  return LOWBIT_UNSUPPORTED;
+}
+
+lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes) {
+  (void)tensor, (void)data, (void)bytes;
+  return noDevice();
+}
+lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info) {
+  (void)bundle, (void)info;
+  return noDevice();
+}
+lowbit_status lowbit_bundle_time(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                 size_t num_inputs, int64_t repeat, double *milliseconds) {
+  (void)bundle, (void)inputs, (void)num_inputs, (void)repeat, (void)milliseconds;
+  return noDevice();
+}
+
 void lowbit_tensor_release(lowbit_tensor *tensor) {
   if (!tensor->owned || !tensor->data)
     return;
