@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from ..report import Report
+from . import charts
 from .findings import figures, flips, gates, pareto, slices, tails, verdicts
 from .layers import layers
 from .markup import Html, tag, text
@@ -18,6 +19,7 @@ _HERE = Path(__file__).parent
 
 def page(*reports: Report) -> str:
     """A whole HTML document; several reports come one after the other."""
+    charts.require()
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Nothing may be loaded, and no script but this one may run.

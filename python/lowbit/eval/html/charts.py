@@ -6,6 +6,8 @@ Each chart is drawn twice, for wide and for narrow windows, since the letters of
 """
 from __future__ import annotations
 
+import importlib.util
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -45,6 +47,12 @@ class Plane:
     better: str = "low"
     log_y: bool = False
     percent: bool = False
+
+
+def require() -> None:
+    """Raises Unavailable where charts cannot be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise Unavailable("writing a page needs the Python package matplotlib: pip install matplotlib")
 
 
 def colour(i: int) -> str:
@@ -165,12 +173,8 @@ def _chart(name: str, title: str, draw: Callable[[Any, bool], None], wide: tuple
 
 
 def _svg(name: str, title: str, draw: Callable[[Any, bool], None], size: tuple[float, float], narrow: bool) -> Html:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise Unavailable("writing a page needs the Python package matplotlib: pip install matplotlib") from None
-    import io
+    import matplotlib
+    from matplotlib.figure import Figure
 
     settings = {
         "svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9.5, "axes.edgecolor": _SOFT,

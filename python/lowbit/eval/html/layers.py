@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from ..report import Report, show
-from .markup import Cell, Html, number, table, tag, text
+from .markup import Cell, Html, details, number, table, tag, text
 
 MOST = 2000  # rows; beyond that those with the largest errors
 _BUDGET = ("weight_rounding_db", "activation_clipping_db", "activation_rounding_db", "kernel_db")
@@ -25,21 +25,23 @@ def layers(report: Report, name: str) -> Html:
         shown = [entry for i, entry in enumerate(entries) if i in chosen]
     sensitive, budget = any("alone" in e for e in shown), any("budget" in e for e in shown)
     top = {c["name"]: max((e.get("error") or 0 for e in shown if e["model"] == c["name"]), default=0) for c in data["candidates"]}
-    columns = [("layer", "text"), ("model", "text"), ("operator", "text"), ("weights", "text"), ("activations", "text"), ("kernel", "text"),
+    columns = [("layer", "text"), ("model", "text"), ("operator", "text"), ("weights", "text"), ("activations", "text"),
                ("bytes", "number"), ("of fp32", "number"), ("weight error", "number")]
     if sensitive:
         columns += [("drift alone", "number"), ("share", "number"), ("drift without", "number"), ("gain", "number")]
     if budget:
         columns += [*((f"{_TITLES[key[:-3]]} dB", "number") for key in _BUDGET), ("largest part", "text")]
+    columns.append(("kernel", "text"))
     rows = [_row(entry, top[entry["model"]], sensitive, budget) for entry in shown]
     models = list(dict.fromkeys(e["model"] for e in shown))
     choice = (tag("label", "Model ", tag("select", tag("option", "all", value=""), *(tag("option", m, value=m) for m in models)))
               if len(models) > 1 else None)
     form = tag("form", tag("label", "Filter ", tag("input", type="search", placeholder="name, operator, i4 …", aria_controls=name)), choice,
                tag("output", aria_live="polite", class_="soft"), class_="filter", data_for=name, hidden=True)
+    ranges = [_ranges(c) for c in data["candidates"]]
     more = tag("p", f"{len(entries) - len(shown):,} of {len(entries):,} layers, with the smallest errors, are in the bundles' manifests alone.", class_="soft") if len(shown) < len(entries) else None
     grid = table("Layers of the bundles; weight error is relative to the weights' norm", columns, rows, sort=True, name=name)
-    return text(*(_measured(c) for c in data["candidates"]), form, Html(grid.replace('class="scroll"', 'class="scroll tall"', 1)) if len(rows) > 20 else grid, more)
+    return text(*(_measured(c) for c in data["candidates"]), form, Html(grid.replace('class="scroll"', 'class="scroll tall"', 1)) if len(rows) > 20 else grid, more, *ranges)
 
 
 def _entries(candidate: dict[str, Any], own: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -60,7 +62,7 @@ def _damage(entry: dict[str, Any]) -> float:
 def _row(entry: dict[str, Any], top: float, sensitive: bool, budget: bool) -> list[Any]:
     size, full, error = entry.get("bytes"), entry.get("fp32_bytes"), entry.get("error")
     share = size / full if size is not None and full else None
-    row = [entry["name"], entry["model"], str(entry.get("op") or "–"), _scheme(entry), str(entry.get("activations") or "–"), str(entry.get("kernel") or "–"),
+    row = [entry["name"], entry["model"], str(entry.get("op") or "–"), _scheme(entry), str(entry.get("activations") or "–"),
            number(size), number(share, f"{share:.0%}" if share is not None else "–")]
     meter = tag("span", tag("i", style=f"width:{100 * error / top:.0f}%"), class_="meter") if error and top else None
     row.append(Cell(text(show(error), meter), error))
@@ -70,7 +72,7 @@ def _row(entry: dict[str, Any], top: float, sensitive: bool, budget: bool) -> li
     if budget:
         parts = entry.get("budget", {})
         row += [*(number(parts.get(key)) for key in _BUDGET), _TITLES.get(parts.get("largest", ""), parts.get("reason", "–"))]
-    return row
+    return [*row, str(entry.get("kernel") or "–")]
 
 
 def _scheme(entry: dict[str, Any]) -> str:
@@ -80,6 +82,16 @@ def _scheme(entry: dict[str, Any]) -> str:
         return weights
     group = f" of {entry['group']}" if per == "group" and entry.get("group") else ""
     return f"{weights} per {per}{group}" + (f", {entry['algorithm']}" if entry.get("algorithm") else "")
+
+
+def _ranges(candidate: dict[str, Any]) -> Html | None:
+    """How much of the evaluation's activations lies outside of what calibration saw, where that was looked at."""
+    found = candidate.get("outside_range")
+    if not found:
+        return None
+    rows = [[str(row["name"]), *(number(row.get(key), f"{row[key]:.3%}" if row.get(key) is not None else None) for key in ("outside", "saturated")), number(row.get("wider_by"))] for row in found]
+    columns = [("value", "text"), ("outside of what was seen", "number"), ("clipped", "number"), ("wider by", "number")]
+    return details(f"Calibrated ranges of {candidate['name']}", table(f"Share of the evaluation's values outside of the ranges of {candidate['name']}", columns, rows[:MOST], sort=True))
 
 
 def _measured(candidate: dict[str, Any]) -> Html | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..report import show
 
-_VOID = {"meta", "input", "img", "br", "line", "path"}
+_VOID = {"meta", "input", "img", "br"}
 
 
 class Html(str):
@@ -78,7 +78,7 @@ def table(caption: str, columns: Sequence[tuple[str, str]], rows: Sequence[Seque
 
     heads = [tag("th", title, scope="col", class_="t" if kind == "text" else None, data_kind=kind if sort else None) for title, kind in columns]
     body = [tag("tr", *(cell(entry, i) for i, entry in enumerate(row))) for row in rows]
-    whole = tag("table", tag("caption", caption), tag("thead", tag("tr", *heads)), tag("tbody", *body), id=name, data_sort=sort)
+    whole = tag("table", tag("caption", tag("span", caption)), tag("thead", tag("tr", *heads)), tag("tbody", *body), id=name, data_sort=sort)
     return tag("div", whole, class_="scroll", role="region", aria_label=caption, tabindex="0")
 
 

@@ -77,4 +77,6 @@ def _plain(value: Any) -> str:
         return ", ".join(f"{key.replace('_', ' ')} {_plain(v)}" for key, v in value.items())
     if isinstance(value, list):
         return ", ".join(map(_plain, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return value if isinstance(value, str) else show(value)
