@@ -19,6 +19,7 @@ packages=(
   cmake ninja-build ccache git
   libprotobuf-dev protobuf-compiler nlohmann-json3-dev zlib1g-dev libzstd-dev libgtest-dev libzip-dev libssl-dev libeigen3-dev
   python3 python3-dev python3-venv
+  chromium-headless-shell # the tests open the report's page in it
 )
 
 install_packages() {

@@ -128,7 +128,7 @@ def test_bench_says_what_it_fed(lowbit, digits, coarse):
 class Page(HTMLParser):
     """Checks that tags are balanced and collects what a page must not have."""
 
-    VOID = {"meta", "br", "line", "polyline", "circle", "rect", "img", "link", "input", "hr"}
+    VOID = {"meta", "br", "img", "link", "input", "hr"}
 
     def __init__(self):
         super().__init__()
@@ -159,14 +159,10 @@ def test_html_and_junit(lowbit, digits, coarse, tmp_path):
     text = (tmp_path / "r.html").read_text()
     page = Page()
     page.feed(text)
-    assert page.stack == [] and page.links == [] and "://" not in text and not any(tag == "script" for tag, _ in page.tags)
+    assert page.stack == [] and all(link.startswith(("#", "data:image/png;")) for link in page.links) and "://" not in text
     assert "prefers-color-scheme:dark" in text and hostile.name in page.text and "<b>&'x" not in text
     assert page.text.index("cliff") < page.text.index("Figures")  # verdicts come first
-    for tag, attributes in page.tags:
-        if tag == "polyline":
-            points = np.array([p.split(",") for p in attributes["points"].split()], float)
-            assert len(points) > 10 and np.isfinite(points).all() and points.min() >= 0 and points[:, 0].max() <= 840 and points[:, 1].max() <= 360
-            assert (np.diff(points[:, 0]) >= 0).all() or (np.diff(points[:, 0]) <= 0).all()
+    assert any(tag == "svg" for tag, _ in page.tags)
     root = ElementTree.fromstring((tmp_path / "r.xml").read_text())
     suites = {suite.get("name"): suite for suite in root}
     assert suites[hostile.name].get("failures") == "2" and suites["digits_cnn_8.onnx"].get("failures") == "0"

@@ -22,6 +22,8 @@ from ..data import open_data
 from ..errors import InvalidInput
 from ..eval import evaluate
 from ..eval.baseline import Baseline
+from ..eval.html import charts
+from ..eval.speed import add_speed, load_bench
 from ..eval.table import print_report
 from ..feeds import Feeder
 from ..output import check_free, whole, write_bytes, write_folder
@@ -305,6 +307,9 @@ def eval(options: Namespace) -> int:
         if path:
             check_free(path, options.force)
     baseline = Baseline(options.baseline) if options.baseline else None
+    if options.html:
+        charts.require()  # before the work, not after it
+    bench_result = load_bench(options.bench) if options.bench else None
     checkpoint = options.checkpoint or (f"{options.out}.part" if options.out else None)
     if options.resume and checkpoint is None:
         raise InvalidInput("--resume needs --checkpoint FILE, or -o F.json whose checkpoint is F.json.part")
@@ -312,7 +317,10 @@ def eval(options: Namespace) -> int:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
                           stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress,
-                          metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data)
+                          metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data,
+                          tokenizer=options.tokenizer)
+    if bench_result:
+        add_speed(report.data, bench_result, options.bench)
     if baseline:
         report.data["baseline"] = baseline.compare(report.data)
     add_sensitivity(options, log, report)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from ..errors import InvalidInput, nearest
 from ..feeds import Window
+from ..tokenizer import Tokenizer
 from ..subjects import Subject, is_function, open_subject
 from .embed import Embed
 from .figures import Figures
@@ -21,6 +23,7 @@ from .report import SCHEMA, Report
 from .run import measure
 from .statistics import RESAMPLES
 from .tasks import Classify, Function, LanguageModel, Regress, Task
+from .words import add_words
 from .verdict import limits_for, verdict
 
 __all__ = ["Report", "evaluate"]
@@ -31,7 +34,8 @@ SCHEMA_FILE = Path(__file__).with_name("schema.json")
 def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str = "classify", label_key: str = "label",
              output: str | None = None, metric: str | None = None, gates: Sequence[str] = (), batch: int = 32, window: int = 0, stride: int = 0,
              pool: str = "mean", seed: int = 0, threads: int = 0, progress: Callable[[int, int | None], None] | None = None,
-             checkpoint: str | os.PathLike[str] | None = None, resume: bool = False, calibration_data: Any = None) -> Report:
+             checkpoint: str | os.PathLike[str] | None = None, resume: bool = False, calibration_data: Any = None,
+             tokenizer: str | os.PathLike[str] | None = None) -> Report:
     """Runs the reference and all candidates over the data, once, and compares them sample by sample.
 
     reference, candidates: paths (`ort:`/`lowbit:` chooses the runtime), Bundles, ONNX models as bytes
@@ -40,7 +44,7 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
     metric: the task value, where a task has several. batch: samples per run where the models allow it.
     window, stride: for lm, in tokens; 0 takes whole sequences. pool: for embed, mean or cls. seed: of the
     bootstrap. checkpoint: a file that an interrupted run leaves; with resume it goes on from there, to the
-    same figures. calibration_data: warns of samples that are in both.
+    same figures. calibration_data: warns of samples that are in both. tokenizer: a tokenizer.json, for the worst tokens as text.
     """
     if not candidates:
         raise InvalidInput("nothing to compare: name at least one candidate")
@@ -49,6 +53,7 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
     if resume and checkpoint is None:
         raise InvalidInput("nothing to resume from: name the checkpoint")
     parsed = [parse_gate(text) for text in gates]
+    words = None if tokenizer is None else Tokenizer(tokenizer)
     kind = make_task(task, label_key, output, pool, metric)
     reference_subject, subjects = _open(reference, candidates, threads)
     measured = measure(reference_subject, subjects, data, kind, batch=batch, window=Window(window, stride), progress=progress,
@@ -58,13 +63,16 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
     names = _distinct([subject.name for subject in subjects])
     entries = [_candidate(figures, i, subject, names[i]) for i, subject in enumerate(subjects)]
     figures.correct(entries)
+    if words is not None:
+        for entry in entries:
+            add_words(entry["worst"], words)
     for i, entry in enumerate(entries):
         entry["verdict"] = verdict(figures, i, entry, parsed)
     protocol = {"task": kind.name, "metric": kind.metric, "higher_is_better": kind.higher_is_better, **measured.protocol, "seed": seed, "threads": threads or "all cores",
                 "confidence_interval": f"bootstrap over {figures.seen.clusters}s, {RESAMPLES} resamples, 95 %",
                 "several_candidates": "p-values are adjusted by Holm's method" if len(entries) > 1 else "one candidate: nothing to adjust",
                 "slices": "hard: the tenth with the smallest margin of the reference's first choice; easy: the half with the largest",
-                "limits": limits_for(kind.name)}
+                "versions": _versions(), "limits": limits_for(kind.name)}
     if kind.retained:
         protocol["memory"] = f"grows with the samples: keeps {kind.retained}"
     report = Report({
@@ -112,6 +120,13 @@ def _candidate(figures: Figures, index: int, subject: Subject, name: str) -> dic
             "task": figures.task_value(index + 1), "drift": figures.drift(index), "tail": figures.tails(index),
             "worst": figures.worst(index), "slices": figures.slices(index), "flips": figures.flips(index),
         }
+
+
+def _versions() -> dict[str, str]:
+    """What computed the figures; the models' runtimes are named beside them."""
+    from .. import __version__
+
+    return {"lowbit": __version__, "numpy": np.__version__, "python": platform.python_version()}
 
 
 def _distinct(names: list[str]) -> list[str]:

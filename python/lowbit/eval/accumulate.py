@@ -11,6 +11,7 @@ from ..errors import InvalidInput
 from ..feeds import Feed
 from .groups import Grown, Named, Ranked
 from .metrics import OutputDrift
+from .pictures import thumbnail
 from .sketch import Distribution
 from .statistics import Buckets
 from .tasks import Columns, Task
@@ -192,7 +193,8 @@ class Accumulated:
         for unit in order.tolist():
             if len(kept) == WORST and key[unit] <= kept[-1]["key"]:
                 break
-            kept.append({"key": float(key[unit]), "entry": self._entry(unit, feed, own, table, found)})
+            picture = None if "position" in own else thumbnail(feed.inputs, int(own["sample"][unit]) - feed.start, feed.count)
+            kept.append({"key": float(key[unit]), "entry": self._entry(unit, feed, own, table, found), "picture": picture})
             kept.sort(key=lambda item: -item["key"])
             del kept[WORST:]
 

@@ -29,6 +29,19 @@ class Report:
         self.gate_error: InvalidInput | None = None
         self.layers = layers or [None] * len(distributions)
 
+    def survival(self, index: int, quantity: str) -> list[tuple[float, float]]:
+        """(value, share of the units with at least that value) of a candidate, from the largest value down."""
+        if self.figures is not None:
+            return self.figures.seen.tails[index][quantity].survival()
+        values = np.asarray(self.distributions[index][quantity])
+        return list(zip(values[::-1].tolist(), (np.arange(1, len(values) + 1) / len(values)).tolist()))
+
+    def pictures(self, index: int) -> list[np.ndarray | None]:
+        """For each of a candidate's worst samples its input as a small picture, u8 [height, width, 1 or 3]; None where it is no image."""
+        if self.figures is None:
+            return [None] * len(self.data["candidates"][index]["worst"])
+        return [item["picture"] for item in self.figures.seen.worst[index]]
+
     def check(self, gate: str | Gate) -> None:
         """Raises GateFailed unless the gate holds for every candidate; InvalidInput if a path is missing."""
         gate = parse_gate(gate) if isinstance(gate, str) else gate
