@@ -25,7 +25,9 @@ LIMITS: dict[str, dict[str, float]] = {
         "open.perplexity_ratio": 1.5, "open.kl": 0.5,
         "hidden.kl_cvar1": 2.0, "hidden.slice_ratio": 1.5, "hidden.slice_count": 100, "hidden.sequence_ratio": 2.0,
         "hidden.position_ratio": 1.5, "hidden.position_p": 0.01,
-        "drift.perplexity_ratio": 1.001, "drift.kl": 0.01, "drift.top1_agreement": 0.98,
+        # 1 % is MLPerf's limit for quantized models (99 % of the reference's quality). Where next tokens are nearly tied any
+        # change swaps them: KL of 0.01 allows a total variation of 7 % (Pinsker's inequality).
+        "drift.perplexity_ratio": 1.01, "drift.kl": 0.01, "drift.top1_agreement": 0.95,
     },
     "regress": {
         "open.rmse_ratio": 1.5, "open.sqnr_db": 10, "hidden.relative_error_cvar1": 0.5, "hidden.slice_ratio": 2.0, "drift.sqnr_db": 40,
@@ -82,12 +84,13 @@ def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
     return _moved(drift, limits, f"{flips['pairs']:,} samples detect a drop of ≥ {flips['detectable_drop']:.2%}")
 
 
-def _moved(drift: dict[str, Any], limits: dict[str, float], power: str) -> dict[str, str]:
+def _moved(drift: dict[str, Any], limits: dict[str, float], power: str, within: str | None = None) -> dict[str, str]:
+    """within: what to say of a change that was found and is within its limit."""
     if drift["kl"] > limits["drift.kl"]:
         return _result("drift", f"the distribution moved by {drift['kl']:.3g} nats of KL (limit {limits['drift.kl']:g})", "all samples")
     if drift["top1_agreement"] < limits["drift.top1_agreement"]:
         return _result("drift", f"{drift['top1_agreement']:.1%} of the answers stayed (limit {limits['drift.top1_agreement']:.0%})", "all samples")
-    return _result("ok", f"no difference of the task value found ({power}), KL and agreement within their limits", "")
+    return _result("ok", f"{within or f'no difference of the task value found ({power})'}, KL and agreement within their limits", "")
 
 
 def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
@@ -117,7 +120,9 @@ def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
     low, high = drift["perplexity_ratio_ci95"]
     if ratio > limits["drift.perplexity_ratio"] and low > 1 and c["task"]["change"]["p_adjusted"] < 0.05:
         return _result("drift", f"perplexity rose significantly, to {ratio:.4f} times the reference's (95 % interval {low:.4f} … {high:.4f})", "all positions")
-    return _moved(drift, limits, f"{figures.m.protocol['units']:,} positions detect a ratio of ≥ {drift['perplexity_ratio_detectable']:.4f}")
+    power = f"{figures.m.protocol['units']:,} positions detect a ratio of ≥ {drift['perplexity_ratio_detectable']:.4f}"
+    within = f"perplexity rose significantly, but only to {ratio:.4f} times the reference's (limit {limits['drift.perplexity_ratio']:g})" if low > 1 else None
+    return _moved(drift, limits, power, within)
 
 
 def _regress(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
