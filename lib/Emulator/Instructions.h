@@ -4,14 +4,59 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+//
+// These act on the launch that the calling thread is in (Grid::current). See Table.h for what they
+// take and give.
+//
+//===----------------------------------------------------------------------===//
 #ifndef LOWBIT_LIB_EMULATOR_INSTRUCTIONS_H
 #define LOWBIT_LIB_EMULATOR_INSTRUCTIONS_H
 
 #include "lowbit/Emulator/Table.h"
 
 namespace lowbit::emulator {
-/// Its functions act on the launch that the calling thread is in (Grid::current).
+
 const lowbit_emu_table_t &instructionTable();
+
+/// What lanes of a warp meet at (Grid::meet); the bits above 8 hold the instruction's variant.
+enum Code : uint32_t {
+  kWarpBarrier = 1,
+  kLoadMatrix,
+  kStoreMatrix,
+  kMmaInt8,
+  kMmaHalf,
+  kShuffle,
+  kVote,
+  kMatch,
+  kReduce,
+  kElect
+};
+
+void loadMatrix(uint32_t *result, const void *row, uint32_t count, uint32_t transposed);
+void storeMatrix(const uint32_t *words, void *row, uint32_t count, uint32_t transposed);
+void mmaInt8(uint32_t *result, const uint32_t *operands, uint32_t signs);
+void mmaHalf(uint32_t *result, const uint32_t *operands, uint32_t kind);
+
+uint32_t shuffle(uint32_t mask, uint32_t value, uint32_t operand, uint32_t control, uint32_t kind,
+                 uint32_t *within);
+uint32_t vote(uint32_t mask, uint32_t predicate, uint32_t kind);
+uint32_t match(uint32_t mask, uint64_t value, uint32_t all);
+uint32_t reduce(uint32_t mask, uint32_t value, uint32_t kind);
+uint32_t elect(uint32_t mask, uint32_t *leader);
+
+uint32_t lop3(uint32_t a, uint32_t b, uint32_t c, uint32_t table);
+uint32_t permute(uint32_t a, uint32_t b, uint32_t selector);
+uint32_t dot4(uint32_t a, uint32_t b, uint32_t c, uint32_t signs);
+int64_t roundToInt(double value, uint32_t rounding, uint32_t bits, uint32_t isUnsigned);
+uint32_t toBfloat(float value);
+float approximate(float value, uint32_t which);
+
+/// Byte `index` of a word, extended.
+inline int32_t byteOf(uint32_t word, uint32_t index, bool isUnsigned) {
+  auto byte = static_cast<uint8_t>(word >> (8 * index));
+  return isUnsigned ? int32_t(byte) : int32_t(static_cast<int8_t>(byte));
+}
+
 } // namespace lowbit::emulator
 
 #endif // LOWBIT_LIB_EMULATOR_INSTRUCTIONS_H

@@ -146,7 +146,10 @@ void Interpreter::launch(rt::LaunchOp op) {
                             {uint32_t((rows + shape[1] - 1) / shape[1]), uint32_t(shape[2]), 1},
                             {uint32_t(shape[0]), 1, 1},
                             uint32_t(shape[3]),
-                            0};
+                            0,
+                            0,
+                            0,
+                            nullptr};
   call(kernel, grid, arguments);
 }
 

@@ -127,7 +127,10 @@ Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &
       {uint32_t((rows + shapeOf[1] - 1) / shapeOf[1]), uint32_t(shapeOf[2]), 1},
       {uint32_t(shapeOf[0]), 1, 1},
       uint32_t(shapeOf[3]),
-      seed};
+      seed,
+      0,
+      0,
+      nullptr};
   if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
       LOWBIT_OK)
     error = lowbit_emulator_last_error();

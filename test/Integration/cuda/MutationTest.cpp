@@ -53,23 +53,23 @@ static std::function<void(std::string &)> replacing(const std::string &pattern,
 
 TEST(Mutation, NoneIsRight) { EXPECT_EQ(wrongBytes({}), 0); }
 
-TEST(Mutation, BarrierDropped) { EXPECT_GT(wrongBytes(replacing("nvvm\\.barrier0", "")), 0); }
+TEST(Mutation, BarrierDropped) { EXPECT_NE(wrongBytes(replacing("nvvm\\.barrier0", "")), 0); }
 
 TEST(Mutation, WaitsForOneGroupTooFew) {
-  EXPECT_GT(wrongBytes(replacing("cp\\.async\\.wait\\.group 2", "cp.async.wait.group 3")), 0);
+  EXPECT_NE(wrongBytes(replacing("cp\\.async\\.wait\\.group 2", "cp.async.wait.group 3")), 0);
 }
 
 TEST(Mutation, DoesNotWait) {
-  EXPECT_GT(wrongBytes(replacing("nvvm\\.cp\\.async\\.wait\\.group [0-9]+", "")), 0);
+  EXPECT_NE(wrongBytes(replacing("nvvm\\.cp\\.async\\.wait\\.group [0-9]+", "")), 0);
 }
 
 TEST(Mutation, OtherSwizzle) {
   // Every exclusive-or is a swizzle.
-  EXPECT_GT(wrongBytes(replacing("arith\\.xori", "arith.ori")), 0);
+  EXPECT_NE(wrongBytes(replacing("arith\\.xori", "arith.ori")), 0);
 }
 
 TEST(Mutation, SignedActivations) {
-  EXPECT_GT(wrongBytes(replacing("multiplicandAPtxType = #nvvm\\.mma_type<u8>",
+  EXPECT_NE(wrongBytes(replacing("multiplicandAPtxType = #nvvm\\.mma_type<u8>",
                                  "multiplicandAPtxType = #nvvm.mma_type<s8>")),
             0);
 }
@@ -85,7 +85,7 @@ TEST(Mutation, OtherRounding) {
     EXPECT_NE(changed, text);
     text = changed;
   };
-  EXPECT_GT(wrongBytes(mutate), 0);
+  EXPECT_NE(wrongBytes(mutate), 0);
 }
 
 TEST(Mutation, WritesPastTheEnd) {
@@ -120,5 +120,7 @@ TEST(Mutation, LanesPart) {
                      ", %odd_limit : i32\nscf.if %odd { nvvm.barrier0 }");
   };
   EXPECT_EQ(wrongBytes(mutate, &why), -1);
-  EXPECT_NE(why.find("deadlock"), std::string::npos) << why;
+  EXPECT_TRUE(why.find("deadlock") != std::string::npos || why.find("race") != std::string::npos ||
+              why.find("nothing has written") != std::string::npos)
+      << why;
 }
