@@ -20,7 +20,7 @@
 extern "C" {
 #endif
 
-#define LOWBIT_MODEL_ABI 2
+#define LOWBIT_MODEL_ABI 3
 
 /* Does tasks [begin, end). */
 typedef void (*lowbit_task)(void *argument, int64_t begin, int64_t end);
@@ -40,6 +40,19 @@ typedef struct lowbit_callbacks {
   void (*fail)(const char *message);
   /* One tensor that the caller of the run may change: row-major float32, `dims[rank]`. */
   void (*exchange)(int64_t id, float *data, int64_t rank, const int64_t *dims);
+  /* What follows is called by bundles for a device alone, in one order on one thread: the device
+   * sees it in that order, after the call has returned perhaps. */
+  /* An address on the device, 256-byte aligned; the model never reads or writes there itself. */
+  void *(*device_alloc)(int64_t bytes);
+  void (*device_free)(void *address);
+  /* Between host and device, or within the device. Where `to` is the host's, the bytes are there
+   * when the call returns; where `from` is, it may change afterwards. */
+  void (*transfer)(void *to, const void *from, int64_t bytes);
+  /* Kernel number `kernel` of the manifest's list. `shape`: blocks along x, y, z; threads of a
+   * block along x, y, z; bytes of dynamic shared memory. `arguments[count]`: each the kernel's
+   * parameter in its low bytes: a number, or the address of device memory, of a weight, or within an
+   * input. */
+  void (*enqueue)(int64_t kernel, const int64_t *shape, const int64_t *arguments, int64_t count);
 } lowbit_callbacks;
 
 /* A row-major tensor as MLIR passes it: struct { void *allocated, *aligned;

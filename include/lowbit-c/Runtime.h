@@ -101,6 +101,8 @@ typedef struct lowbit_open_options {
   int32_t threads;  /* 0: one per core that this process may use */
   const char *isa;  /* NULL: the best this processor has. Or a kernel variant
                        listed in the manifest, e.g. "avx2", "avx512vnni" */
+  const char *device; /* "cpu", "cuda:0" (the first GPU), "emulator" (runs the GPU's code
+                         on the CPU, slowly, and checks it). NULL: what the bundle is for */
 } lowbit_open_options;
 
 LOWBIT_API uint32_t lowbit_runtime_version(void);

@@ -96,7 +96,7 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 #ifdef __GLIBC__
   malloc_trim(0); // What the compiler has freed, its heap keeps.
 #endif
-  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr};
+  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr, nullptr};
   lowbit_status status = lowbit_bundle_open(state.folder.c_str(), &options, &state.bundle);
   if (status != LOWBIT_OK)
     return driverError(status, lowbit_last_error());

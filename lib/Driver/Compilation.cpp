@@ -396,7 +396,25 @@ llvm::Error Compilation::toScheduled() {
   return llvm::Error::success();
 }
 
+/// Host code, which does no more than arithmetic on shapes, is for any processor that we support.
+llvm::Error Compilation::toDeviceExecutable(const Target &target) {
+  processor = "x86-64-v3";
+  isa = {"avx2"};
+  int exitCode = 5;
+  errors.clear();
+  auto built = target.buildDevice(*root, options.arch, exitCode);
+  if (!built) {
+    std::string message = llvm::toString(built.takeError());
+    return driverError(exitCode, firstError(message));
+  }
+  device = std::move(*built);
+  takeWeights();
+  return run(5, "generating host code", buildHostToLLVMPipeline);
+}
+
 llvm::Error Compilation::toExecutable() {
+  if (const Target *target = findTarget(options.target); target && !target->deviceForms().empty())
+    return toDeviceExecutable(*target);
   std::optional<cpu::Arch> arch = cpu::findArch(options.arch);
   if (!arch)
     return driverError(3, "--arch " + options.arch + ": the CPU target knows " + cpu::kArchNames);

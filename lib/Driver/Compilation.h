@@ -10,6 +10,7 @@
 #include "lowbit/Driver/Driver.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Support/LLVM.h"
+#include "lowbit/Target/Target.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -86,6 +87,8 @@ public:
   std::string recipeText, recipeName, recipeHash;
   std::vector<std::string> isa;
   std::string processor; ///< LLVM's name.
+  /// Of a target that is a device: its code.
+  DeviceProgram device;
   llvm::json::Array layers;
   /// Constants with their places in the weights file, in order.
   struct Weight {
@@ -101,6 +104,7 @@ private:
   llvm::Error specializeDims();
   llvm::Error readPorts();
   void recordKernels();
+  llvm::Error toDeviceExecutable(const Target &target);
   void takeWeights();
 
   MLIRContext context;

@@ -93,12 +93,6 @@ llvm::Expected<std::string> lowbit::compileBundle(const CompileOptions &given,
   auto target = resolveTarget(options);
   if (!target)
     return target.takeError();
-  if (!(*target)->deviceForms().empty()) {
-    std::string forms = llvm::join((*target)->deviceForms(), " or ");
-    return driverError(3, "--target " + options.target +
-                              ": whole bundles are not built for this target yet; --emit " + forms +
-                              " gives the kernels");
-  }
   std::string report;
   llvm::Error error =
       replaceFolder(output, options.force, [&](const std::string &folder) -> llvm::Error {
@@ -155,7 +149,7 @@ lowbit::emitDeviceCode(const CompileOptions &given, const std::string &form) {
   if (!llvm::is_contained((*target)->deviceForms(), form))
     return driverError(2, "--emit " + form + ": target " + options.target + " has no such form");
   Compilation compilation(options);
-  if (llvm::Error error = advanceTo(compilation, "quantized"))
+  if (llvm::Error error = advanceTo(compilation, "scheduled"))
     return std::move(error);
   int exitCode = 5;
   auto code = (*target)->emit(compilation.module(), form, options.arch, exitCode);

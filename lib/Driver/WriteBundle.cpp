@@ -181,8 +181,14 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
     return driverError(5, llvm::toString(std::move(linked)));
 
   json::Object files;
-  for (const char *name : {"model.so", "weights.safetensors"}) {
-    llvm::Expected<json::Object> file = describeFile(path(name));
+  std::vector<std::string> names = {"model.so", "weights.safetensors"};
+  for (const DeviceCode &file : compilation.device.files) {
+    if (llvm::Error error = writeFile(path(file.name.c_str()), file.bytes))
+      return std::move(error);
+    names.push_back(file.name);
+  }
+  for (const std::string &name : names) {
+    llvm::Expected<json::Object> file = describeFile(path(name.c_str()));
     if (!file)
       return file.takeError();
     files[name] = std::move(*file);
@@ -196,7 +202,7 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
   json::Object manifest{{"schema", "lowbit.bundle/1"},
                         {"abi", LOWBIT_MODEL_ABI},
                         {"producer", "lowbit 0.1.0"},
-                        {"target", "cpu"},
+                        {"target", compilation.options.target},
                         {"arch", compilation.processor},
                         {"isa", json::Array(compilation.isa)},
                         {"files", std::move(files)},
@@ -209,6 +215,13 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
                                                 {"sha256", compilation.recipeHash}}},
                         {"layers", json::Array(compilation.layers)},
                         {"summary", summarize(compilation.layers)}};
+  if (!compilation.device.files.empty()) {
+    llvm::Expected<json::Value> kernels = json::parse(compilation.device.kernels);
+    if (!kernels)
+      return kernels.takeError();
+    manifest["device"] =
+        json::Object{{"arch", compilation.options.arch}, {"kernels", std::move(*kernels)}};
+  }
   if (!compilation.options.calibration.empty()) {
     auto buffer = llvm::MemoryBuffer::getFile(compilation.options.calibration, false, false);
     if (!buffer)

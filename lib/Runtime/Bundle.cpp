@@ -11,6 +11,7 @@
 #include "Failure.h"
 #include "Processor.h"
 
+#include <cstddef>
 #include <cstring>
 
 using namespace lowbit::runtime;
@@ -34,11 +35,30 @@ ValueTable::ValueTable(const std::vector<ValueInfo> &values) {
 
 } // namespace lowbit::runtime
 
-lowbit_bundle::lowbit_bundle(const std::string &path, int threads, const char *forcedIsa)
+/// The device called `name`, the target's own where there is no name; null for the CPU.
+static std::unique_ptr<Device> openDevice(const std::string &path, const Manifest &manifest,
+                                          const MappedWeights &weights, const char *name) {
+  std::string device = name ? name : manifest.target == "cpu" ? "cpu" : "cuda:0";
+  std::string kind = device.substr(0, device.find(':'));
+  if (kind != "cpu" && kind != "cuda" && device != "emulator")
+    fail(LOWBIT_INVALID, "unknown device " + inQuotes(device) + ", expected cpu, cuda:0 or emulator");
+  if ((kind == "cpu") != (manifest.target == "cpu"))
+    fail(LOWBIT_INVALID, "the bundle is made for target " + inQuotes(manifest.target) +
+                             " and cannot run on device " + inQuotes(device));
+  if (kind == "cpu")
+    return nullptr;
+  if (kind == "cuda")
+    fail(LOWBIT_UNAVAILABLE, "this runtime has no CUDA device yet; run on the emulator");
+  return openEmulator(path, manifest, weights);
+}
+
+lowbit_bundle::lowbit_bundle(const std::string &path, int threads, const char *forcedIsa,
+                             const char *deviceName)
     : text(readText(path + "/manifest.json", maxManifestBytes)), manifest(parseManifest(text)),
       inputs(manifest.inputs), outputs(manifest.outputs),
       isa(chooseIsa(manifest.arch, manifest.isa, forcedIsa)), pool(threads), initialization(pool) {
   weights.open(path + "/weights.safetensors", manifest.weights, manifest.weightsOffset);
+  device = openDevice(path, manifest, weights, deviceName);
   model.open(path + "/model.so", manifest.model);
   callModel(
       initialization,
@@ -86,7 +106,9 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
     *out = nullptr;
     if (!path)
       fail(LOWBIT_INVALID, "lowbit_bundle_open: path is NULL");
-    if (options && options->size != sizeof(lowbit_open_options))
+    // Before devices there were fewer options.
+    constexpr uint32_t withoutDevice = offsetof(lowbit_open_options, device);
+    if (options && options->size != sizeof(lowbit_open_options) && options->size != withoutDevice)
       fail(LOWBIT_UNSUPPORTED, "lowbit_bundle_open: options have " + std::to_string(options->size) +
                                    " bytes, this runtime knows options of " +
                                    std::to_string(sizeof(lowbit_open_options)));
@@ -96,7 +118,9 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
                                ", expected 0 to " + std::to_string(maxThreads));
     if (threads == 0)
       threads = std::min(availableProcessors(), maxThreads);
-    *out = new lowbit_bundle(path, threads, options ? options->isa : nullptr);
+    bool named = options && options->size > withoutDevice;
+    *out = new lowbit_bundle(path, threads, options ? options->isa : nullptr,
+                             named ? options->device : nullptr);
   });
 }
 

@@ -44,13 +44,15 @@ private:
 /// Members are in the order of construction: the model's code goes after the threads that run it.
 struct lowbit_bundle {
   /// Throws Failure.
-  lowbit_bundle(const std::string &path, int threads, const char *isa);
+  lowbit_bundle(const std::string &path, int threads, const char *isa, const char *device);
 
   const std::string text;
   const lowbit::runtime::Manifest manifest;
   const lowbit::runtime::ValueTable inputs, outputs;
   const size_t isa;
   lowbit::runtime::MappedWeights weights;
+  /// Null for a bundle for the CPU.
+  std::unique_ptr<lowbit::runtime::Device> device;
   lowbit::runtime::ModelLibrary model;
   lowbit::runtime::ThreadPool pool;
   /// Buffers that the model allocated while it was initialized; they live as long as it.

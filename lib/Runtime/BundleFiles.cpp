@@ -7,6 +7,7 @@
 #include "BundleFiles.h"
 
 #include "Failure.h"
+#include "lowbit/Runtime/Safetensors.h"
 #include "lowbit/Runtime/Sha256.h"
 
 #include <atomic>
@@ -97,6 +98,24 @@ std::string readText(const std::string &path, int64_t limit) {
   return text;
 }
 
+void checkFile(const std::string &path, const FileInfo &expected) {
+  File file(path);
+  file.checkSize(expected);
+  Sha256 hash;
+  std::vector<char> buffer(1 << 20);
+  while (size_t got = file.read(buffer.data(), buffer.size()))
+    hash.update(buffer.data(), got);
+  file.checkHash(hash.finish(), expected);
+}
+
+std::optional<int64_t> MappedWeights::bytesFrom(const void *address) const {
+  int64_t at = static_cast<const char *>(address) - static_cast<const char *>(data());
+  auto next = ends.upper_bound(at);
+  if (at < 0 || next == ends.begin() || std::prev(next)->second < at)
+    return std::nullopt;
+  return std::prev(next)->second - at;
+}
+
 MappedWeights::~MappedWeights() {
   if (base)
     munmap(base, size);
@@ -119,6 +138,12 @@ void MappedWeights::open(const std::string &path, const FileInfo &expected, int6
   if (header != uint64_t(dataOffset) - 8)
     fail(LOWBIT_INVALID, "manifest.json: weights_offset is " + std::to_string(dataOffset) +
                              ", but the header of " + inQuotes(path) + " says otherwise");
+  std::string error;
+  std::optional<SafetensorsHeader> parsed = parseSafetensors(base, size, error);
+  if (!parsed)
+    fail(LOWBIT_INVALID, inQuotes(path) + ": " + error);
+  for (const SafetensorsEntry &entry : parsed->entries)
+    ends[int64_t(entry.begin)] = int64_t(entry.end);
 }
 
 /// An executable file in memory.

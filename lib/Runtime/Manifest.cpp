@@ -123,10 +123,22 @@ static void checkVersions(const Json &root) {
     fail(LOWBIT_UNSUPPORTED, "the bundle has ABI " + std::to_string(abi) + ", this runtime has " +
                                  std::to_string(LOWBIT_MODEL_ABI) +
                                  "; compile the model again with a matching lowbit");
-  std::string target = Reader::text(Reader::get(root, "target", "target"), "target");
-  if (target != "cpu")
-    fail(LOWBIT_UNSUPPORTED,
-         "the bundle is made for target " + inQuotes(target) + ", this runtime has 'cpu' only");
+}
+
+static std::vector<KernelInfo> readKernels(const Json &device) {
+  std::vector<KernelInfo> kernels;
+  const Json &array = Reader::array(device, "kernels", "device.kernels");
+  for (size_t i = 0; i < array.size(); ++i) {
+    std::string where = "device.kernels[" + std::to_string(i) + "]";
+    KernelInfo kernel;
+    kernel.name = Reader::text(Reader::get(array[i], "name", where + ".name"), where + ".name");
+    where += ".parameters";
+    kernel.parameters = Reader::text(Reader::get(array[i], "parameters", where), where);
+    if (kernel.parameters.find_first_not_of("pn") != std::string::npos)
+      Reader::refuse(where, "has letters other than 'p' and 'n'");
+    kernels.push_back(std::move(kernel));
+  }
+  return kernels;
 }
 
 Manifest parseManifest(const std::string &text) {
@@ -137,6 +149,10 @@ Manifest parseManifest(const std::string &text) {
   checkVersions(*root);
 
   Manifest manifest;
+  manifest.target = Reader::text(Reader::get(*root, "target", "target"), "target");
+  if (manifest.target != "cpu" && manifest.target != "cuda")
+    fail(LOWBIT_UNSUPPORTED, "the bundle is made for target " + inQuotes(manifest.target) +
+                                 ", this runtime has 'cpu' and 'cuda'");
   manifest.arch = Reader::text(Reader::get(*root, "arch", "arch"), "arch");
   for (const Json &isa : Reader::array(*root, "isa", "isa"))
     manifest.isa.push_back(Reader::text(isa, "isa"));
@@ -152,6 +168,11 @@ Manifest parseManifest(const std::string &text) {
     Reader::refuse("weights_offset", "is " + std::to_string(manifest.weightsOffset) +
                                          ", expected a multiple of 64 within the " +
                                          std::to_string(manifest.weights.bytes) + " bytes");
+  if (manifest.target == "cuda") {
+    manifest.fatbin = readFile(files, "kernels.fatbin");
+    manifest.emulator = readFile(files, "emulator.so");
+    manifest.kernels = readKernels(Reader::get(*root, "device", "device"));
+  }
   manifest.inputs = readValues(*root, "inputs");
   manifest.outputs = readValues(*root, "outputs");
   return manifest;

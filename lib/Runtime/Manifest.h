@@ -27,13 +27,24 @@ struct FileInfo {
   int64_t bytes;
 };
 
+/// A kernel of a bundle for a device.
+struct KernelInfo {
+  std::string name;
+  /// One letter per parameter: `p` an address on the device, `n` a number.
+  std::string parameters;
+};
+
 /// The fields of manifest.json that running needs; the others are for readers of the text.
 struct Manifest {
+  std::string target; ///< "cpu" or "cuda".
   std::string arch;
   std::vector<std::string> isa;
   FileInfo model, weights;
   int64_t weightsOffset;
   std::vector<ValueInfo> inputs, outputs;
+  // Of a bundle for a device alone.
+  std::vector<KernelInfo> kernels;
+  FileInfo fatbin, emulator;
 };
 
 /// Checks every field that it reads. Throws Failure: LOWBIT_INVALID for damage, LOWBIT_UNSUPPORTED

@@ -69,6 +69,7 @@ void RunContext::recordFailure(lowbit_status status, const char *text) noexcept 
 }
 
 void RunContext::endRun() noexcept {
+  device.reset();
   memory.endRun();
   failure = LOWBIT_OK;
   abandoned = false;
@@ -153,9 +154,43 @@ static void reportFailure(const char *message) {
   leaveModel(LOWBIT_INVALID, message ? message : "a check in the model failed");
 }
 
+/// Calls `body(device)` and leaves the model where that fails. Nothing with a destructor is alive then.
+template <typename Body> static void callDevice(Body body) {
+  if (!state.outermost || !state.context->device)
+    leaveModel(LOWBIT_INTERNAL, state.outermost ? "the model calls a device, and this run has none"
+                                                : "the model calls a device within a parallel loop");
+  lowbit_status status = guarded([&] { body(*state.context->device); });
+  if (status != LOWBIT_OK)
+    leaveModel(status, lowbit_last_error());
+}
+
+static void *allocateOnDevice(int64_t bytes) {
+  void *address = nullptr;
+  callDevice([&](DeviceRun &device) {
+    if (bytes < 0)
+      fail(LOWBIT_INTERNAL, "the model asked for a device buffer of impossible size");
+    address = device.allocate(bytes);
+  });
+  return address;
+}
+
+static void freeOnDevice(void *address) {
+  callDevice([&](DeviceRun &device) { device.free(address); });
+}
+
+static void transfer(void *to, const void *from, int64_t bytes) {
+  if (bytes > 0)
+    callDevice([&](DeviceRun &device) { device.transfer(to, from, bytes); });
+}
+
+static void enqueue(int64_t kernel, const int64_t *shape, const int64_t *arguments, int64_t count) {
+  callDevice([&](DeviceRun &device) { device.enqueue(kernel, shape, arguments, count); });
+}
+
 const lowbit_callbacks &callbacks() {
-  static const lowbit_callbacks table = {allocate, release, parallelFor, observe,
-                                         reportFailure, exchange};
+  static const lowbit_callbacks table = {allocate,      release,  parallelFor,      observe,
+                                         reportFailure, exchange, allocateOnDevice, freeOnDevice,
+                                         transfer,      enqueue};
   return table;
 }
 

@@ -7,6 +7,7 @@
 #ifndef LOWBIT_LIB_RUNTIME_RUN_H
 #define LOWBIT_LIB_RUNTIME_RUN_H
 
+#include "Device.h"
 #include "RunMemory.h"
 #include "ThreadPool.h"
 
@@ -14,6 +15,7 @@
 #include "lowbit-c/Model.h"
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 
 namespace lowbit::runtime {
@@ -28,6 +30,8 @@ struct RunContext {
   void *observerUser = nullptr;
   lowbit_exchange exchange = nullptr;
   void *exchangeUser = nullptr;
+  /// Of a bundle for a device, while a run is in progress.
+  std::unique_ptr<DeviceRun> device;
 
   /// Records the first failure of the run. Any thread of the run may call it.
   void recordFailure(lowbit_status status, const char *message) noexcept;

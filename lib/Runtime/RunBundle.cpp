@@ -184,6 +184,27 @@ static Result readResult(const int64_t *words, const ValueInfo &info, const std:
   return result;
 }
 
+/// The bytes of an input as the model gets it.
+static HostRange inputRange(const std::vector<int64_t> &descriptor, const ValueInfo &info) {
+  char *data;
+  std::memcpy(&data, &descriptor[1], sizeof data);
+  int32_t rank = int32_t(info.dims.size());
+  return {data, *byteSize(descriptor.data() + 3, rank, elementSize(info.dtype))};
+}
+
+/// Brings a result that is on the device, where it is row-major, to the host.
+static void fetchResult(Result &result, RunContext &context) {
+  if (!context.device->owns(result.allocated))
+    return;
+  void *copy = context.memory.allocate(result.bytes, 64);
+  if (!copy)
+    fail(LOWBIT_NO_MEMORY, "out of memory for a result");
+  if (result.bytes > 0)
+    context.device->transfer(copy, result.data, result.bytes);
+  result.allocated = copy;
+  result.data = static_cast<char *>(copy);
+}
+
 /// Memory for the caller that holds `result`: the model's own buffer where that is exactly the
 /// result, else a copy.
 static void *takeResult(const Result &result, RunContext &context) {
@@ -278,6 +299,12 @@ void runBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInp
     words += descriptorWords(info.dims.size());
   call.results.resize(words);
 
+  if (bundle.device) {
+    std::vector<HostRange> ranges;
+    for (size_t i = 0; i < numInputs; ++i)
+      ranges.push_back(inputRange(call.descriptors[i], manifest.inputs[i]));
+    context->device = bundle.device->begin(std::move(ranges));
+  }
   callModel(
       *context,
       [](void *argument) {
@@ -293,6 +320,8 @@ void runBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInp
   for (const ValueInfo &info : manifest.outputs) {
     results.push_back(readResult(at, info, "output " + inQuotes(info.name), symbols));
     at += descriptorWords(info.dims.size());
+    if (context->device)
+      fetchResult(results.back(), *context);
   }
   deliver(results, manifest, *context, outputs);
 }

@@ -19,6 +19,11 @@ llvm::Expected<std::vector<DeviceCode>> Target::emit(ModuleOp, StringRef form, S
   return llvm::createStringError("target " + name() + " has no form called '" + form + "'");
 }
 
+llvm::Expected<DeviceProgram> Target::buildDevice(ModuleOp, StringRef, int &exitCode) const {
+  exitCode = 2;
+  return llvm::createStringError("target " + name() + " has no device code");
+}
+
 namespace {
 struct Registry {
   std::mutex mutex;

@@ -59,7 +59,8 @@ class ValueInfo(ctypes.Structure):
 class OpenOptions(ctypes.Structure):
     """lowbit_open_options of lowbit-c/Runtime.h."""
 
-    _fields_ = [("size", ctypes.c_uint32), ("threads", ctypes.c_int32), ("isa", ctypes.c_char_p)]
+    _fields_ = [("size", ctypes.c_uint32), ("threads", ctypes.c_int32), ("isa", ctypes.c_char_p),
+                ("device", ctypes.c_char_p)]
 
 
 @functools.cache

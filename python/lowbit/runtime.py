@@ -77,16 +77,18 @@ class Bundle:
     """A compiled model. `run` may be called from several threads at the same time.
 
     path: the bundle's folder. threads: 0 for one per core that this process may use. isa: a kernel
-    variant of the manifest, or None for the best this processor has.
+    variant of the manifest, or None for the best this processor has. device: "cpu", "cuda:0", or "emulator", which runs
+    a GPU's code on the CPU, slowly, and checks it; None for what the bundle is made for.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0, isa: str | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, threads: int = 0, isa: str | None = None, device: str | None = None) -> None:
         self._close = None
         self.path = Path(path)
         if threads < 0:
             raise InvalidInput(f"threads must not be negative: {threads}")
         self._library = library = _native.runtime()
-        options = _native.OpenOptions(ctypes.sizeof(_native.OpenOptions), threads, isa.encode() if isa else None)
+        options = _native.OpenOptions(ctypes.sizeof(_native.OpenOptions), threads, isa.encode() if isa else None,
+                                      device.encode() if device else None)
         handle = ctypes.c_void_p()
         _check(library, library.lowbit_bundle_open(os.fsencode(self.path), ctypes.byref(options), ctypes.byref(handle)))
         self._handle = handle

@@ -22,6 +22,13 @@ struct DeviceCode {
   std::string bytes;
 };
 
+/// What a bundle for a device holds beside host code and weights.
+struct DeviceProgram {
+  std::vector<DeviceCode> files;
+  /// JSON array: the kernels in the order of their numbers, as in manifest.json.
+  std::string kernels;
+};
+
 /// A family of devices that code is generated for. Everything above a target speaks to it through
 /// this class and the registry; adding one touches no shared file but the list in InitAll.
 class Target {
@@ -45,8 +52,13 @@ public:
 
   /// Forms of device code that emit() gives, as in `--emit`.
   virtual std::vector<StringRef> deviceForms() const { return {}; }
+  /// Turns a module in the scheduled form into host code on buffers that enqueues kernels, ready for
+  /// buildHostToLLVMPipeline, and builds the kernels for each of the architectures in `arch`,
+  /// separated by commas. Only where there are device forms.
+  virtual llvm::Expected<DeviceProgram> buildDevice(ModuleOp module, StringRef arch,
+                                                    int &exitCode) const;
   /// The module's kernels in `form` for each of the architectures in `arch`, separated by commas;
-  /// the module is in the quantized form and used up. One file is `kernels.json`: what each kernel
+  /// the module is in the scheduled form and used up. One file is `kernels.json`: what each kernel
   /// is, which layers use it, and what the assembler said of it. On failure the error is one line
   /// and `exitCode` the interface's.
   virtual llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form,

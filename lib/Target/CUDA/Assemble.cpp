@@ -15,6 +15,8 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
+#include <memory>
+#include <optional>
 
 using namespace lowbit;
 namespace fs = llvm::sys::fs;
@@ -85,52 +87,163 @@ static int64_t largest(StringRef log, StringRef words) {
   return result;
 }
 
-FailureOr<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef chip, Location loc) {
+/// The figures of each kernel in the output of `ptxas -v`.
+static std::vector<cuda::KernelResources> perKernel(StringRef log) {
+  std::vector<cuda::KernelResources> kernels;
+  static constexpr StringLiteral entry = "Compiling entry function '";
+  for (size_t at = log.find(entry); at != StringRef::npos;) {
+    StringRef rest = log.substr(at + entry.size());
+    size_t next = rest.find(entry);
+    StringRef mine = rest.substr(0, next);
+    kernels.push_back({mine.take_until([](char c) { return c == '\''; }).str(),
+                       largest(mine, "registers"),
+                       std::max(largest(mine, "bytes spill stores"),
+                                largest(mine, "bytes spill loads"))});
+    at = next == StringRef::npos ? next : at + entry.size() + next;
+  }
+  return kernels;
+}
+
+namespace {
+/// Files that go with the object.
+class TemporaryFile {
+public:
+  explicit TemporaryFile(StringRef suffix) {
+    failed = bool(fs::createTemporaryFile("lowbit", suffix, path));
+  }
+  ~TemporaryFile() {
+    if (!failed)
+      fs::remove(path);
+  }
+  TemporaryFile(const TemporaryFile &) = delete;
+  bool write(StringRef bytes) {
+    std::error_code error;
+    llvm::raw_fd_ostream stream(path, error);
+    if (failed || error)
+      return false;
+    stream << bytes;
+    stream.close();
+    error = stream.error();
+    stream.clear_error();
+    return !error;
+  }
+  /// Nothing where it cannot be read.
+  std::optional<std::string> read() const {
+    auto buffer = llvm::MemoryBuffer::getFile(path);
+    return buffer ? std::optional((*buffer)->getBuffer().str()) : std::nullopt;
+  }
+  SmallString<128> path;
+
+private:
+  bool failed;
+};
+
+/// One tool at work.
+struct ToolRun {
+  TemporaryFile output, log;
+  llvm::sys::ProcessInfo process;
+  std::string message;
+
+  explicit ToolRun(StringRef suffix) : output(suffix), log("log") {}
+  void start(StringRef tool, ArrayRef<StringRef> arguments) {
+    std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log.path), StringRef(log.path)};
+    bool failed = false;
+    process =
+        llvm::sys::ExecuteNoWait(tool, arguments, std::nullopt, redirects, 0, &message, &failed);
+  }
+  /// What it said; nothing where it failed, and `message` says why.
+  std::optional<std::string> wait() {
+    if (process.Pid == llvm::sys::ProcessInfo::InvalidPid)
+      return std::nullopt;
+    int code = llvm::sys::Wait(process, std::nullopt, &message).ReturnCode;
+    std::string said = log.read().value_or("");
+    if (code == 0)
+      return said;
+    if (message.empty())
+      message = StringRef(said).trim().str();
+    return std::nullopt;
+  }
+};
+} // namespace
+
+FailureOr<std::vector<cuda::Cubin>> cuda::assembleAll(StringRef ptx, ArrayRef<std::string> chips,
+                                                      Location loc) {
   std::string ptxas = findPtxas();
   if (ptxas.empty())
     return emitError(loc) << "ptxas is not available: set CUDA_HOME, put it on PATH, or install "
                              "the Python package "
                              "nvidia-cuda-nvcc";
-  SmallString<128> input, output, log;
-  int descriptor;
-  if (auto error = fs::createTemporaryFile("lowbit", "ptx", descriptor, input))
-    return emitError(loc) << "cannot make a temporary file: " << error.message();
-  llvm::FileRemover removeInput(input);
-  {
-    llvm::raw_fd_ostream stream(descriptor, /*shouldClose=*/true);
-    stream << ptx;
-    stream.close();
-    if (stream.has_error()) {
-      std::error_code error = stream.error();
-      stream.clear_error();
-      return emitError(loc) << "cannot write " << input << ": " << error.message();
-    }
+  TemporaryFile input("ptx");
+  if (!input.write(ptx))
+    return emitError(loc) << "cannot write a temporary file " << input.path;
+  std::vector<std::unique_ptr<ToolRun>> runs;
+  for (const std::string &chip : chips) {
+    runs.push_back(std::make_unique<ToolRun>("cubin"));
+    std::string arch = "-arch=" + chip;
+    runs.back()->start(ptxas,
+                       {ptxas, "-v", "-O3", arch, input.path, "-o", runs.back()->output.path});
   }
-  if (auto error = fs::createTemporaryFile("lowbit", "cubin", output))
-    return emitError(loc) << "cannot make a temporary file: " << error.message();
-  llvm::FileRemover removeOutput(output);
-  if (auto error = fs::createTemporaryFile("lowbit", "log", log))
-    return emitError(loc) << "cannot make a temporary file: " << error.message();
-  llvm::FileRemover removeLog(log);
-  std::string arch = ("-arch=" + chip).str();
-  StringRef arguments[] = {ptxas, "-v", "-O3", arch, input, "-o", output};
-  std::optional<StringRef> redirects[] = {std::nullopt, StringRef(log), StringRef(log)};
-  std::string message;
-  int code = llvm::sys::ExecuteAndWait(ptxas, arguments, std::nullopt, redirects, 0, 0, &message);
-  auto text = llvm::MemoryBuffer::getFile(log);
-  StringRef said = text ? (*text)->getBuffer() : "";
-  if (code != 0)
-    return emitError(loc) << "ptxas failed for " << chip << ": "
-                          << (message.empty() ? said.trim().str() : message);
-  auto bytes = llvm::MemoryBuffer::getFile(output);
-  if (!bytes)
-    return emitError(loc) << "cannot read what ptxas wrote: " << bytes.getError().message();
-  Cubin cubin;
-  cubin.bytes = (*bytes)->getBuffer().str();
-  cubin.registers = largest(said, "registers");
-  cubin.spillBytes =
-      std::max(largest(said, "bytes spill stores"), largest(said, "bytes spill loads"));
-  cubin.stackBytes = largest(said, "bytes stack frame");
-  cubin.staticSharedBytes = largest(said, "bytes smem");
-  return cubin;
+  std::vector<Cubin> cubins;
+  bool failed = false;
+  for (auto [run, chip] : llvm::zip(runs, chips)) {
+    std::optional<std::string> said = run->wait();
+    std::optional<std::string> bytes = run->output.read();
+    if (!said || !bytes) {
+      failed = true;
+      emitError(loc) << "ptxas failed for " << chip << ": "
+                     << (said ? "it wrote nothing" : run->message);
+      continue;
+    }
+    Cubin cubin;
+    cubin.bytes = std::move(*bytes);
+    cubin.kernels = perKernel(*said);
+    cubin.registers = largest(*said, "registers");
+    cubin.spillBytes =
+        std::max(largest(*said, "bytes spill stores"), largest(*said, "bytes spill loads"));
+    cubin.stackBytes = largest(*said, "bytes stack frame");
+    cubin.staticSharedBytes = largest(*said, "bytes smem");
+    cubins.push_back(std::move(cubin));
+  }
+  if (failed)
+    return failure();
+  return cubins;
+}
+
+FailureOr<cuda::Cubin> cuda::assemble(StringRef ptx, StringRef chip, Location loc) {
+  FailureOr<std::vector<Cubin>> cubins = assembleAll(ptx, chip.str(), loc);
+  if (failed(cubins))
+    return failure();
+  return std::move(cubins->front());
+}
+
+FailureOr<std::string> cuda::packFatbin(StringRef ptx, ArrayRef<Cubin> cubins,
+                                        ArrayRef<std::string> chips, Location loc) {
+  SmallString<128> tool(findPtxas());
+  path::remove_filename(tool);
+  path::append(tool, "fatbinary");
+  if (!fs::can_execute(tool))
+    return emitError(loc) << "fatbinary is not available: it is expected beside ptxas, at " << tool;
+  ToolRun run("fatbin");
+  std::vector<std::string> arguments = {tool.str().str(), "--64", "--create",
+                                        run.output.path.str().str()};
+  std::vector<std::unique_ptr<TemporaryFile>> files;
+  auto image = [&](StringRef kind, StringRef chip, StringRef bytes) {
+    files.push_back(std::make_unique<TemporaryFile>(kind));
+    arguments.push_back(("--image3=kind=" + kind + ",sm=" + chip.substr(3) +
+                         ",file=" + files.back()->path)
+                            .str());
+    return files.back()->write(bytes);
+  };
+  bool written = image("ptx", chips.front(), ptx);
+  for (auto [cubin, chip] : llvm::zip(cubins, chips))
+    written &= image("elf", chip, cubin.bytes);
+  if (!written)
+    return emitError(loc) << "cannot write temporary files for fatbinary";
+  run.start(tool, llvm::to_vector(llvm::map_range(arguments, [](const std::string &argument) {
+              return StringRef(argument);
+            })));
+  std::optional<std::string> bytes;
+  if (!run.wait() || !(bytes = run.output.read()))
+    return emitError(loc) << "fatbinary failed: " << run.message;
+  return std::move(*bytes);
 }

@@ -14,6 +14,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 
@@ -23,11 +24,13 @@ namespace json = llvm::json;
 namespace {
 class CUDATarget : public Target {
   StringRef name() const override { return "cuda"; }
-  StringRef defaultArch() const override { return "sm_80,sm_90a"; }
+  StringRef defaultArch() const override { return "sm_80,sm_86,sm_89,sm_90a"; }
   void buildSchedule(OpPassManager &manager) const override {
     manager.addPass(createScheduleCUDA());
   }
   std::string whyUnsupported(Operation *op) const override;
+  llvm::Expected<DeviceProgram> buildDevice(ModuleOp module, StringRef arch,
+                                            int &exitCode) const override;
   std::vector<StringRef> deviceForms() const override { return {"ptx", "cubin"}; }
   llvm::Expected<std::vector<DeviceCode>> emit(ModuleOp module, StringRef form, StringRef arch,
                                                int &exitCode) const override;
@@ -74,33 +77,94 @@ static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {
   return entry;
 }
 
+/// The chips of `--arch`, oldest first, each once. An error sets the interface's exit code.
+static llvm::Expected<std::vector<std::string>> readChips(StringRef arch, Location loc,
+                                                          int &exitCode) {
+  llvm::SmallVector<StringRef> names;
+  arch.split(names, ',', -1, /*KeepEmpty=*/false);
+  std::vector<std::string> chips(names.begin(), names.end());
+  auto order = [](StringRef chip) {
+    unsigned number = 0;
+    chip.drop_front(std::min<size_t>(3, chip.size())).consumeInteger(10, number);
+    return std::pair(number, chip);
+  };
+  llvm::sort(chips, [&](StringRef a, StringRef b) { return order(a) < order(b); });
+  chips.erase(std::unique(chips.begin(), chips.end()), chips.end());
+  exitCode = 3;
+  if (chips.empty())
+    return llvm::createStringError("--arch names no GPU");
+  for (StringRef chip : chips)
+    if (failed(cuda::verifyChip(chip, loc)))
+      return llvm::createStringError("no kernels can be compiled for " + chip);
+  return chips;
+}
+
+static llvm::Error missingTool() {
+  return llvm::createStringError("ptxas is not available: set CUDA_HOME, put it on PATH, or "
+                                 "install the nvidia-cuda-nvcc package "
+                                 "into the Python environment (tools/setup.sh does)");
+}
+
+static LogicalResult toKernels(ModuleOp module) {
+  PassManager manager(module.getContext(), ModuleOp::getOperationName());
+  cuda::buildToKernelsPipeline(manager);
+  return manager.run(module);
+}
+
+llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef arch,
+                                                      int &exitCode) const {
+  auto chips = readChips(arch, module.getLoc(), exitCode);
+  if (!chips)
+    return chips.takeError();
+  exitCode = 6;
+  if (cuda::findPtxas().empty())
+    return missingTool();
+  exitCode = 5;
+  if (failed(toKernels(module)))
+    return llvm::createStringError("the model could not be turned into kernels");
+  FailureOr<cuda::KernelLibrary> library = cuda::buildLibrary(module, *chips);
+  if (failed(library))
+    return llvm::createStringError("the kernels could not be built");
+  PassManager manager(module.getContext(), ModuleOp::getOperationName());
+  manager.addPass(createLowerLaunches());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  if (failed(manager.run(module)))
+    return llvm::createStringError("the launches could not be lowered");
+  DeviceProgram program;
+  json::Array kernels;
+  for (const cuda::KernelCode &kernel : library->kernels) {
+    json::Object entry = describe(kernel, chips->front());
+    entry["parameters"] = kernel.parameters;
+    kernels.push_back(std::move(entry));
+  }
+  program.kernels = llvm::formatv("{0}", json::Value(std::move(kernels)));
+  program.files.push_back({"kernels.fatbin", std::move(library->fatbin)});
+  program.files.push_back({"emulator.so", std::move(library->emulator)});
+  return program;
+}
+
 llvm::Expected<std::vector<DeviceCode>> CUDATarget::emit(ModuleOp module, StringRef form,
                                                          StringRef arch, int &exitCode) const {
-  llvm::SmallVector<StringRef> chips;
-  arch.split(chips, ',', -1, /*KeepEmpty=*/false);
-  for (StringRef chip : chips)
-    if (failed(cuda::verifyChip(chip, module.getLoc()))) {
-      exitCode = 3;
-      return llvm::createStringError("no kernels can be compiled for " + chip);
-    }
+  auto chips = readChips(arch, module.getLoc(), exitCode);
+  if (!chips)
+    return chips.takeError();
   if (form == "cubin" && cuda::findPtxas().empty()) {
     exitCode = 6;
-    return llvm::createStringError("ptxas is not available: set CUDA_HOME, put it on PATH, or "
-                                   "install the nvidia-cuda-nvcc package "
-                                   "into the Python environment (tools/setup.sh does)");
+    return missingTool();
   }
+  exitCode = 5;
+  if (failed(toKernels(module)))
+    return llvm::createStringError("the model could not be turned into kernels");
   std::vector<DeviceCode> files;
   json::Array kernels;
-  for (StringRef chip : chips) {
-    OwningOpRef<ModuleOp> copy = module.clone();
+  for (StringRef chip : *chips) {
     cuda::BuildOptions options;
     options.chip = chip.str();
     options.assemble = form == "cubin";
     std::vector<cuda::KernelCode> built;
-    if (failed(cuda::buildKernels(*copy, options, built))) {
-      exitCode = 5;
+    if (failed(cuda::compileKernels(module, options, built)))
       return llvm::createStringError("the kernels could not be built for " + chip);
-    }
     for (cuda::KernelCode &kernel : built) {
       kernels.push_back(describe(kernel, chip));
       files.push_back({(kernel.name + "." + chip + "." + form).str(),

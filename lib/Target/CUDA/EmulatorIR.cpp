@@ -11,6 +11,7 @@
 // rewriting: on x86-64 they are the flat one.
 //
 //===----------------------------------------------------------------------===//
+#include "EmulatorHalf.h"
 #include "EmulatorRewriter.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "mlir/IR/Diagnostics.h"
@@ -315,5 +316,9 @@ LogicalResult EmulatorRewriter::run() {
 }
 
 LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) {
-  return EmulatorRewriter(module, loc).run();
+  if (failed(EmulatorRewriter(module, loc).run()))
+    return failure();
+  // Also those that were intrinsics or inline assembly.
+  expandHalfFMA(module);
+  return success();
 }

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "BufferClasses.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -33,15 +34,20 @@ struct LinalgToGPULoops : lowbit::impl::LinalgToGPULoopsBase<LinalgToGPULoops> {
     IRRewriter rewriter(&getContext());
     SmallVector<linalg::LinalgOp> ops;
     getOperation().walk([&](linalg::LinalgOp op) {
-      if (op.hasPureBufferSemantics())
+      if (!op.hasPureBufferSemantics())
+        return;
+      if (op->hasAttr(cuda::kOnHost))
+        ++kept;
+      else
         ops.push_back(op);
     });
     for (linalg::LinalgOp op : ops) {
       rewriter.setInsertionPoint(op);
-      if (succeeded(map(rewriter, op)))
-        ++mapped;
-      else
-        ++kept;
+      if (failed(map(rewriter, op))) {
+        op->emitError("this op has no loops that could be mapped to GPU threads");
+        return signalPassFailure();
+      }
+      ++mapped;
     }
   }
 

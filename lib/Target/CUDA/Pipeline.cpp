@@ -5,17 +5,15 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/CUDA/Pipeline.h"
-#include "lowbit/Conversion/Passes.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/LLVM/Pipeline.h"
-#include "lowbit/Transforms/Passes.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/GPU/Transforms/Passes.h"
-#include "mlir/Dialect/Linalg/Passes.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
@@ -23,7 +21,6 @@
 #include "llvm/ADT/StringMap.h"
 #include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
-#include "llvm/Transforms/Utils/Cloning.h"
 
 using namespace lowbit;
 using namespace lowbit::cuda;
@@ -32,18 +29,8 @@ using namespace lowbit::cuda;
 static constexpr int64_t kLinalgBlock = 256;
 
 void cuda::buildToKernelsPipeline(OpPassManager &manager) {
-  manager.addPass(createScheduleCUDA());
-  manager.addPass(createLowbitToLinalg());
-  manager.addPass(createConvertONNXToLinalg());
-  manager.addPass(createReconcileUnrealizedCastsPass());
-  manager.addPass(createCanonicalizerPass());
-  manager.addPass(createCSEPass());
-  // Transposes around kernels become index maps of the elementwise ops beside them.
-  manager.addPass(createLinalgGeneralizeNamedOpsPass());
-  manager.addPass(createFuseElementwise());
-  manager.addPass(createCanonicalizerPass());
-  manager.addPass(createCSEPass());
   buildBufferizePipeline(manager);
+  manager.addNestedPass<func::FuncOp>(createPlaceBuffers());
   LinalgToGPULoopsOptions loops;
   loops.blockSize = kLinalgBlock;
   manager.addNestedPass<func::FuncOp>(createLinalgToGPULoops(loops));
@@ -56,15 +43,8 @@ void cuda::buildToKernelsPipeline(OpPassManager &manager) {
   manager.addPass(createGpuKernelOutliningPass());
   manager.addNestedPass<gpu::GPUModuleOp>(createLowerDeviceMath());
   manager.addPass(createGenerateCUDA());
+  manager.addPass(createShareKernels());
 }
-
-namespace {
-/// A gpu.module to compile, and what launches it.
-struct Unit {
-  gpu::GPUModuleOp module;
-  KernelCode code;
-};
-} // namespace
 
 /// The node that an op came from.
 static std::string layerOf(Operation *op) {
@@ -81,68 +61,54 @@ static std::string layerOf(Operation *op) {
   return name;
 }
 
-/// The body of a kernel as text, to find those that are the same.
-static std::string bodyText(gpu::GPUFuncOp kernel) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  stream << kernel.getFunctionType();
-  for (Operation &op : kernel.getBody().front())
-    op.print(stream, OpPrintingFlags().useLocalScope().printGenericOpForm());
-  return text;
+/// One letter per parameter: `p` for an address, `n` for a number. A memref is spelled out as in
+/// lowbit-lower-launches.
+static std::string parametersOf(gpu::GPUFuncOp kernel) {
+  std::string letters;
+  for (Type type : kernel.getFunctionType().getInputs()) {
+    if (auto buffer = dyn_cast<MemRefType>(type))
+      letters += "pp" + std::string(1 + 2 * buffer.getRank(), 'n');
+    else
+      letters += isa<LLVM::LLVMPointerType>(type) ? 'p' : 'n';
+  }
+  return letters;
 }
 
-/// One unit per distinct kernel, in the order of the first launch.
-static std::vector<Unit> collect(ModuleOp module) {
-  std::vector<Unit> units;
-  llvm::StringMap<size_t> byKernel, byBody;
-  auto unitOf = [&](StringRef moduleName, StringRef kernelName) -> Unit * {
-    std::string key = (moduleName + "/" + kernelName).str();
-    if (auto found = byKernel.find(key); found != byKernel.end())
-      return &units[found->second];
-    auto gpuModule = module.lookupSymbol<gpu::GPUModuleOp>(moduleName);
-    auto kernel = gpuModule ? gpuModule.lookupSymbol<gpu::GPUFuncOp>(kernelName) : gpu::GPUFuncOp();
-    if (!kernel)
-      return nullptr;
-    std::string body = bodyText(kernel);
-    if (auto found = byBody.find(body); found != byBody.end()) {
-      byKernel[key] = found->second;
-      return &units[found->second];
-    }
-    byKernel[key] = byBody[body] = units.size();
-    units.push_back({gpuModule, {}});
-    // Outlined kernels of one function all have one name; their modules do not.
-    if (kernelName != moduleName && (kernelName + "_device").str() != moduleName)
-      kernel.setName(moduleName);
-    units.back().code.name = kernel.getName().str();
-    return &units.back();
-  };
+static KernelCode describe(gpu::GPUModuleOp module) {
+  auto kernel = *module.getOps<gpu::GPUFuncOp>().begin();
+  KernelCode code;
+  code.name = kernel.getName().str();
+  code.generator = "linalg";
+  code.parameters = parametersOf(kernel);
+  code.threads = code.rowsPerBlock = kLinalgBlock;
+  if (auto shape = kernel->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch"))
+    code.threads = shape[0], code.rowsPerBlock = shape[1], code.blocksY = shape[2],
+    code.sharedBytes = shape[3];
+  return code;
+}
+
+std::vector<KernelCode> cuda::describeKernels(ModuleOp module) {
+  std::vector<KernelCode> kernels;
+  llvm::StringMap<size_t> byName;
+  for (auto device : module.getOps<gpu::GPUModuleOp>()) {
+    kernels.push_back(describe(device));
+    byName[kernels.back().name] = kernels.size() - 1;
+  }
   module.walk([&](Operation *op) {
-    if (auto launch = dyn_cast<rt::LaunchOp>(op)) {
-      Unit *unit = unitOf((launch.getKernel() + "_device").str(), launch.getKernel());
-      if (!unit)
-        return;
-      auto function = unit->module.lookupSymbol<gpu::GPUFuncOp>(unit->code.name);
-      ArrayRef<int64_t> shape =
-          function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
-      unit->code.threads = shape[0], unit->code.rowsPerBlock = shape[1],
-      unit->code.blocksY = shape[2], unit->code.sharedBytes = shape[3];
-      auto kernel = module.lookupSymbol<rt::KernelOp>(launch.getKernel());
-      unit->code.generator = kernel ? kernel.getGenerator().str() : "";
-      unit->code.layers.push_back(layerOf(op));
-    } else if (auto launch = dyn_cast<gpu::LaunchFuncOp>(op)) {
-      Unit *unit = unitOf(launch.getKernelModuleName(), launch.getKernelName());
-      if (!unit)
-        return;
-      // The one of several equal kernels that is compiled.
-      StringAttr outer = unit->module.getSymNameAttr();
-      auto inner = FlatSymbolRefAttr::get(op->getContext(), unit->code.name);
-      launch.setKernelAttr(SymbolRefAttr::get(outer, {inner}));
-      unit->code.threads = unit->code.rowsPerBlock = kLinalgBlock;
-      unit->code.generator = "linalg";
-      unit->code.layers.push_back(layerOf(op));
-    }
+    auto launch = dyn_cast<rt::LaunchOp>(op);
+    auto outlined = dyn_cast<gpu::LaunchFuncOp>(op);
+    if (!launch && !outlined)
+      return;
+    auto found = byName.find(launch ? launch.getKernel() : outlined.getKernelName().getValue());
+    if (found == byName.end())
+      return;
+    KernelCode &code = kernels[found->second];
+    code.layers.push_back(layerOf(op));
+    if (launch)
+      if (auto kernel = module.lookupSymbol<rt::KernelOp>(launch.getKernel()))
+        code.generator = kernel.getGenerator().str();
   });
-  return units;
+  return kernels;
 }
 
 LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
@@ -151,56 +117,31 @@ LogicalResult cuda::compileKernels(ModuleOp module, const BuildOptions &options,
   if (failed(verifyChip(options.chip, module.getLoc())))
     return failure();
   llvm::LLVMContext context;
-  std::vector<std::unique_ptr<llvm::Module>> emulated;
-  std::vector<KernelCode> results;
-  for (Unit &unit : collect(module)) {
-    Location loc = unit.module.getLoc();
-    std::unique_ptr<llvm::Module> code = translateKernels(unit.module, options.chip, context);
-    if (!code)
+  std::vector<KernelCode> results = describeKernels(module);
+  for (auto [device, code] : llvm::zip(module.getOps<gpu::GPUModuleOp>(), results)) {
+    Location loc = device.getLoc();
+    std::unique_ptr<llvm::Module> llvmModule = translateKernels(device, options.chip, context);
+    if (!llvmModule)
       return failure();
-    std::unique_ptr<llvm::Module> copy =
-        options.emulatorPath.empty() ? nullptr : llvm::CloneModule(*code);
-    FailureOr<std::string> ptx = emitPTX(*code, options.chip, loc);
+    FailureOr<std::string> ptx = emitPTX(*llvmModule, options.chip, loc);
     if (failed(ptx))
       return failure();
-    unit.code.ptx = std::move(*ptx);
+    code.ptx = std::move(*ptx);
     if (options.assemble) {
-      FailureOr<Cubin> cubin = assemble(unit.code.ptx, options.chip, loc);
+      FailureOr<Cubin> cubin = assemble(code.ptx, options.chip, loc);
       if (failed(cubin))
         return failure();
-      unit.code.cubin = std::move(cubin->bytes);
-      unit.code.registers = cubin->registers;
-      unit.code.spillBytes = cubin->spillBytes;
+      code.cubin = std::move(cubin->bytes);
+      code.registers = cubin->registers;
+      code.spillBytes = cubin->spillBytes;
     }
-    if (copy) {
-      if (failed(rewriteForEmulator(*copy, loc)))
-        return failure();
-      emulated.push_back(std::move(copy));
-    }
-    results.push_back(std::move(unit.code));
-  }
-  if (!options.emulatorPath.empty()) {
-    SmallVector<llvm::Module *> modules;
-    for (auto &one : emulated)
-      modules.push_back(one.get());
-    if (failed(emitEmulatorObject(modules, options.emulatorPath, module.getLoc())))
-      return failure();
   }
   kernels = std::move(results);
   return success();
 }
 
-LogicalResult cuda::buildKernels(ModuleOp module, const BuildOptions &options,
-                                 std::vector<KernelCode> &kernels) {
-  PassManager manager(module.getContext(), ModuleOp::getOperationName());
-  buildToKernelsPipeline(manager);
-  if (failed(manager.run(module)))
-    return failure();
-  return compileKernels(module, options, kernels);
-}
-
 void cuda::registerPipelines() {
   PassPipelineRegistration<>("lowbit-to-cuda-kernels",
-                             "quantized form to GPU kernels and their launches on buffers",
+                             "scheduled form to GPU kernels and their launches on buffers",
                              [](OpPassManager &manager) { buildToKernelsPipeline(manager); });
 }

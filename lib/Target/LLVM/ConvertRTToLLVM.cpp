@@ -52,12 +52,13 @@ Value lowbit::callRuntime(ModuleOp module, OpBuilder &builder, Location loc, Cal
   Value slot = LLVM::GEPOp::create(builder, loc, pointer, pointer, table,
                                    LLVM::GEPArg(static_cast<int32_t>(callback)));
   Value target = LLVM::LoadOp::create(builder, loc, pointer, slot);
-  Type result = callback == Callback::Alloc ? Type(pointer) : LLVM::LLVMVoidType::get(context);
+  bool allocates = callback == Callback::Alloc || callback == Callback::DeviceAlloc;
+  Type result = allocates ? Type(pointer) : LLVM::LLVMVoidType::get(context);
   auto type = LLVM::LLVMFunctionType::get(result, llvm::to_vector(args.getTypes()));
   SmallVector<Value> operands = {target};
   llvm::append_range(operands, args);
   auto call = LLVM::CallOp::create(builder, loc, type, operands);
-  return callback == Callback::Alloc ? call.getResult() : Value();
+  return allocates ? call.getResult() : Value();
 }
 
 namespace {
@@ -259,12 +260,14 @@ struct ConvertRTToLLVM : public lowbit::impl::ConvertRTToLLVMBase<ConvertRTToLLV
   void runOnOperation() override {
     ModuleOp module = getOperation();
     module.walk([&](Operation *op) {
-      numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::ExchangeOp, rt::AssertOp>(op);
+      numCalls += isa<rt::ParallelOp, rt::ObserveOp, rt::ExchangeOp, rt::AssertOp, rt::DeviceAllocOp,
+                      rt::DeviceFreeOp, rt::TransferOp, rt::EnqueueOp>(op);
     });
     LLVMTypeConverter converter(&getContext());
     RewritePatternSet patterns(&getContext());
     patterns.add<WeightLowering, ISALowering, ObserveLowering, ExchangeLowering, AssertLowering,
                  ParallelLowering>(converter);
+    populateDeviceToLLVMPatterns(converter, patterns);
     ConversionTarget target(getContext());
     target.markUnknownOpDynamicallyLegal([](Operation *) { return true; });
     target.addIllegalDialect<rt::LowbitRTDialect>();

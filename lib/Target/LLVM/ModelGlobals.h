@@ -9,6 +9,11 @@
 
 #include "lowbit/Support/LLVM.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/IR/PatternMatch.h"
+
+namespace mlir {
+class LLVMTypeConverter;
+}
 
 namespace lowbit {
 
@@ -21,7 +26,18 @@ inline constexpr StringLiteral kISAGlobal = "lowbit_isa";
 inline constexpr StringLiteral kNoAlias = "lowbit_rt.noalias";
 
 /// Fields of lowbit_callbacks, in its order.
-enum class Callback { Alloc, Free, ParallelFor, Observe, Fail, Exchange };
+enum class Callback {
+  Alloc,
+  Free,
+  ParallelFor,
+  Observe,
+  Fail,
+  Exchange,
+  DeviceAlloc,
+  DeviceFree,
+  Transfer,
+  Enqueue
+};
 
 /// Finds or makes the global `name` of `type`.
 LLVM::GlobalOp getModelGlobal(ModuleOp module, OpBuilder &builder, StringRef name, Type type);
@@ -29,6 +45,9 @@ LLVM::GlobalOp getModelGlobal(ModuleOp module, OpBuilder &builder, StringRef nam
 /// Calls an entry of the callback table; the value is null for those that return nothing.
 Value callRuntime(ModuleOp module, OpBuilder &builder, Location loc, Callback callback,
                   ValueRange args);
+
+/// Patterns for the ops that call a device.
+void populateDeviceToLLVMPatterns(const LLVMTypeConverter &converter, RewritePatternSet &patterns);
 
 } // namespace lowbit
 

@@ -152,7 +152,7 @@ class Parser:
         parser = self._verb("run", "run a bundle", "OUT.npz", required=True)
         parser.add_argument("bundle", metavar="OUT.lowbit")
         parser.add_argument("--inputs", required=True, metavar="IN.npz", help="one array per input; data as for eval")
-        parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda:0 or emulator (default cpu)")
+        parser.add_argument("--device", metavar="D", help="cpu, cuda:0 or emulator (default: what the bundle is made for)")
 
     def _bench(self) -> None:
         parser = self._verb("bench", "time several models, interleaved", "F.json")

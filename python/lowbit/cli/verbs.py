@@ -19,7 +19,7 @@ from ..bench import bench as run_bench
 from .arguments import DEVICE_FORMS
 from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_of, emit, emit_device_code, export_to, prepare
 from ..data import open_data
-from ..errors import InvalidInput, Unavailable
+from ..errors import InvalidInput
 from ..eval import evaluate
 from ..eval.table import print_report
 from ..feeds import Feeder
@@ -228,8 +228,7 @@ def _emit_device_code(options: Namespace, log: Log, arguments: dict[str, Any]) -
 def run(options: Namespace) -> int:
     log = Log(options)
     check_free(options.out, options.force)
-    bundle = Bundle(options.bundle, threads=options.threads)
-    _check_device(options.device, bundle)
+    bundle = Bundle(options.bundle, threads=options.threads, device=options.device)
     data = open_data(options.inputs)
     feeds = None
     if data.stacked is not None and not batchable(bundle.inputs, bundle.outputs):  # the arrays may be one feed as they are
@@ -258,19 +257,6 @@ def run(options: Namespace) -> int:
     if options.json:
         print(json.dumps({"outputs": shapes, "isa": bundle.isa}))
     return 0
-
-
-def _check_device(device: str, bundle: Bundle) -> None:
-    kind = device.partition(":")[0]
-    target = bundle.manifest.get("target", "cpu")
-    if kind not in ("cpu", "cuda", "emulator"):
-        raise InvalidInput(f"unknown device '{device}' (there is cpu, cuda:0, emulator)")
-    if kind == "cpu" and target != "cpu":
-        raise InvalidInput(f"{bundle.path} was compiled for {target}; run it with --device {target}:0 or emulator, or compile it for cpu")
-    if kind != "cpu" and target != "cuda":
-        raise InvalidInput(f"{bundle.path} was compiled for {target}; run it with --device cpu, or compile it with --target cuda")
-    if kind == "cuda":
-        raise Unavailable("this runtime runs CUDA bundles in the emulator only: --device emulator")
 
 
 def bench(options: Namespace) -> int:

@@ -21,3 +21,16 @@ func.func @f(%x: tensor<8x4xf32>, %m: memref<4xf32>, %n: index, %c: i1) -> tenso
   lowbit_rt.assert %c, "message"
   return %y : tensor<8x4xf32>
 }
+
+// CHECK-LABEL: func.func @device
+func.func @device(%x: memref<?x4xf32>, %n: index, %rows: i32) {
+  // CHECK: %[[Y:.*]] = lowbit_rt.device_alloc(%{{.*}}) : memref<?x4xf32>
+  %y = lowbit_rt.device_alloc(%n) : memref<?x4xf32>
+  // CHECK: lowbit_rt.transfer %{{.*}} to %[[Y]] : memref<?x4xf32>, memref<?x4xf32>
+  lowbit_rt.transfer %x to %y : memref<?x4xf32>, memref<?x4xf32>
+  // CHECK: lowbit_rt.enqueue 3 grid(%{{.*}}) block(%{{.*}}) shared 64 args(%{{.*}} : i32)
+  lowbit_rt.enqueue 3 grid(%n, %n, %n) block(%n, %n, %n) shared 64 args(%rows : i32)
+  // CHECK: lowbit_rt.device_free %[[Y]] : memref<?x4xf32>
+  lowbit_rt.device_free %y : memref<?x4xf32>
+  return
+}

@@ -10,12 +10,11 @@
 // Runs the quantized module on the CPU on one input (raw bytes, DIMS such as 2x3x32x32) and keeps
 // what every quantized layer read and wrote. Then each layer's CUDA kernel, alone, in the emulator
 // on the same input: integer layers must give the same bytes, weight-only ones must stay within the
-// error of rounding activations to f16. Last the whole graph, linalg's kernels included, against
-// the CPU: f32 results to 1e-4 of their range where all layers are integer ones, else to 1e-2. Exit
-// status 1 where something does not agree.
+// error of rounding activations to f16. Exit status 1 where something does not agree. Whole graphs
+// are compared as bundles, by test/Python/test_cuda_bundles.py.
 //
 //===----------------------------------------------------------------------===//
-#include "EmulatedGraph.h"
+#include "EmulatedModule.h"
 #include "HostModule.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/InitAll.h"
@@ -115,25 +114,6 @@ static std::string compare(Operation *op, const Tensor &input, const Tensor &wan
   return worst <= 1 ? "" : "error " + std::to_string(worst) + " times its bound";
 }
 
-static bool hasIntegerInput(Operation *op) {
-  return isa<IntegerType>(cast<RankedTensorType>(op->getOperand(0).getType()).getElementType());
-}
-
-/// The largest difference of two f32 tensors, of the range of the first.
-static double relativeDifference(const Tensor &want, const Tensor &got) {
-  if (want.shape != got.shape || want.bytes.size() != want.elements() * sizeof(float))
-    return std::numeric_limits<double>::infinity();
-  auto *a = reinterpret_cast<const float *>(want.bytes.data()),
-       *b = reinterpret_cast<const float *>(got.bytes.data());
-  double low = a[0], high = a[0], worst = 0;
-  for (int64_t i = 0; i < want.elements(); ++i) {
-    low = std::min<double>(low, a[i]), high = std::max<double>(high, a[i]);
-    worst = std::max(worst, std::isfinite(b[i]) ? std::abs(double(a[i]) - b[i])
-                                                : std::numeric_limits<double>::infinity());
-  }
-  return worst / std::max(high - low, 1e-30);
-}
-
 int main(int argc, char **argv) {
   if (argc != 4) {
     llvm::errs() << "usage: lowbit-cuda-check-layers QUANTIZED.mlir INPUT.raw DIMS\n";
@@ -172,7 +152,6 @@ int main(int argc, char **argv) {
     results.append({activation(op), op->getResult(0)});
   }
   std::string error;
-  OwningOpRef<ModuleOp> whole(module->clone()), wholeHost(module->clone());
   done->setOperands(results);
   function.setFunctionType(
       FunctionType::get(&context, function.getArgumentTypes(), ValueRange(results).getTypes()));
@@ -197,23 +176,5 @@ int main(int argc, char **argv) {
                  << " results" << (why.empty() ? "" : ": " + why) << "\n";
   }
   llvm::outs() << layers.size() - failures << " of " << layers.size() << " layers agree\n";
-
-  std::vector<Tensor> want = runOnHost(*wholeHost, {input}, error), got;
-  if (error.empty())
-    got = runInEmulator(*whole, {input}, error);
-  if (!error.empty()) {
-    llvm::outs() << "whole graph: " << error << "\n";
-    return 1;
-  }
-  bool integer = llvm::all_of(layers, [](Operation *op) {
-    return op->getNumOperands() > 1 && !isa<GatherOp>(op) && hasIntegerInput(op);
-  });
-  for (auto [a, b] : llvm::zip(want, got)) {
-    double difference = relativeDifference(a, b);
-    bool good = difference <= (integer ? 1e-4 : 1e-2);
-    failures += !good;
-    llvm::outs() << "whole graph: " << (good ? "agrees" : "DIFFERS") << ", largest difference "
-                 << llvm::format("%.2e", difference) << " of the range\n";
-  }
   return failures != 0;
 }

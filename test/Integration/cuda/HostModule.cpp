@@ -49,7 +49,8 @@ static const lowbit_callbacks callbacks = {
     [](int64_t tasks, lowbit_task body, void *argument) { body(argument, 0, tasks); },
     [](int64_t, const float *, int64_t, const int64_t *) {},
     [](const char *message) { modelError = message; },
-    [](int64_t, float *, int64_t, const int64_t *) {}};
+    [](int64_t, float *, int64_t, const int64_t *) {},
+    nullptr, nullptr, nullptr, nullptr};
 
 /// A descriptor as int64 words: two pointers, the offset, sizes, strides.
 static std::vector<int64_t> describe(const Tensor &tensor) {

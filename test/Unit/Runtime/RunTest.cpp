@@ -54,7 +54,7 @@ protected:
 
   void open(int threads, const char *isa = "x86-64") {
     lowbit_bundle_close(bundle);
-    lowbit_open_options options = {sizeof options, threads, isa};
+    lowbit_open_options options = {sizeof options, threads, isa, nullptr};
     ASSERT_EQ(lowbit_bundle_open(path.c_str(), &options, &bundle), LOWBIT_OK)
         << lowbit_last_error();
   }
@@ -124,7 +124,7 @@ TEST_F(Run, Metadata) {
 
 TEST_F(Run, VariantReachesTheModel) {
   EXPECT_STREQ(lowbit_bundle_isa(bundle), "x86-64");
-  lowbit_open_options options = {sizeof options, 1, nullptr};
+  lowbit_open_options options = {sizeof options, 1, nullptr, nullptr};
   lowbit_bundle_close(bundle);
   bundle = nullptr;
   ASSERT_EQ(lowbit_bundle_open(path.c_str(), &options, &bundle), LOWBIT_OK);

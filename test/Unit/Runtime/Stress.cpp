@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "error: %s\n", error.c_str());
     return 5;
   }
-  lowbit_open_options options = {sizeof options, 4, "x86-64"};
+  lowbit_open_options options = {sizeof options, 4, "x86-64", nullptr};
   lowbit_bundle *bundle = nullptr;
   if (lowbit_bundle_open(argv[1], &options, &bundle) != LOWBIT_OK) {
     std::fprintf(stderr, "error: %s\n", lowbit_last_error());

@@ -56,7 +56,7 @@ int main(int argc, char **argv) {
   if (argc < 2)
     return 2;
   int threads = argc > 2 ? std::atoi(argv[2]) : 8, runs = argc > 3 ? std::atoi(argv[3]) : 1000;
-  lowbit_open_options options = {sizeof options, 2, nullptr};
+  lowbit_open_options options = {sizeof options, 2, nullptr, nullptr};
   lowbit_bundle *bundle = nullptr;
   if (lowbit_bundle_open(argv[1], &options, &bundle) != LOWBIT_OK || lowbit_bundle_num_inputs(bundle) != 1 ||
       lowbit_bundle_input(bundle, 0)->dtype != LOWBIT_F32) {

@@ -56,7 +56,7 @@ static std::string fileEntry(const std::string &path, const std::string &name) {
 std::string testManifest(const std::string &path) {
   return R"({
   "schema": "lowbit.bundle/1",
-  "abi": 2,
+  "abi": 3,
   "producer": "test",
   "target": "cpu",
   "arch": "x86-64",

@@ -10,6 +10,7 @@
 #include "lowbit/Support/LLVM.h"
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace llvm {
 class LLVMContext;
@@ -37,9 +38,16 @@ std::unique_ptr<llvm::Module> translateKernels(gpu::GPUModuleOp module, StringRe
 
 FailureOr<std::string> emitPTX(llvm::Module &module, StringRef chip, Location loc);
 
-/// What ptxas says of a kernel; the largest figures where the module has several.
+/// What ptxas says of one kernel.
+struct KernelResources {
+  std::string name;
+  int64_t registers = 0, spillBytes = 0;
+};
+
+/// What ptxas makes of a module, and says of it: the largest figures where there are several kernels.
 struct Cubin {
   std::string bytes;
+  std::vector<KernelResources> kernels;
   int64_t registers = 0, spillBytes = 0, stackBytes = 0, staticSharedBytes = 0;
 };
 
@@ -47,8 +55,14 @@ struct Cubin {
 /// environment ($VIRTUAL_ENV, or the one that this program is installed in). The error where there
 /// is none starts with "ptxas is not available".
 FailureOr<Cubin> assemble(StringRef ptx, StringRef chip, Location loc);
+/// The same for several chips at once, in their order.
+FailureOr<std::vector<Cubin>> assembleAll(StringRef ptx, ArrayRef<std::string> chips, Location loc);
 /// Its path, or "".
 std::string findPtxas();
+/// Packs a cubin per chip and the PTX, which is for the first chip, with the toolkit's fatbinary:
+/// it stands beside ptxas.
+FailureOr<std::string> packFatbin(StringRef ptx, ArrayRef<Cubin> cubins, ArrayRef<std::string> chips,
+                                  Location loc);
 
 /// Rewrites the optimized device code into code for this machine's processor family (x86-64-v3)
 /// that calls liblowbit-emulator through the table of lowbit/Emulator/Table.h. Fails on an

@@ -80,6 +80,65 @@ def LinalgToGPULoops : Pass<"lowbit-linalg-to-gpu-loops", "::mlir::func::FuncOp"
                            "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
+def PlaceBuffers : Pass<"lowbit-place-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Decides which buffers lie on the device and what the host computes";
+  let description = [{
+    Kernels take device memory, loads and stores of the host its own. A linalg op whose results the host reads (sizes,
+    conditions of loops) is the host's where the host also knows everything that it reads; all others are the device's.
+    Allocations become `lowbit_rt.device_alloc` where a kernel writes them; what crosses the border is copied by
+    `lowbit_rt.transfer`. A host op on more than a shape's worth of elements, and every place where the host has to wait
+    for the device, is a remark.
+
+    Example: of two fills, the one whose result the host loads stays:
+
+    ```mlir
+    linalg.fill {lowbit_rt.on_host} ins(%c1 : i64) outs(%size : memref<2xi64>)
+    %y = lowbit_rt.device_alloc() : memref<8x64xf32>
+    ```
+  }];
+  let statistics = [
+    Statistic<"onDevice", "device buffers", "Allocations that became the device's">,
+    Statistic<"onHost", "host ops", "linalg ops that the host computes">,
+    Statistic<"transfers", "transfers", "Copies between host and device, or within it">,
+    Statistic<"downloads", "downloads", "Places where the host waits for the device">,
+    Statistic<"stores", "element stores", "Host stores that became kernels of one thread">,
+  ];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::gpu::GPUDialect", "::mlir::linalg::LinalgDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::lowbit::rt::LowbitRTDialect"];
+}
+
+def ShareKernels : Pass<"lowbit-share-kernels", "::mlir::ModuleOp"> {
+  let summary = "Equal kernels become one, each with a name of its own";
+  let description = [{
+    Outlining makes a kernel of every launch. Afterwards each `gpu.module` holds one kernel of the same name (but for the
+    suffix `_device`), no two kernels are equal, none is unused, and their order in the module is that of their first
+    launch: the number of a kernel in a bundle.
+
+    Example: `gpu.launch_func @main_graph_kernel_4::@main_graph_kernel` becomes
+    `gpu.launch_func @main_graph_kernel_1::@main_graph_kernel_1` where the two kernels are equal.
+  }];
+  let statistics = [Statistic<"shared", "kernels shared", "Launches of a kernel that was there already">,
+                    Statistic<"kept", "kernels", "Distinct kernels">];
+}
+
+def LowerLaunches : Pass<"lowbit-lower-launches", "::mlir::ModuleOp"> {
+  let summary = "Launches become calls of the runtime";
+  let description = [{
+    `gpu.launch_func` and `lowbit_rt.launch` become `lowbit_rt.enqueue` of the kernel's number (see lowbit-share-kernels)
+    with its parameters spelled out: a memref is two addresses, an offset, sizes and strides for the former, one address for
+    the latter. The device code is dropped: whoever wants it compiles it before.
+
+    Example: `gpu.launch_func @k::@k blocks in (%b, %c1, %c1) threads in (%c256, %c1, %c1) args(%x : memref<4xf32>)` becomes
+
+    ```mlir
+    %0 = memref.extract_aligned_pointer_as_index %x : memref<4xf32> -> index
+    lowbit_rt.enqueue 0 grid(%b, %c1, %c1) block(%c256, %c1, %c1) shared 0 args(%0, %0, %c0, %c4, %c1 : …)
+    ```
+  }];
+  let statistics = [Statistic<"lowered", "launches", "Launches lowered">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect", "::lowbit::rt::LowbitRTDialect"];
+}
+
 def LowerDeviceMath : Pass<"lowbit-lower-device-math", "::mlir::gpu::GPUModuleOp"> {
   let summary = "math ops in device code become instructions, not library calls";
   let description = [{

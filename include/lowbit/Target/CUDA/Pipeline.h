@@ -25,6 +25,8 @@ struct KernelCode {
   /// The layers that launch it, in the order of the graph; a layer that launches it twice is there
   /// twice.
   std::vector<std::string> layers;
+  /// One letter per parameter: `p` an address on the device, `n` a number.
+  std::string parameters;
   /// Threads per block, bytes of dynamic shared memory, and the grid: blocks along x cover
   /// `rowsPerBlock` rows each (for "linalg": points of the iteration space), blocks along y are
   /// fixed.
@@ -35,25 +37,33 @@ struct BuildOptions {
   std::string chip = "sm_80";
   /// Run ptxas too. Where it is missing the error says "ptxas is not available".
   bool assemble = false;
-  /// Write the emulator's shared object here; empty: none.
-  std::string emulatorPath;
 };
 
-/// Quantized form to kernels on buffers: schedules for CUDA, decomposes the rest into linalg,
-/// bufferizes, generates, and outlines the linalg ops as kernels too.
+/// Scheduled form to kernels on buffers: bufferizes, decides what lies where, generates the
+/// scheduled kernels and outlines the linalg ops as kernels too.
 void buildToKernelsPipeline(OpPassManager &manager);
 /// The above as lowbit-to-cuda-kernels.
 void registerPipelines();
 
-/// Compiles every kernel that a module made by buildToKernelsPipeline launches, equal ones once;
-/// launches then name the one that was compiled. On failure a diagnostic says why and `kernels` is
-/// empty.
+/// What a module made by buildToKernelsPipeline launches, without code: one entry for each
+/// gpu.module, in their order.
+std::vector<KernelCode> describeKernels(ModuleOp module);
+
+/// Compiles every kernel of such a module for one chip, each alone, so that a person can look at
+/// it. On failure a diagnostic says why and `kernels` is empty.
 LogicalResult compileKernels(ModuleOp module, const BuildOptions &options,
                              std::vector<KernelCode> &kernels);
 
-/// Both. `module` is consumed: it is left in a form that nothing else understands.
-LogicalResult buildKernels(ModuleOp module, const BuildOptions &options,
-                           std::vector<KernelCode> &kernels);
+/// The code of all kernels of such a module, as a bundle holds it.
+struct KernelLibrary {
+  std::vector<KernelCode> kernels; ///< Without `ptx` and `cubin`; figures of the first chip.
+  std::string fatbin;              ///< A cubin per chip, and the PTX.
+  std::string emulator;            ///< The shared object for lib/Emulator.
+};
+
+/// Compiles all kernels together for `chips` (the first is what the PTX is for: the oldest) and for
+/// the emulator. Needs ptxas and fatbinary.
+FailureOr<KernelLibrary> buildLibrary(ModuleOp module, ArrayRef<std::string> chips);
 
 } // namespace lowbit::cuda
 

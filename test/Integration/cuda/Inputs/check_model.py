@@ -43,7 +43,7 @@ np.ascontiguousarray(feed).tofile(path("input.raw"))
 run("lowbit-cuda-check-layers", path("quantized.mlir"), path("input.raw"), "x".join(map(str, feed.shape)))
 
 for chip in filter(None, args.chips.split(",")):
-    text = subprocess.run(["lowbit-opt", path("quantized.mlir"), "--lowbit-to-cuda-kernels",
+    text = subprocess.run(["lowbit-opt", path("quantized.mlir"), "--lowbit-to-scheduled=target=cuda", "--lowbit-to-cuda-kernels",
                            f"--lowbit-emit-cuda=chip={chip} format=cubin output={path(chip)}"],
                           check=True, capture_output=True, text=True).stdout
     spills = [int(n) for n in re.findall(r"lowbit.spill_bytes = (\d+)", text)]

@@ -106,6 +106,53 @@ def LowbitRT_ExchangeOp : LowbitRT_Op<"exchange", [MemoryEffects<[MemRead, MemWr
   let assemblyFormat = "`(` $input `)` `id` `(` $id `)` attr-dict `:` functional-type(operands, results)";
 }
 
+def LowbitRT_DeviceAllocOp : LowbitRT_Op<"device_alloc"> {
+  let summary = "A buffer in the memory of the run's device";
+  let description = [{
+    Row-major. Only kernels and `transfer` may reach its elements; the host knows no more than its address.
+
+    ```mlir
+    %y = lowbit_rt.device_alloc(%rows) : memref<?x64xf32>
+    ```
+  }];
+  let arguments = (ins Variadic<Index>:$sizes);
+  let results = (outs Res<AnyMemRef, "", [MemAlloc]>:$memref);
+  let assemblyFormat = "`(` $sizes `)` attr-dict `:` type($memref)";
+}
+
+def LowbitRT_DeviceFreeOp : LowbitRT_Op<"device_free"> {
+  let summary = "Frees a buffer of device_alloc once all that was enqueued before is done";
+  let arguments = (ins Arg<AnyMemRef, "", [MemFree]>:$memref);
+  let assemblyFormat = "$memref attr-dict `:` type($memref)";
+}
+
+def LowbitRT_TransferOp : LowbitRT_Op<"transfer"> {
+  let summary = "Copies a contiguous buffer between host and device, or within the device";
+  let description = [{
+    Takes its turn among the enqueued kernels. Where `to` is the host's the run waits for it: the values are there when the
+    op is done.
+  }];
+  let arguments = (ins Arg<AnyMemRef, "", [MemRead]>:$from, Arg<AnyMemRef, "", [MemWrite]>:$to);
+  let assemblyFormat = "$from `to` $to attr-dict `:` type($from) `,` type($to)";
+}
+
+def LowbitRT_EnqueueOp : LowbitRT_Op<"enqueue", [AttrSizedOperandSegments, MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "Enqueues a kernel on the run's device";
+  let description = [{
+    `kernel` is an index into the manifest's list of kernels; `grid` are the blocks and `block` the threads of a block along
+    x, y and z; `shared` the bytes of dynamic shared memory. `args` are the kernel's parameters: numbers, and addresses
+    (as `index`) where the manifest says `p`. A grid without blocks does nothing.
+
+    ```mlir
+    lowbit_rt.enqueue 3 grid(%x, %y, %z) block(%c256, %c1, %c1) shared 0 args(%address, %rows : index, i32)
+    ```
+  }];
+  let arguments = (ins I64Attr:$kernel, Variadic<Index>:$grid, Variadic<Index>:$block, I64Attr:$shared, Variadic<AnyType>:$args);
+  let assemblyFormat = [{
+    $kernel `grid` `(` $grid `)` `block` `(` $block `)` `shared` $shared `args` `(` ($args^ `:` type($args))? `)` attr-dict
+  }];
+}
+
 // Writes the run's status: never removed, and no buffer depends on it.
 def LowbitRT_AssertOp : LowbitRT_Op<"assert", [MemoryEffects<[MemWrite]>]> {
   let summary = "Makes the run fail with `message` where `condition` is false";
