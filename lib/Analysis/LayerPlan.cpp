@@ -55,6 +55,22 @@ OpOperand *lowbit::findBias(Operation *op, const QuantizableLayer &layer, Operat
   return &other;
 }
 
+std::vector<float> lowbit::weightMatrix(const QuantizableLayer &layer, const ConstantData &data) {
+  std::vector<float> values = data.toFloats();
+  if (layer.channelAxis() == 1) {
+    int64_t channels = data.getType().getDimSize(1), cols = data.getType().getDimSize(0);
+    std::vector<float> rows(values.size());
+    for (int64_t k = 0; k < cols; ++k)
+      for (int64_t n = 0; n < channels; ++n)
+        rows[n * cols + k] = values[k * channels + n];
+    values = std::move(rows);
+  }
+  if (layer.weightFactor != 1)
+    for (float &value : values)
+      value *= layer.weightFactor;
+  return values;
+}
+
 /// Ops whose results the function's results depend on.
 static llvm::SetVector<Operation *> liveOps(FunctionOpInterface function) {
   llvm::SetVector<Operation *> live;

@@ -42,12 +42,23 @@ ObservedValues lowbit::getObservedValues(StatsAttr stats) {
   return seen;
 }
 
+std::vector<Moments> lowbit::getMoments(StatsAttr stats, int64_t cols) {
+  std::vector<Moments> result;
+  std::optional<ConstantData> data =
+      stats.getMoments() ? ConstantData::get(stats.getMoments()) : std::nullopt;
+  if (!data || data->getType().getShape().back() != cols)
+    return result;
+  std::vector<float> values = data->toFloats();
+  for (size_t begin = 0; begin < values.size(); begin += cols * cols)
+    result.push_back(Moments::fromMatrix(values.data() + begin, cols));
+  return result;
+}
+
 StatsAttr lowbit::getStatsAttr(MLIRContext *context, const TensorObserver &observer) {
   Builder builder(context);
   float min = observer.range.min(), max = observer.range.max();
   std::vector<double> rows;
-  for (const HistogramBucket &bucket :
-       observer.histogram.buckets(std::max(-double(min), double(max)) / 32768))
+  for (const HistogramBucket &bucket : observer.buckets())
     rows.insert(rows.end(), {bucket.lo, bucket.hi, bucket.count});
   const ChannelStatistics &channels = observer.channels;
   std::vector<float> mean, absolute;

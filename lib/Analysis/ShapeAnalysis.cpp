@@ -380,9 +380,9 @@ LogicalResult ShapeAnalysis::run(FunctionOpInterface function) {
     if (!type)
       continue;
     SymbolicShape shape = fromType(type);
-    auto names = function.getArgAttrOfType<StringAttr>(argument.getArgNumber(), "onnx.dim_params");
-    for (auto [dim, name] : onnx::parseDimParams(names ? names.getValue() : ""))
-      if (dim < type.getRank() && type.isDynamicDim(dim))
+    Attribute params = function.getArgAttr(argument.getArgNumber(), "onnx.dim_params");
+    for (auto [dim, name] : llvm::enumerate(onnx::readDimParams(params, type.getRank())))
+      if (!name.empty() && type.isDynamicDim(dim))
         shape.dims[dim] = named(name);
     shapes[argument] = std::move(shape);
   }

@@ -6,20 +6,18 @@
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
 #include "Coverage.h"
+#include "FeedTensors.h"
+#include "TemporaryBundle.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
 #include "llvm/Support/FileSystem.h"
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 
 using namespace lowbit;
 
 struct Calibrator::State {
-  std::string folder;
-  lowbit_bundle *bundle = nullptr;
+  TemporaryBundle bundle;
   Recipe recipe;
   std::vector<ObserverInfo> infos;
   std::vector<std::string> names;
@@ -38,21 +36,17 @@ struct Calibrator::State {
 
 Calibrator::Calibrator() : state(std::make_unique<State>()) {}
 
-Calibrator::~Calibrator() {
-  lowbit_bundle_close(state->bundle);
-  if (!state->folder.empty())
-    llvm::sys::fs::remove_directories(state->folder, true);
-}
+Calibrator::~Calibrator() = default;
 
-lowbit_bundle *Calibrator::bundle() const { return state->bundle; }
+lowbit_bundle *Calibrator::bundle() const { return state->bundle.get(); }
 const std::vector<std::string> &Calibrator::observers() const { return state->names; }
 int64_t Calibrator::samples() const { return state->collected.samples; }
 int64_t Calibrator::recipeSamples() const { return state->recipe.calibrationSamples.value_or(0); }
 
-/// Compiles the observed model into `folder`. The compiler's memory is given back when this is
+/// Compiles the observed model into `bundle`. The compiler's memory is given back when this is
 /// done: calibration itself needs the model once.
 static llvm::Error compileObserved(const std::string &model, const std::string &recipe,
-                                   const std::string &folder, std::vector<ObserverInfo> &observers,
+                                   TemporaryBundle &bundle, std::vector<ObserverInfo> &observers,
                                    std::string &modelHash) {
   CompileOptions options;
   options.model = model;
@@ -60,14 +54,11 @@ static llvm::Error compileObserved(const std::string &model, const std::string &
   options.arch = "host"; // It runs here, and only here.
   Compilation compilation(options);
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toObserved,
-                    &Compilation::toScheduled, &Compilation::toExecutable}) {
+                    &Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (compilation.*step)())
       return error;
-    compilation.releaseUnusedConstants();
-  }
-  auto report = writeBundle(compilation, folder);
-  if (!report)
-    return report.takeError();
+  if (llvm::Error error = bundle.write(compilation, "calibrate"))
+    return error;
   if (auto hash = compilation.module()->getAttrOfType<StringAttr>("onnx.model_sha256"))
     modelHash = hash.str();
   observers = std::move(compilation.observers);
@@ -86,20 +77,11 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
   state.collected.measured = state.recipe.printMeasured();
   state.collected.recipeSha256 = state.recipe.observerSha256();
 
-  llvm::SmallString<128> folder;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("lowbit-calibrate", folder))
-    return driverError(4, "cannot create a temporary folder: " + error.message());
-  state.folder = folder.str().str();
   if (llvm::Error error =
-          compileObserved(model, recipe, state.folder, state.infos, state.collected.modelSha256))
+          compileObserved(model, recipe, state.bundle, state.infos, state.collected.modelSha256))
     return std::move(error);
-#ifdef __GLIBC__
-  malloc_trim(0); // What the compiler has freed, its heap keeps.
-#endif
-  lowbit_open_options options{sizeof(lowbit_open_options), threads, nullptr, nullptr};
-  lowbit_status status = lowbit_bundle_open(state.folder.c_str(), &options, &state.bundle);
-  if (status != LOWBIT_OK)
-    return driverError(status, lowbit_last_error());
+  if (llvm::Error error = state.bundle.open(threads))
+    return std::move(error);
 
   for (const ObserverInfo &info : state.infos) {
     state.names.push_back(info.name);
@@ -107,7 +89,7 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
         &state.collected.observers.try_emplace(info.name, info.channelAxis).first->second);
   }
   lowbit_bundle_set_observer(
-      state.bundle,
+      state.bundle.get(),
       [](void *user, int64_t id, const float *data, int64_t rank, const int64_t *shape) {
         State &state = *static_cast<State *>(user);
         if (id >= 0 && id < (int64_t)state.observers.size() &&
@@ -122,38 +104,6 @@ Calibrator::create(const std::string &model, const std::string &recipe, int thre
 // Feeding
 //===----------------------------------------------------------------------===//
 
-static int64_t elementSize(int32_t dtype) {
-  switch (dtype) {
-  case LOWBIT_U8:
-  case LOWBIT_I8:
-  case LOWBIT_BOOL:
-    return 1;
-  case LOWBIT_U16:
-  case LOWBIT_I16:
-  case LOWBIT_F16:
-  case LOWBIT_BF16:
-    return 2;
-  case LOWBIT_F32:
-  case LOWBIT_I32:
-  case LOWBIT_U32:
-    return 4;
-  default:
-    return 8;
-  }
-}
-
-/// Adds the elements of [dim, rank) in row-major order.
-static void hashElements(Sha256 &hash, const char *data, const lowbit_tensor &tensor, int32_t dim,
-                         int64_t size) {
-  if (dim == tensor.rank)
-    return hash.update(data, size);
-  int64_t stride = tensor.strides[dim] * size;
-  if (dim == tensor.rank - 1 && tensor.strides[dim] == 1)
-    return hash.update(data, tensor.shape[dim] * size);
-  for (int64_t i = 0; i < tensor.shape[dim]; ++i)
-    hashElements(hash, data + i * stride, tensor, dim + 1, size);
-}
-
 /// `count` of the samples from `begin` on, of a feed of `samples`. An input whose first axis does
 /// not count samples belongs to each of them as a whole.
 static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin, int64_t count) {
@@ -161,7 +111,7 @@ static lowbit_tensor slice(lowbit_tensor tensor, int64_t samples, int64_t begin,
     return tensor;
   int64_t rows = tensor.shape[0] / samples;
   tensor.data = static_cast<char *>(tensor.data) +
-                begin * rows * tensor.strides[0] * elementSize(tensor.dtype);
+                begin * rows * tensor.strides[0] * int64_t(lowbit_dtype_size(tensor.dtype));
   tensor.shape[0] = rows * count;
   return tensor;
 }
@@ -174,14 +124,14 @@ static DataDigest digestOf(const std::vector<lowbit_tensor> &inputs, int64_t sam
     int64_t head[] = {one.dtype, one.rank};
     hash.update(head, sizeof head);
     hash.update(one.shape, one.rank * sizeof(int64_t));
-    hashElements(hash, static_cast<const char *>(one.data), one, 0, elementSize(one.dtype));
+    visitPieces(one, [&](llvm::ArrayRef<char> piece) { hash.update(piece.data(), piece.size()); });
   }
   return *DataDigest::parse(hash.finish());
 }
 
 llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t count) {
   State &state = *this->state;
-  if (!state.bundle)
+  if (!state.bundle.get())
     return driverError(5, "this calibration is finished");
   if (state.failed)
     return driverError(5, "this calibration has failed before");
@@ -203,9 +153,9 @@ llvm::Error Calibrator::feed(const std::vector<lowbit_tensor> &inputs, int64_t c
     digest.merge(digestOf(inputs, count, i));
   for (const lowbit_tensor &input : inputs)
     rest.push_back(slice(input, count, skip, count - skip));
-  std::vector<lowbit_tensor> outputs(lowbit_bundle_num_outputs(state.bundle));
-  lowbit_status status =
-      lowbit_bundle_run(state.bundle, rest.data(), rest.size(), outputs.data(), outputs.size());
+  std::vector<lowbit_tensor> outputs(lowbit_bundle_num_outputs(state.bundle.get()));
+  lowbit_status status = lowbit_bundle_run(state.bundle.get(), rest.data(), rest.size(),
+                                           outputs.data(), outputs.size());
   for (lowbit_tensor &output : outputs)
     lowbit_tensor_release(&output);
   int64_t first = state.collected.samples, last = first + count - skip - 1;
@@ -280,8 +230,7 @@ llvm::Error Calibrator::finish(const std::string &path, bool force) {
   if (llvm::sys::fs::exists(path) && !force)
     return driverError(2, path + ": exists already; --force replaces it");
   // The model and its weights make room for what is written.
-  lowbit_bundle_close(state->bundle);
-  state->bundle = nullptr;
+  state->bundle.close();
   return checkpoint(path);
 }
 

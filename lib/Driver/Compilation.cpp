@@ -8,9 +8,9 @@
 #include "lowbit/Analysis/DimExpression.h"
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Conversion/Passes.h"
-#include "lowbit/Dialect/ONNX/IR/DimParams.h"
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
+#include "lowbit/Dialect/ONNX/IR/DimParams.h"
 #include "lowbit/Import/ONNX/ImportONNX.h"
 #include "lowbit/InitAll.h"
 #include "lowbit/Pipelines/Pipelines.h"
@@ -22,14 +22,16 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/IR/AsmState.h"
-#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/IR/BuiltinDialect.h"
 #include "mlir/IR/DialectResourceBlobManager.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
 #include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassInstrumentation.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/Support/raw_ostream.h"
+#include <functional>
 #include <map>
 
 using namespace lowbit;
@@ -93,13 +95,35 @@ llvm::Error Compilation::failure(int code, llvm::StringRef stage) {
   return driverError(code, errors.front());
 }
 
+namespace {
+/// Calls `visit` after each pass on the module as a whole.
+struct AfterPass : PassInstrumentation {
+  explicit AfterPass(std::function<void()> visit) : visit(std::move(visit)) {}
+  void runAfterPass(Pass *, Operation *op) override {
+    if (!op->getParentOp())
+      visit();
+  }
+  std::function<void()> visit;
+};
+} // namespace
+
 llvm::Error Compilation::run(int code, llvm::StringRef stage,
                              llvm::function_ref<void(OpPassManager &)> build) {
   PassManager manager(&context, ModuleOp::getOperationName());
   build(manager);
+  // As soon as a pass has made constants: the next one would make a third copy.
+  if (releases)
+    manager.addInstrumentation(
+        std::make_unique<AfterPass>([this, known = constantBytes()]() mutable {
+          if (constantBytes() > known)
+            releaseUnusedConstants();
+          known = constantBytes();
+        }));
   errors.clear();
   if (failed(manager.run(*root)))
     return failure(code, stage);
+  if (releases)
+    releaseUnusedConstants();
   return llvm::Error::success();
 }
 
@@ -138,16 +162,6 @@ static llvm::Expected<std::string> dtypeName(Type type) {
   return driverError(3, "inputs and outputs of type " + text + " are not supported");
 }
 
-/// The names in `onnx.dim_params`, by dimension.
-static std::vector<std::string> readSymbols(Attribute attr, int64_t rank) {
-  std::vector<std::string> symbols(rank);
-  auto text = dyn_cast_or_null<StringAttr>(attr);
-  for (auto &[dim, name] : onnx::parseDimParams(text ? text.getValue() : ""))
-    if (dim < rank)
-      symbols[dim] = name;
-  return symbols;
-}
-
 llvm::Error Compilation::readPorts() {
   auto entry = root->lookupSymbol<func::FuncOp>("main_graph");
   if (!entry)
@@ -168,7 +182,7 @@ llvm::Error Compilation::readPorts() {
     for (int64_t extent : tensor.getShape())
       port.dims.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
     port.symbols =
-        readSymbols(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
+        onnx::readDimParams(attrs ? attrs.get("onnx.dim_params") : Attribute(), tensor.getRank());
     for (auto [extent, symbol] : llvm::zip(port.dims, port.symbols))
       if (extent >= 0)
         symbol.clear();
@@ -203,7 +217,7 @@ llvm::Error Compilation::specializeDims() {
     if (!tensor)
       continue;
     llvm::SmallVector<int64_t> shape(tensor.getShape());
-    auto symbols = readSymbols(entry.getArgAttr(i, "onnx.dim_params"), tensor.getRank());
+    auto symbols = onnx::readDimParams(entry.getArgAttr(i, "onnx.dim_params"), tensor.getRank());
     for (auto [extent, symbol] : llvm::zip(shape, symbols)) {
       if (!symbol.empty())
         known += (known.empty() ? "" : ", ") + symbol;
@@ -337,8 +351,19 @@ llvm::Error Compilation::toQDQ() {
   qdq.recipe = options.recipe;
   qdq.calibration = options.calibration;
   const RoundedLayers *rounded = options.rounded ? &options.rounded->layers : nullptr;
-  return run(2, "applying the recipe",
-             [&](OpPassManager &manager) { buildToQDQPipeline(manager, qdq, rounded); });
+  if (llvm::Error error = run(2, "applying the recipe", [&](OpPassManager &manager) {
+        buildToQDQPipeline(manager, qdq, rounded);
+      }))
+    return error;
+  return holdCache();
+}
+
+llvm::Error Compilation::holdCache() {
+  if (llvm::Error error = run(3, "quantizing the cache", [&](OpPassManager &manager) {
+        buildCachePipeline(manager, options.recipe);
+      }))
+    return error;
+  return readPorts();
 }
 
 llvm::Error Compilation::toPrepared() {
@@ -429,6 +454,20 @@ llvm::Error Compilation::toExecutable() {
              [&](OpPassManager &manager) { buildToExecutablePipeline(manager, executable); });
 }
 
+static DialectResourceBlobManager &blobsOf(MLIRContext &context) {
+  return DenseResourceElementsHandle::getManagerInterface(&context).getBlobManager();
+}
+
+size_t Compilation::constantBytes() {
+  size_t bytes = 0;
+  blobsOf(context).getBlobMap([&](const auto &blobs) {
+    for (const auto &entry : blobs)
+      if (const AsmResourceBlob *blob = entry.second.getBlob())
+        bytes += blob->getData().size();
+  });
+  return bytes;
+}
+
 void Compilation::releaseUnusedConstants() {
   llvm::SmallVector<Operation *> dead;
   root->walk([&](Operation *op) {
@@ -446,7 +485,7 @@ void Compilation::releaseUnusedConstants() {
   root->walk([&](Operation *op) { use(op->getAttrDictionary()); });
   for (const Weight &weight : weights)
     use(weight.value);
-  auto &manager = DenseResourceElementsHandle::getManagerInterface(&context).getBlobManager();
+  DialectResourceBlobManager &manager = blobsOf(context);
   std::vector<std::string> unused;
   manager.getBlobMap([&](const auto &blobs) {
     for (const auto &entry : blobs)
@@ -501,6 +540,18 @@ void Compilation::recordDecisions() {
       layer[entry.getName().getValue()] = toJSON(entry.getValue());
     layers.push_back(std::move(layer));
   });
+}
+
+llvm::json::Array Compilation::heldCaches() {
+  llvm::json::Array caches;
+  if (auto changed = root->getOperation()->getAttrOfType<ArrayAttr>("lowbit.kv_cache"))
+    for (auto entry : changed.getAsRange<DictionaryAttr>()) {
+      llvm::json::Object cache;
+      for (NamedAttribute part : entry)
+        cache[part.getName().getValue()] = toJSON(part.getValue());
+      caches.push_back(std::move(cache));
+    }
+  return caches;
 }
 
 /// Which kernel family each layer got: a launch names its layer.

@@ -31,8 +31,6 @@ struct PortInfo {
 /// As in manifest.json.
 llvm::json::Array portsToJSON(const std::vector<PortInfo> &ports);
 
-/// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the
-/// way.
 /// One lowbit.observe; its place in the list is the id that the model calls it by.
 struct ObserverInfo {
   std::string name;
@@ -41,6 +39,8 @@ struct ObserverInfo {
   std::optional<ActivationRule> activations;
 };
 
+/// Owns the context, collects diagnostics, and keeps what the manifest says about each form on the
+/// way.
 class Compilation {
 public:
   explicit Compilation(const CompileOptions &options);
@@ -61,14 +61,19 @@ public:
   llvm::Error toScheduled();
   llvm::Error toExecutable();
 
-  /// Erases constants that nothing uses, and frees those over a KiB that the module holds no more
-  /// (folded batch norms, packed weights) and `weights` neither. Whoever keeps views of constants from before must not call it.
-  void releaseUnusedConstants();
+  /// Steps free constants over a KiB that the module no longer uses (folded batch norms, packed
+  /// weights). For who keeps views of the constants as they are now: from here on none is freed.
+  void keepConstants() { releases = false; }
 
   /// Fills `layers` from what the qdq or the quantized form says of each layer; toQuantized does so
   /// itself.
   llvm::Error checkTarget();
   void recordDecisions();
+  /// Holds the caches of keys and values as the recipe says, which changes the ports; an error (3)
+  /// where it says i8 and the model has none. toQDQ does so itself.
+  llvm::Error holdCache();
+  /// One entry per cache that is held in i8, as in manifest.json.
+  llvm::json::Array heldCaches();
 
   ModuleOp module() { return *root; }
   std::string print();
@@ -107,6 +112,13 @@ private:
   llvm::Error toDeviceExecutable(const Target &target);
   void takeWeights();
 
+  /// Bytes of constants over a KiB in the context, used or not.
+  size_t constantBytes();
+  /// Erases constants that nothing uses, and frees those over a KiB that neither the module nor
+  /// `weights` holds.
+  void releaseUnusedConstants();
+
+  bool releases = true;
   MLIRContext context;
   OwningOpRef<ModuleOp> root;
   ScopedDiagnosticHandler handler;

@@ -29,7 +29,7 @@ static std::optional<Range> chosenRange(const ObserverInfo &info, const TensorOb
     return std::nullopt;
   float min = seen.range.min(), max = seen.range.max();
   ObservedValues values = {min, max, float(seen.averageMin()), float(seen.averageMax()),
-                           seen.histogram.buckets(std::max(-double(min), double(max)) / 32768)};
+                           seen.buckets()};
   std::string error;
   return chooseRange(values, options, info.activations->type, info.activations->symmetric, error);
 }
@@ -41,6 +41,20 @@ static Range covered(const ObserverInfo &info, Range range) {
     return {-larger, larger};
   }
   return {std::min(range.min, 0.0f), std::max(range.max, 0.0f)};
+}
+
+/// What of `seen` lies outside of the range that is chosen from `calibrated`.
+static void describeChosen(json::Object &report, const ObserverInfo &info,
+                           const TensorObserver &calibrated, const TensorObserver &seen,
+                           const RangeOptions &options) {
+  std::optional<Range> chosen = chosenRange(info, calibrated, options);
+  if (!chosen)
+    return;
+  Range range = covered(info, *chosen);
+  report["type"] = lowbit::name(info.activations->type);
+  report["chosen_min"] = double(range.min);
+  report["chosen_max"] = double(range.max);
+  report["saturated"] = shareOutside(seen.histogram, range.min, range.max);
 }
 
 static std::vector<bool> deadChannels(const TensorObserver &seen) {
@@ -71,13 +85,7 @@ json::Object lowbit::describeCoverage(const ObserverInfo &info, const TensorObse
   std::vector<bool> dead = deadChannels(seen);
   report["channels"] = int64_t(dead.size());
   report["dead_channels"] = int64_t(llvm::count(dead, true));
-  if (std::optional<Range> chosen = chosenRange(info, seen, options)) {
-    Range range = covered(info, *chosen);
-    report["type"] = lowbit::name(info.activations->type);
-    report["chosen_min"] = double(range.min);
-    report["chosen_max"] = double(range.max);
-    report["saturated"] = shareOutside(seen.histogram, range.min, range.max);
-  }
+  describeChosen(report, info, seen, seen, options);
   if (half) {
     report["half_samples"] = half->samples;
     report["widened_since_half"] = widening(half->min, half->max, min, max);
@@ -98,13 +106,7 @@ json::Object lowbit::compareCoverage(const ObserverInfo &info, const TensorObser
   report["outside"] = shareOutside(seen.histogram, min, max);
   report["wider_by"] =
       widening(min, max, std::min(min, seen.range.min()), std::max(max, seen.range.max()));
-  if (std::optional<Range> chosen = chosenRange(info, calibrated, options)) {
-    Range range = covered(info, *chosen);
-    report["type"] = lowbit::name(info.activations->type);
-    report["chosen_min"] = double(range.min);
-    report["chosen_max"] = double(range.max);
-    report["saturated"] = shareOutside(seen.histogram, range.min, range.max);
-  }
+  describeChosen(report, info, calibrated, seen, options);
   std::vector<bool> deadBefore = deadChannels(calibrated), deadNow = deadChannels(seen);
   int64_t woken = 0;
   for (size_t c = 0; c < std::min(deadBefore.size(), deadNow.size()); ++c)

@@ -37,6 +37,10 @@ llvm::Expected<std::string> lowbit::exportModel(const CompileOptions &options,
   for (auto step : {&Compilation::import, &Compilation::toFloat, &Compilation::toQDQ})
     if (llvm::Error error = (compilation.*step)())
       return std::move(error);
+  if (!compilation.heldCaches().empty())
+    return driverError(3, options.model + ": a cache of keys and values in i8 (kv_cache) has scales "
+                                          "that the run gives, which " + request.runtime +
+                              " has no ports for: leave kv_cache out of the recipe");
   compilation.recordDecisions();
 
   std::string dataPath = output + ".data";

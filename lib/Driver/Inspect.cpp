@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "lowbit/Analysis/CacheFlow.h"
 #include "lowbit/Analysis/LayerPlan.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -39,6 +40,22 @@ static json::Array weightShape(const PlannedLayer &layer) {
     for (int64_t extent : type.getShape())
       shape.push_back(ShapedType::isDynamic(extent) ? -1 : extent);
   return shape;
+}
+
+/// The caches of keys and values that a recipe could hold in 8 bits.
+static json::Array describeCaches(ModuleOp module) {
+  json::Array caches;
+  std::vector<std::string> nearMisses;
+  auto entry = module.lookupSymbol<func::FuncOp>("main_graph");
+  for (const CacheFlow &flow : findCaches(entry, nearMisses)) {
+    json::Object cache{{"past", flow.pastName()}, {"present", flow.presentName()}};
+    if (std::optional<CacheFlow::TokenBytes> bytes = flow.bytesPerToken()) {
+      cache["bytes_per_token"] = bytes->real;
+      cache["int8_bytes_per_token"] = bytes->integer;
+    }
+    caches.push_back(std::move(cache));
+  }
+  return caches;
 }
 
 llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
@@ -86,6 +103,7 @@ llvm::Expected<std::string> lowbit::inspectModel(const std::string &model) {
       {"outputs", portsToJSON(compilation.outputs)},
       {"operators", std::move(operators)},
       {"layers", std::move(layers)},
+      {"kv_cache", describeCaches(compilation.module())},
       {"constant_bytes", constants},
       // Layers at that width plus everything else as it is; scales and zero points not counted.
       {"bytes", json::Object{{"fp32", constants},
@@ -125,5 +143,10 @@ llvm::Expected<std::string> lowbit::explainRecipe(const std::string &model,
   }
   json::Object result{
       {"schema", "lowbit.explain/1"}, {"recipe", plan->recipe.name}, {"layers", std::move(layers)}};
+  if (llvm::Error error = compilation.holdCache())
+    return std::move(error);
+  json::Array caches = compilation.heldCaches();
+  result["kv_cache"] = caches.empty() ? json::Value("float")
+                                      : json::Value(json::Object{{"type", "i8"}, {"caches", std::move(caches)}});
   return llvm::formatv("{0:2}\n", json::Value(std::move(result))).str();
 }

@@ -23,6 +23,11 @@ int64_t ExchangedTensor::count() const {
   return std::accumulate(dims.begin(), dims.end(), int64_t(1), std::multiplies<>());
 }
 
+/// What things take (measured on a 160M Llama with GPTQ), in multiplications of a float layer that
+/// runs: one multiplication of the second moments, with those against the float model; one for the
+/// Cholesky factor; one for the rounding of a column; and handing one weight to one run.
+static constexpr double momentsCost = 5.6, factorCost = 2, roundCost = 25, supplyCost = 320;
+
 /// Sums per channel of a layer's output.
 namespace {
 struct ChannelSums {
@@ -33,16 +38,14 @@ struct ChannelSums {
 
 struct LayerRounder::Layer {
   std::string name;
-  LayerKind kind;
+  QuantizableLayer op; ///< Without its operands: the op is lowered meanwhile.
   WeightRule rule;
   std::optional<ActivationRule> activation;
   QuantParams params; ///< Of static activations.
-  ConvGeometry conv;
   ElementsAttr weights;
   SmallVector<int64_t> shape;
-  bool reductionFirst;
-  float factor;
   int64_t channels, cols;
+  double rows; ///< Of its input per run, in units of the run's size.
   /// Of the first of the layers that share an input: all of them, itself too.
   std::vector<Layer *> sharing;
   std::vector<Moments> moments, heldOut;
@@ -60,36 +63,28 @@ struct LayerRounder::Layer {
     std::vector<float>().swap(floatInput);
   }
 
-  int64_t groups() const { return kind == LayerKind::Conv ? conv.groups : 1; }
-  /// Channel axis of the layer's output of this rank.
-  int64_t outputAxis(int64_t rank) const { return kind == LayerKind::Conv ? 1 : rank - 1; }
+  int64_t groups() const { return op.kind == LayerKind::Conv ? op.conv.groups : 1; }
 
-  /// [channels, cols], times the factor.
-  std::vector<float> matrix() const;
+  /// Calls visit(channel, values of it that lie together) for all of the layer's output.
+  template <typename Visit>
+  void visitChannels(ExchangedTensor y, Visit visit) const {
+    int64_t axis = op.kind == LayerKind::Conv ? 1 : int64_t(y.dims.size()) - 1;
+    int64_t inner = 1, count = y.count();
+    for (int64_t dim : y.dims.drop_front(axis + 1))
+      inner *= dim;
+    for (int64_t begin = 0; begin < count; begin += inner)
+      visit(begin / inner % channels, MutableArrayRef<float>(y.data + begin, size_t(inner)));
+  }
+
   /// From [channels, cols] with the factor to the layout of `weights`.
   void toLayout(std::vector<float> &values) const;
 };
 
-std::vector<float> LayerRounder::Layer::matrix() const {
-  std::vector<float> values = ConstantData::get(weights)->toFloats();
-  if (reductionFirst) {
-    std::vector<float> rows(values.size());
-    for (int64_t k = 0; k < cols; ++k)
-      for (int64_t n = 0; n < channels; ++n)
-        rows[n * cols + k] = values[k * channels + n];
-    values = std::move(rows);
-  }
-  if (factor != 1)
-    for (float &value : values)
-      value *= factor;
-  return values;
-}
-
 void LayerRounder::Layer::toLayout(std::vector<float> &values) const {
-  if (factor != 1 && factor != 0)
+  if (op.weightFactor != 1 && op.weightFactor != 0)
     for (float &value : values)
-      value /= factor;
-  if (!reductionFirst)
+      value /= op.weightFactor;
+  if (op.channelAxis() == 0)
     return;
   std::vector<float> turned(values.size());
   for (int64_t k = 0; k < cols; ++k)
@@ -110,6 +105,19 @@ static void pageOut(ElementsAttr constant) {
     madvise(reinterpret_cast<void *>(begin), end - begin, MADV_PAGEOUT);
 }
 
+/// Of a layer with this result, for each unit of size: dynamic dims together are the size.
+static double rowsOf(Type type, LayerKind kind) {
+  auto result = dyn_cast<RankedTensorType>(type);
+  if (!result || kind == LayerKind::Gather)
+    return 0;
+  double rows = 1;
+  int64_t axis = kind == LayerKind::Conv ? 1 : result.getRank() - 1;
+  for (int64_t d = 0; d < result.getRank(); ++d)
+    if (d != axis && !result.isDynamicDim(d))
+      rows *= double(result.getDimSize(d));
+  return rows;
+}
+
 LayerRounder::LayerRounder(const LayerPlan &plan)
     : correctBiases(plan.recipe.correctsBiases()), floatTargets(plan.recipe.comparesWithFloat()) {
   for (const PlannedLayer &planned : plan.layers) {
@@ -120,17 +128,16 @@ LayerRounder::LayerRounder(const LayerPlan &plan)
     const QuantizableLayer &from = *planned.layer;
     auto type = cast<RankedTensorType>(from.weight->get().getType());
     layer->name = planned.key.name;
-    layer->kind = from.kind;
+    layer->op = from;
+    layer->op.input = layer->op.weight = layer->op.bias = nullptr;
     layer->rule = *rule->weights;
     if (from.kind != LayerKind::Gather)
       layer->activation = rule->activations;
-    layer->conv = from.conv;
     layer->weights = cast<ElementsAttr>(from.weight->get().getDefiningOp()->getAttr("value"));
     layer->shape = llvm::to_vector(type.getShape());
-    layer->reductionFirst = from.channelAxis() == 1;
-    layer->factor = from.weightFactor;
     layer->channels = type.getDimSize(from.channelAxis());
     layer->cols = type.getNumElements() / layer->channels;
+    layer->rows = rowsOf(planned.op->getResult(0).getType(), from.kind);
     pageOut(layer->weights); // Import has read them for the model's hash.
     layers.push_back(std::move(layer));
   }
@@ -197,7 +204,7 @@ void LayerRounder::addRows(Layer &layer, ExchangedTensor x, std::vector<Moments>
   if (paired && layer.cross.empty())
     layer.cross.assign(layer.groups(), CrossMoments(layer.cols));
   const float *reference = paired ? layer.floatInput.data() : nullptr;
-  if (layer.kind == LayerKind::Linear) {
+  if (layer.op.kind == LayerKind::Linear) {
     int64_t rows = x.count() / layer.cols;
     moments[0].add(x.data, rows, layer.cols);
     if (paired)
@@ -206,12 +213,12 @@ void LayerRounder::addRows(Layer &layer, ExchangedTensor x, std::vector<Moments>
   }
   PatchGeometry geometry;
   geometry.channels = x.dims[1];
-  geometry.groups = layer.conv.groups;
+  geometry.groups = layer.op.conv.groups;
   geometry.input.assign(x.dims.begin() + 2, x.dims.end());
   geometry.kernel.assign(layer.shape.begin() + 2, layer.shape.end());
-  geometry.strides.assign(layer.conv.strides.begin(), layer.conv.strides.end());
-  geometry.dilations.assign(layer.conv.dilations.begin(), layer.conv.dilations.end());
-  geometry.pads.assign(layer.conv.pads.begin(), layer.conv.pads.end());
+  geometry.strides.assign(layer.op.conv.strides.begin(), layer.op.conv.strides.end());
+  geometry.dilations.assign(layer.op.conv.dilations.begin(), layer.op.conv.dilations.end());
+  geometry.pads.assign(layer.op.conv.pads.begin(), layer.op.conv.pads.end());
   int64_t rows = geometry.rows(), image = x.count() / std::max<int64_t>(x.dims[0], 1);
   constexpr int64_t chunk = 1024;
   std::vector<float> patches(std::min(rows, chunk) * layer.cols), others(paired ? patches.size() : 0);
@@ -240,7 +247,7 @@ void LayerRounder::observeInput(const ExchangePoint &point, ExchangedTensor x, b
     const ActivationRule &rule = *layer.activation;
     int64_t count = x.count();
     // Dynamic parameters are those of each row, or of the tensor.
-    int64_t row = rule.dynamic == "token" && layer.kind == LayerKind::Linear ? layer.cols : count;
+    int64_t row = rule.dynamic == "token" && layer.op.kind == LayerKind::Linear ? layer.cols : count;
     for (int64_t begin = 0; begin < count; begin += row) {
       QuantParams params = layer.params;
       float *values = x.data + begin;
@@ -272,37 +279,30 @@ bool LayerRounder::finishInput(const ExchangePoint &point, std::string &error) {
               "'; look for it in the data, or for an overflow in the model";
       return false;
     }
-  for (Layer *layer : first.sharing) {
-    if (layer != &first) {
-      layer->moments = first.moments;
-      layer->heldOut = first.heldOut;
-      layer->cross = first.cross;
-    }
-    if (!round(*layer, error))
+  for (Layer *layer : first.sharing)
+    if (!round(*layer, first, error))
       return false;
-    if (layer != &first)
-      layer->forgetInput();
-  }
   first.forgetInput();
   return true;
 }
 
-bool LayerRounder::round(Layer &layer, std::string &error) {
+bool LayerRounder::round(Layer &layer, const Layer &input, std::string &error) {
   RoundingOptions options = roundingOptions(layer.rule);
-  if (!layer.heldOut.empty())
-    options.heldOut = &layer.heldOut;
-  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !layer.cross.empty())
-    options.cross = &layer.cross;
-  std::vector<float> matrix = layer.matrix();
+  if (!input.heldOut.empty())
+    options.heldOut = &input.heldOut;
+  if (floatTargets && layer.rule.algorithm == WeightAlgorithm::GPTQ && !input.cross.empty())
+    options.cross = &input.cross;
+  std::vector<float> matrix = weightMatrix(layer.op, *ConstantData::get(layer.weights));
   std::optional<QuantizedWeights> weights =
       roundWeights(matrix.data(), layer.channels, layer.cols, layer.rule.scheme, options,
-                   layer.moments, error);
+                   input.moments, error);
   if (!weights) {
     error = "layer '" + layer.name + "' has weights that cannot be quantized: " + error;
     return false;
   }
   if (options.cross)
     weights->measureErrors(matrix.data());
+  std::vector<float>().swap(matrix); // The supplied weights are as large.
   layer.result.weights = std::move(*weights);
   layer.supplied.resize(layer.channels * layer.cols);
   for (int64_t n = 0; n < layer.channels; ++n)
@@ -317,11 +317,15 @@ bool LayerRounder::supplyWeights(const ExchangePoint &point, ExchangedTensor wei
                                  std::string &error) {
   Layer &layer = *layers[point.layer];
   if (isFloat) {
-    std::vector<float> values = ConstantData::get(layer.weights)->toFloats();
-    std::copy(values.begin(), values.end(), weights.data);
+    ConstantData data = *ConstantData::get(layer.weights);
+    if (data.getType().getElementType().isF32()) {
+      llvm::copy(data.as<float>(), weights.data);
+      return true;
+    }
+    llvm::copy(data.toFloats(), weights.data);
     return true;
   }
-  if (!layer.rounded && !round(layer, error))
+  if (!layer.rounded && !round(layer, layer, error))
     return false;
   std::copy(layer.supplied.begin(), layer.supplied.end(), weights.data);
   return true;
@@ -338,16 +342,12 @@ void LayerRounder::observeOutput(const ExchangePoint &point, ExchangedTensor y, 
   Layer &layer = *layers[point.layer];
   ChannelSums &sums = isFloat ? layer.reference : layer.quantized;
   sums.sums.resize(layer.channels);
-  int64_t axis = layer.outputAxis(y.dims.size()), inner = 1;
-  for (int64_t dim : y.dims.drop_front(axis + 1))
-    inner *= dim;
-  int64_t count = y.count();
-  for (int64_t begin = 0; begin < count; begin += inner) {
-    double &sum = sums.sums[begin / inner % layer.channels];
-    for (int64_t i = 0; i < inner; ++i)
-      sum += y.data[begin + i];
-  }
-  sums.count += double(count) / double(layer.channels);
+  layer.visitChannels(y, [&](int64_t channel, ArrayRef<float> values) {
+    double &sum = sums.sums[channel];
+    for (float value : values)
+      sum += value;
+  });
+  sums.count += double(y.count()) / double(layer.channels);
 }
 
 void LayerRounder::finishOutput(const ExchangePoint &point) {
@@ -364,13 +364,10 @@ void LayerRounder::shiftOutput(const ExchangePoint &point, ExchangedTensor y) co
   const Layer &layer = *layers[point.layer];
   if (layer.result.biasShift.empty())
     return;
-  int64_t axis = layer.outputAxis(y.dims.size()), inner = 1;
-  for (int64_t dim : y.dims.drop_front(axis + 1))
-    inner *= dim;
-  int64_t count = y.count();
-  for (int64_t begin = 0; begin < count; begin += inner)
-    for (int64_t i = 0; i < inner; ++i)
-      y.data[begin + i] += layer.result.biasShift[begin / inner % layer.channels];
+  layer.visitChannels(y, [&](int64_t channel, MutableArrayRef<float> values) {
+    for (float &value : values)
+      value += layer.result.biasShift[channel];
+  });
 }
 
 RoundedLayers LayerRounder::takeResult() {
@@ -381,16 +378,26 @@ RoundedLayers LayerRounder::takeResult() {
   return result;
 }
 
-double LayerRounder::cost(const ExchangePoint &point, double rows) const {
+double LayerRounder::runCost(const ExchangePoint &point, double size, bool isFloat) const {
   const Layer &layer = *layers[point.layer];
-  double cols = double(layer.cols), channels = double(layer.channels);
+  double rows = layer.rows * size, cols = double(layer.cols), channels = double(layer.channels);
   switch (point.role) {
   case ExchangePoint::Role::Input:
-    return isBarrier(point) ? rows * cols * cols / 2 : 0;
+    return isBarrier(point) && !isFloat ? momentsCost * rows * cols * cols * layer.groups() : 0;
   case ExchangePoint::Role::Weight:
-    return readsInput(layer.rule) ? cols * cols * (cols + channels) / layer.groups() : 0;
+    return cols * channels * (rows + supplyCost);
   case ExchangePoint::Role::Output:
-    return rows * cols * channels;
+    return 0;
   }
   return 0;
+}
+
+double LayerRounder::finishCost(const ExchangePoint &point) const {
+  double cost = 0;
+  if (point.role == ExchangePoint::Role::Input && isBarrier(point))
+    for (const Layer *layer : layers[point.layer]->sharing) {
+      double cols = double(layer->cols);
+      cost += cols * cols * (factorCost * cols * layer->groups() + roundCost * layer->channels);
+    }
+  return cost;
 }

@@ -68,12 +68,17 @@ public:
   void dropWeights(const ExchangePoint &point);
 
   RoundedLayers takeResult();
-  /// The work behind a point in multiplications, for a run of `rows` input rows.
-  double cost(const ExchangePoint &point, double rows) const;
+
+  /// How long a point takes, in units that only compare: in one run, from there to the next point,
+  /// of a sample whose dynamic dims together are `size`;
+  double runCost(const ExchangePoint &point, double size, bool isFloat) const;
+  /// and once all runs are there.
+  double finishCost(const ExchangePoint &point) const;
 
 private:
   struct Layer;
-  bool round(Layer &layer, std::string &error);
+  /// By what `input`, the first of the layers that share its input, has learned.
+  bool round(Layer &layer, const Layer &input, std::string &error);
   void addRows(Layer &layer, ExchangedTensor x, std::vector<Moments> &moments, bool heldOut);
 
   std::vector<std::shared_ptr<Layer>> layers;

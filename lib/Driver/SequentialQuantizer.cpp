@@ -14,35 +14,26 @@
 //
 //===----------------------------------------------------------------------===//
 #include "Compilation.h"
+#include "FeedTensors.h"
 #include "LayerRounder.h"
 #include "LockStep.h"
+#include "TemporaryBundle.h"
 #include "lowbit-c/Calibration.h"
 #include "lowbit/Recipe/Recipe.h"
 #include "lowbit/Runtime/Sha256.h"
-#include "llvm/Support/FileSystem.h"
-#include <cstring>
 #include <malloc.h>
 
 using namespace lowbit;
 
-namespace {
-/// A copy of one input of one sample.
-struct OwnedTensor {
-  std::vector<char> bytes;
-  lowbit_tensor view;
-};
-} // namespace
-
 struct SequentialQuantizer::State {
   explicit State(const CompileOptions &options) : trial(std::make_unique<Compilation>(options)) {}
-  ~State() { release(); }
 
   std::unique_ptr<Compilation> trial;
   std::unique_ptr<LayerRounder> rounder;
-  std::string folder;
-  lowbit_bundle *bundle = nullptr;
+  TemporaryBundle bundle;
   /// Runs of the float model go beside those of the quantized one.
   bool withFloat = false;
+  int64_t recipeSamples = 0;
   std::vector<std::vector<OwnedTensor>> samples;
   std::string hashes; ///< Of the samples' bytes, one after the other.
 
@@ -50,7 +41,9 @@ struct SequentialQuantizer::State {
   std::vector<size_t> position; ///< Of each run: how many points it has passed.
   std::string error;
   llvm::function_ref<void(double)> progress = nullptr;
-  double done = 0, total = 0;
+  std::vector<double> sizes;  ///< Of each sample: its dynamic dims together.
+  double done = 0, total = 0; ///< Of the cost of all points.
+  double reported = 0;        ///< The fraction that progress last got.
 
   size_t runs() const { return samples.size() * (withFloat ? 2 : 1); }
   bool isFloat(size_t run) const { return withFloat && run % 2 == 0; }
@@ -59,6 +52,10 @@ struct SequentialQuantizer::State {
   void release();
   int exchange(size_t run, int64_t id, float *data, int64_t rank, const int64_t *dims);
   bool start(size_t run);
+  double sizeOf(const std::vector<OwnedTensor> &sample) const;
+  /// Adds up what is to be done.
+  void planProgress();
+  void advance(double cost);
 };
 
 /// The run that this thread belongs to.
@@ -69,18 +66,15 @@ SequentialQuantizer::SequentialQuantizer() = default;
 SequentialQuantizer::~SequentialQuantizer() = default;
 
 void SequentialQuantizer::State::release() {
-  lowbit_bundle_close(bundle);
-  bundle = nullptr;
-  if (!folder.empty())
-    llvm::sys::fs::remove_directories(folder, true);
-  folder.clear();
+  bundle.close();
   samples = {};
   rounder.reset(); // It reads the compilation's constants.
   trial.reset();
   malloc_trim(0); // What is free the heap would keep.
 }
 
-lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle; }
+lowbit_bundle *SequentialQuantizer::bundle() const { return state->bundle.get(); }
+int64_t SequentialQuantizer::recipeSamples() const { return state->recipeSamples; }
 int64_t SequentialQuantizer::samples() const {
   return outcome ? outcome->samples : int64_t(state->samples.size());
 }
@@ -109,7 +103,9 @@ SequentialQuantizer::create(const CompileOptions &given) {
   if (!plan)
     return trial.takeError(2, "planning layers");
   state.withFloat = plan->recipe.comparesWithFloat();
+  state.recipeSamples = plan->recipe.calibrationSamples.value_or(0);
   state.rounder = std::make_unique<LayerRounder>(*plan);
+  trial.keepConstants(); // The rounder reads them.
   if (llvm::Error error = trial.toOpened())
     return std::move(error);
   if (failed(state.rounder->readPoints(trial.module())))
@@ -117,52 +113,17 @@ SequentialQuantizer::create(const CompileOptions &given) {
   for (auto step : {&Compilation::toScheduled, &Compilation::toExecutable})
     if (llvm::Error error = (trial.*step)())
       return std::move(error);
-  llvm::SmallString<128> folder;
-  if (std::error_code error = llvm::sys::fs::createUniqueDirectory("lowbit-quantize", folder))
-    return driverError(4, "cannot create a temporary folder: " + error.message());
-  state.folder = folder.str().str();
-  auto report = writeBundle(trial, state.folder);
-  if (!report)
-    return report.takeError();
-  malloc_trim(0);
-  lowbit_status status = lowbit_bundle_open(state.folder.c_str(), nullptr, &state.bundle);
-  if (status != LOWBIT_OK)
-    return driverError(status, lowbit_last_error());
+  if (llvm::Error error = state.bundle.write(trial, "quantize"))
+    return std::move(error);
+  if (llvm::Error error = state.bundle.open())
+    return std::move(error);
   lowbit_bundle_set_exchange(
-      state.bundle,
+      state.bundle.get(),
       [](void *user, int64_t id, float *data, int64_t rank, const int64_t *dims) {
         return static_cast<State *>(user)->exchange(currentRun, id, data, rank, dims);
       },
       &state);
   return result;
-}
-
-/// Row-major copy of a tensor with any strides (in elements).
-static OwnedTensor copyTensor(const lowbit_tensor &from) {
-  OwnedTensor copy;
-  copy.view = from;
-  size_t size = lowbit_dtype_size(from.dtype);
-  int64_t count = 1;
-  for (size_t d = 0; d < from.rank; ++d)
-    count *= from.shape[d];
-  copy.bytes.resize(size_t(count) * size);
-  int64_t stride = 1;
-  for (size_t d = from.rank; d-- > 0;) {
-    copy.view.strides[d] = stride;
-    stride *= from.shape[d];
-  }
-  std::vector<int64_t> at(from.rank);
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t offset = 0;
-    for (size_t d = 0; d < from.rank; ++d)
-      offset += at[d] * from.strides[d];
-    std::memcpy(copy.bytes.data() + size_t(i) * size,
-                static_cast<const char *>(from.data) + offset * int64_t(size), size);
-    for (size_t d = from.rank; d-- > 0 && ++at[d] == from.shape[d];)
-      at[d] = 0;
-  }
-  copy.view.data = copy.bytes.data();
-  return copy;
 }
 
 llvm::Error SequentialQuantizer::add(const std::vector<lowbit_tensor> &inputs) {
@@ -177,13 +138,13 @@ llvm::Error SequentialQuantizer::add(const std::vector<lowbit_tensor> &inputs) {
 
 bool SequentialQuantizer::State::start(size_t run) {
   currentRun = run;
-  std::vector<lowbit_tensor> inputs, outputs(lowbit_bundle_num_outputs(bundle));
+  std::vector<lowbit_tensor> inputs, outputs(lowbit_bundle_num_outputs(bundle.get()));
   for (OwnedTensor &tensor : samples[sampleOf(run)]) {
     tensor.view.data = tensor.bytes.data();
     inputs.push_back(tensor.view);
   }
-  lowbit_status status =
-      lowbit_bundle_run(bundle, inputs.data(), inputs.size(), outputs.data(), outputs.size());
+  lowbit_status status = lowbit_bundle_run(bundle.get(), inputs.data(), inputs.size(),
+                                           outputs.data(), outputs.size());
   for (lowbit_tensor &output : outputs)
     lowbit_tensor_release(&output);
   if (status != LOWBIT_OK && error.empty())
@@ -207,9 +168,6 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
   auto finish = [&](llvm::function_ref<bool()> complete) {
     return rounder->isBarrier(point) && !steps.wait(run, [&] { return complete(); });
   };
-  double rows = 1;
-  for (int64_t dim : tensor.dims.drop_back())
-    rows *= double(dim);
   switch (point.role) {
   case ExchangePoint::Role::Input:
     // One in eight samples only checks what the others decide.
@@ -217,7 +175,11 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
       rounder->observeFloatInput(point, tensor);
     else
       rounder->observeInput(point, tensor, samples.size() >= 8 && sample % 8 == 7);
-    if (finish([&] { return rounder->finishInput(point, error); }))
+    if (finish([&] {
+          bool finished = rounder->finishInput(point, error);
+          advance(rounder->finishCost(point));
+          return finished;
+        }))
       return 1;
     break;
   case ExchangePoint::Role::Weight:
@@ -237,11 +199,43 @@ int SequentialQuantizer::State::exchange(size_t run, int64_t id, float *data, in
       rounder->shiftOutput(point, tensor);
     break;
   }
-  if (last && progress) {
-    done += 1;
-    progress(done / double(points.size()));
-  }
+  advance(rounder->runCost(point, sizes[sample], floatRun));
   return 0;
+}
+
+double SequentialQuantizer::State::sizeOf(const std::vector<OwnedTensor> &sample) const {
+  for (size_t i = 0; i < sample.size(); ++i) {
+    const lowbit_value_info *input = lowbit_bundle_input(bundle.get(), i);
+    double size = 1;
+    bool dynamic = false;
+    for (int32_t d = 0; d < input->rank; ++d)
+      if (input->dims[d] < 0) {
+        size *= double(sample[i].view.shape[d]);
+        dynamic = true;
+      }
+    if (dynamic)
+      return size;
+  }
+  return 1;
+}
+
+void SequentialQuantizer::State::planProgress() {
+  for (const std::vector<OwnedTensor> &sample : samples)
+    sizes.push_back(sizeOf(sample));
+  for (const ExchangePoint &point : rounder->points()) {
+    total += rounder->finishCost(point);
+    for (size_t run = 0; run < runs(); ++run)
+      total += rounder->runCost(point, sizes[sampleOf(run)], isFloat(run));
+  }
+}
+
+void SequentialQuantizer::State::advance(double cost) {
+  done += cost;
+  double fraction = total > 0 ? std::min(done / total, 1.0) : 1;
+  if (!progress || (fraction < 1 && fraction < reported + 1e-3))
+    return;
+  reported = fraction;
+  progress(fraction);
 }
 
 llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) {
@@ -254,6 +248,7 @@ llvm::Error SequentialQuantizer::run(llvm::function_ref<void(double)> progress) 
   mallopt(M_MMAP_THRESHOLD, 1 << 18);
   state->progress = progress;
   state->position.assign(state->runs(), 0);
+  state->planProgress();
   bool done = state->steps.run(state->runs(), [&](size_t run) { return state->start(run); });
   if (!done)
     return driverError(2, state->error);

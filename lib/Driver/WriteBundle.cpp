@@ -160,6 +160,26 @@ static json::Object summarize(const json::Array &layers) {
   return result;
 }
 
+/// What a token costs in all caches together; of sizes that only the run knows null.
+static json::Value totalOf(const json::Array &caches, llvm::StringRef key) {
+  int64_t total = 0;
+  for (const json::Value &cache : caches) {
+    std::optional<int64_t> bytes = cache.getAsObject()->getInteger(key);
+    if (!bytes)
+      return nullptr;
+    total += *bytes;
+  }
+  return total;
+}
+
+static json::Object describeCache(const json::Array &caches) {
+  return json::Object{{"type", "i8"},
+                      {"scales", "f32, per token and head"},
+                      {"bytes_per_token", totalOf(caches, "bytes_per_token")},
+                      {"float_bytes_per_token", totalOf(caches, "float_bytes_per_token")},
+                      {"caches", json::Array(caches)}};
+}
+
 llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
                                                 const std::string &folder) {
   ModuleOp module = compilation.module();
@@ -242,11 +262,17 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
     manifest["quantized_on"] =
         json::Object{{"data_sha256", rounded->dataSha256}, {"samples", rounded->samples}};
 
+  json::Array caches = compilation.heldCaches();
+  if (!caches.empty())
+    manifest["kv_cache"] = describeCache(caches);
+
   json::Object report{{"schema", "lowbit.report/1"},
                       {"recipe", compilation.recipeName},
                       {"layers", json::Array(compilation.layers)},
                       {"summary", summarize(compilation.layers)},
                       {"remarks", json::Array(compilation.remarks)}};
+  if (!caches.empty())
+    report["kv_cache"] = describeCache(caches);
   std::string reportText = llvm::formatv("{0:2}\n", json::Value(std::move(report)));
   if (llvm::Error error = writeFile(path("report.json"), reportText))
     return std::move(error);

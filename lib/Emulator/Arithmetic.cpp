@@ -6,7 +6,6 @@
 //===----------------------------------------------------------------------===//
 #include "Instructions.h"
 #include <cmath>
-#include <cstring>
 
 using namespace lowbit;
 
@@ -61,14 +60,6 @@ int64_t emulator::roundToInt(double value, uint32_t rounding, uint32_t bits, uin
   if (isUnsigned)
     return value <= 0 ? 0 : static_cast<int64_t>(static_cast<uint64_t>(value));
   return value <= -span ? -static_cast<int64_t>(largest) - 1 : static_cast<int64_t>(value);
-}
-
-uint32_t emulator::toBfloat(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  if (std::isnan(value))
-    return 0x7fff;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
 float emulator::approximate(float value, uint32_t which) {

@@ -109,7 +109,6 @@ const lowbit_emu_table_t &emulator::instructionTable() {
       permute,
       dot4,
       roundToInt,
-      toBfloat,
       approximate,
       [] { Grid::current().fail("the kernel stopped itself: it found its input invalid"); },
   };

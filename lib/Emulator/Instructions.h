@@ -48,7 +48,6 @@ uint32_t lop3(uint32_t a, uint32_t b, uint32_t c, uint32_t table);
 uint32_t permute(uint32_t a, uint32_t b, uint32_t selector);
 uint32_t dot4(uint32_t a, uint32_t b, uint32_t c, uint32_t signs);
 int64_t roundToInt(double value, uint32_t rounding, uint32_t bits, uint32_t isUnsigned);
-uint32_t toBfloat(float value);
 float approximate(float value, uint32_t which);
 
 /// Byte `index` of a word, extended.

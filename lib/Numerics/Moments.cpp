@@ -23,16 +23,9 @@ Moments::Moments(int64_t cols)
 Moments Moments::fromMatrix(const float *matrix, int64_t cols, int64_t count) {
   Moments result(cols);
   result.rowCount = count;
-  for (int64_t j = 0; j < cols; ++j)
-    for (int64_t i = 0; i <= j; ++i) {
-      double value = double(matrix[i * cols + j]) * double(count);
-      result.sums.upper(i, j) = value;
-      // The lower half of a diagonal tile is read by products.
-      if (i / tileCols == j / tileCols)
-        result.sums.tile(
-            j / tileCols,
-            j / tileCols)[(i % tileCols) * result.sums.extent(j / tileCols) + j % tileCols] = value;
-    }
+  result.sums.forEach([&](int64_t row, int64_t col, double &value) {
+    value = double(matrix[std::min(row, col) * cols + std::max(row, col)]) * double(count);
+  });
   for (int64_t i = 0; i < cols; ++i)
     result.absolutes[i] = std::sqrt(std::max(0.0, result.second(i))) * double(count);
   return result;
@@ -100,13 +93,9 @@ void Moments::merge(const Moments &other) {
 
 Moments Moments::scaled(const float *factors) const {
   Moments result = *this;
-  int64_t side = sums.tileSize();
-  for (int64_t j = 0; j < sums.tileCount(); ++j)
-    for (int64_t i = 0; i <= j; ++i)
-      for (int64_t c = 0; c < sums.extent(j); ++c)
-        for (int64_t r = 0; r < sums.extent(i); ++r)
-          result.sums.tile(i, j)[c * sums.extent(i) + r] *=
-              double(factors[i * side + r]) * double(factors[j * side + c]);
+  result.sums.forEach([&](int64_t row, int64_t col, double &value) {
+    value *= double(factors[row]) * double(factors[col]);
+  });
   for (int64_t c = 0; c < cols(); ++c) {
     result.firsts[c] *= double(factors[c]);
     result.absolutes[c] *= std::fabs(double(factors[c]));
@@ -116,13 +105,8 @@ Moments Moments::scaled(const float *factors) const {
 
 Moments Moments::centered() const {
   Moments result = *this;
-  int64_t side = sums.tileSize();
-  for (int64_t j = 0; j < sums.tileCount(); ++j)
-    for (int64_t i = 0; i <= j; ++i)
-      for (int64_t c = 0; c < sums.extent(j); ++c)
-        for (int64_t r = 0; r < sums.extent(i); ++r)
-          result.sums.tile(i, j)[c * sums.extent(i) + r] -=
-              firsts[i * side + r] * mean(j * side + c);
+  result.sums.forEach(
+      [&](int64_t row, int64_t col, double &value) { value -= firsts[row] * mean(col); });
   result.firsts.assign(cols(), 0.0);
   // Rounding may leave a constant column's variance below zero.
   for (int64_t c = 0; c < cols(); ++c)

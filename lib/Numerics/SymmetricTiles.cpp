@@ -23,11 +23,7 @@ static Tile tileOf(SymmetricTiles &a, int64_t i, int64_t j) {
 
 SymmetricTiles retiled(const SymmetricTiles &a, int64_t tile) {
   SymmetricTiles result(a.size(), tile);
-  for (int64_t j = 0; j < result.tileCount(); ++j)
-    for (int64_t i = 0; i <= j; ++i)
-      for (int64_t c = 0; c < result.extent(j); ++c)
-        for (int64_t r = 0; r < result.extent(i); ++r)
-          result.tile(i, j)[c * result.extent(i) + r] = a.at(i * tile + r, j * tile + c);
+  result.forEach([&](int64_t row, int64_t col, double &value) { value = a.at(row, col); });
   return result;
 }
 

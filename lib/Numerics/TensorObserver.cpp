@@ -228,4 +228,8 @@ bool TensorObserver::merge(const TensorObserver &other) {
   return true;
 }
 
+std::vector<HistogramBucket> TensorObserver::buckets() const {
+  return histogram.buckets(std::max(-double(range.min()), double(range.max())) / 32768);
+}
+
 } // namespace lowbit

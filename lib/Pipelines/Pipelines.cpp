@@ -35,7 +35,7 @@ void lowbit::buildJoinQDQPipeline(OpPassManager &manager) {
   manager.addPass(createFoldConstants());
 }
 
-/// The recipe's transforms; a recipe that cannot be loaded has none, and the pass that reads its
+/// The recipe; one that cannot be loaded has no transforms, and the pass that reads its
 /// rules says why.
 static Recipe loadTransforms(StringRef recipe) {
   RecipeError error;
@@ -99,6 +99,13 @@ void lowbit::buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &opti
   manager.addPass(createCSEPass());
 }
 
+void lowbit::buildCachePipeline(OpPassManager &manager, StringRef recipe) {
+  if (!loadTransforms(recipe).cache)
+    return;
+  manager.addPass(createQuantizeKVCache());
+  manager.addPass(createCSEPass());
+}
+
 void lowbit::buildToQuantizedPipeline(OpPassManager &manager) {
   manager.addPass(createFuseQDQ());
   manager.addPass(createCanonicalizerPass());
@@ -148,6 +155,7 @@ void lowbit::registerPipelines() {
   PassPipelineRegistration<ToQDQOptions>("lowbit-to-qdq", "float form to qdq form",
                                          [](OpPassManager &manager, const ToQDQOptions &options) {
                                            buildToQDQPipeline(manager, options);
+                                           buildCachePipeline(manager, options.recipe);
                                          });
   PassPipelineRegistration<>("lowbit-to-quantized", "qdq form to quantized form",
                              [](OpPassManager &manager) { buildToQuantizedPipeline(manager); });

@@ -312,11 +312,19 @@ bool Calibration::write(StringRef path, std::string &error) const {
     arrays.count = observer.range.count();
     arrays.minSum = observer.minSum.digits();
     arrays.maxSum = observer.maxSum.digits();
-    for (auto [key, count] : observer.histogram.entries()) {
+    // Reserved to the entry: a checkpoint is written while the model is in memory.
+    std::vector<std::pair<uint32_t, int64_t>> whole = observer.histogram.entries();
+    arrays.keys.reserve(whole.size());
+    arrays.counts.reserve(whole.size());
+    for (auto [key, count] : whole) {
       arrays.keys.push_back(int32_t(key));
       arrays.counts.push_back(count);
     }
-    for (const ChannelHistograms::Entry &entry : observer.channelHistograms.entries()) {
+    std::vector<ChannelHistograms::Entry> perChannel = observer.channelHistograms.entries();
+    arrays.channels.reserve(perChannel.size());
+    arrays.channelKeys.reserve(perChannel.size());
+    arrays.channelCounts.reserve(perChannel.size());
+    for (const ChannelHistograms::Entry &entry : perChannel) {
       arrays.channels.push_back(entry.channel);
       arrays.channelKeys.push_back(int32_t(entry.key));
       arrays.channelCounts.push_back(entry.count);

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "YamlTree.h"
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/Regex.h"
 
@@ -41,19 +42,13 @@ private:
   bool readTransformOptions(const YamlNode &node, GraphTransform &transform);
   bool readTransforms(const YamlNode &node, Recipe &recipe);
   bool readCalibration(const YamlNode &node, Recipe &recipe);
+  bool readCache(const YamlNode &node, Recipe &recipe);
   bool readBase(const YamlNode &node, Recipe &base);
 
   StringRef file;
   RecipeError &error;
 };
 } // namespace
-
-static std::string choices(ArrayRef<StringRef> known) {
-  std::string text;
-  for (size_t i = 0; i < known.size(); ++i)
-    text += (i == 0 ? "" : i + 1 == known.size() ? " or " : ", ") + known[i].str();
-  return text;
-}
 
 bool RecipeParser::checkMap(const YamlNode &node, StringRef what, ArrayRef<StringRef> known) {
   if (node.kind != Kind::Map)
@@ -185,7 +180,7 @@ bool RecipeParser::readWeights(const YamlNode &node, Rule &rule) {
       return false;
   if (const YamlNode *algorithm = node.find("algorithm")) {
     size_t index;
-    if (!readChoice(*algorithm, "algorithm", {"rtn", "mse", "gptq", "awq", "hqq"}, index))
+    if (!readChoice(*algorithm, "algorithm", algorithmNames(), index))
       return false;
     weights.algorithm = WeightAlgorithm(index);
   }
@@ -351,6 +346,26 @@ bool RecipeParser::readCalibration(const YamlNode &node, Recipe &recipe) {
   return true;
 }
 
+bool RecipeParser::readCache(const YamlNode &node, Recipe &recipe) {
+  if (node.kind == Kind::Scalar) {
+    if (node.scalar != "float")
+      return fail(node, "expected kv_cache to be float or a mapping, as in {type: i8}, found '" +
+                            node.scalar + "'");
+    recipe.cache.reset();
+    return true;
+  }
+  if (!checkMap(node, "kv_cache", {"type"}))
+    return false;
+  const YamlNode *type = node.find("type");
+  if (!type)
+    return fail(node, "expected kv_cache to have a type, as in {type: i8}");
+  size_t index;
+  if (!readChoice(*type, "type", {"i8", "float"}, index))
+    return false;
+  recipe.cache = index == 0 ? std::optional(IntType::I8) : std::nullopt;
+  return true;
+}
+
 bool RecipeParser::readBase(const YamlNode &node, Recipe &base) {
   std::string name;
   if (!readScalar(node, "the name of a recipe", name))
@@ -371,7 +386,7 @@ bool RecipeParser::read(const YamlNode &document, Recipe &recipe) {
     return fail(document.line ? document : [] { YamlNode top; top.line = top.column = 1; return top; }(),
                 "expected a recipe (a mapping that starts with 'lowbit: 1'), found " +
                     document.describe());
-  if (!checkMap(document, "a recipe", {"lowbit", "base", "transforms", "calibration", "rules"}))
+  if (!checkMap(document, "a recipe", {"lowbit", "base", "transforms", "calibration", "kv_cache", "rules"}))
     return false;
   const YamlNode *version = document.find("lowbit");
   if (!version)
@@ -385,12 +400,16 @@ bool RecipeParser::read(const YamlNode &document, Recipe &recipe) {
     recipe.transforms = base.transforms;
     recipe.calibration = base.calibration;
     recipe.calibrationSamples = base.calibrationSamples;
+    recipe.cache = base.cache;
   }
   if (const YamlNode *transforms = document.find("transforms"))
     if (!readTransforms(*transforms, recipe))
       return false;
   if (const YamlNode *calibration = document.find("calibration"))
     if (!readCalibration(*calibration, recipe))
+      return false;
+  if (const YamlNode *cache = document.find("kv_cache"))
+    if (!readCache(*cache, recipe))
       return false;
   if (const YamlNode *rules = document.find("rules")) {
     if (rules->kind != Kind::List)

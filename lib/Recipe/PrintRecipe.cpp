@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Recipe/Recipe.h"
+#include "lowbit/Recipe/Rounding.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/SHA256.h"
@@ -47,7 +48,6 @@ std::string Rule::describeMatch() const {
 }
 
 static std::string printWeights(const WeightRule &weights) {
-  static constexpr const char *algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
   const Scheme &scheme = weights.scheme;
   std::string text = std::string("{type: ") + name(scheme.type);
   switch (scheme.granularity) {
@@ -62,7 +62,7 @@ static std::string printWeights(const WeightRule &weights) {
     break;
   }
   text += std::string(", symmetric: ") + (scheme.symmetric ? "true" : "false");
-  return text + ", algorithm: " + algorithms[size_t(weights.algorithm)] + "}";
+  return text + ", algorithm: " + algorithmName(weights.algorithm).str() + "}";
 }
 
 static std::string printActivations(const std::optional<ActivationRule> &activations) {
@@ -104,6 +104,8 @@ std::string Recipe::print() const {
     printed.push_back(printTransform(transform));
   text += "transforms: [" + llvm::join(printed, ", ") + "]\n";
   text += printCalibration();
+  text += cache ? std::string("kv_cache: {type: ") + lowbit::name(*cache) + "}\n"
+                : "kv_cache: float\n";
   text += rules.empty() ? "rules: []\n" : "rules:\n";
   for (const Rule &rule : rules) {
     text += "  - match: " + rule.describeMatch() + "\n";

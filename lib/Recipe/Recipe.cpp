@@ -172,7 +172,8 @@ bool lowbit::readPercentile(StringRef text, double &percentile) {
 bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   static constexpr StringRef keys[] = {"type",        "per",    "group",      "symmetric",
                                        "algorithm",   "head",   "embeddings", "activations",
-                                       "dynamic",     "calibration", "percentile", "samples"};
+                                       "dynamic",     "calibration", "percentile", "samples",
+                                       "kv_cache"};
   if (!llvm::is_contained(keys, key)) {
     error = ("unknown key '" + key + "'" + suggest(key, keys) +
              " (known: " + llvm::join(ArrayRef(keys), ", ") + ")")
@@ -199,6 +200,12 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
   if (key == "samples") {
     calibrationSamples = number;
     return isPositive || fail("a positive integer");
+  }
+  if (key == "kv_cache") {
+    if (value != "i8" && value != "float")
+      return fail("float or i8");
+    cache = value == "i8" ? std::optional(IntType::I8) : std::nullopt;
+    return true;
   }
   // What is left changes the rule that takes every layer that no other rule takes.
   if (rules.empty() || !rules.back().weights) {
@@ -246,11 +253,10 @@ bool Recipe::applyOverride(StringRef key, StringRef value, std::string &error) {
       return fail("true or false");
     scheme.symmetric = value == "true";
   } else if (key == "algorithm") {
-    static constexpr StringRef algorithms[] = {"rtn", "mse", "gptq", "awq", "hqq"};
-    auto found = llvm::find(algorithms, value);
-    if (found == std::end(algorithms))
-      return fail("rtn, mse, gptq, awq or hqq");
-    rule.weights->algorithm = WeightAlgorithm(found - std::begin(algorithms));
+    const StringRef *found = llvm::find(algorithmNames(), value);
+    if (found == algorithmNames().end())
+      return fail(choices(algorithmNames()));
+    rule.weights->algorithm = WeightAlgorithm(found - algorithmNames().begin());
   } else if (key == "dynamic") {
     if (value != "token" && value != "tensor" && value != "false")
       return fail("token, tensor or false");

@@ -12,9 +12,13 @@ bool lowbit::needsMoments(WeightAlgorithm algorithm) {
   return algorithm == WeightAlgorithm::GPTQ || algorithm == WeightAlgorithm::AWQ;
 }
 
-StringRef lowbit::algorithmName(WeightAlgorithm algorithm) {
+ArrayRef<StringRef> lowbit::algorithmNames() {
   static constexpr StringRef names[] = {"rtn", "mse", "gptq", "awq", "hqq"};
-  return names[size_t(algorithm)];
+  return names;
+}
+
+StringRef lowbit::algorithmName(WeightAlgorithm algorithm) {
+  return algorithmNames()[size_t(algorithm)];
 }
 
 RoundingOptions lowbit::roundingOptions(const WeightRule &rule) {

@@ -52,6 +52,13 @@ std::string lowbit::suggest(StringRef word, llvm::ArrayRef<StringRef> known) {
   return best.empty() ? "" : ("; did you mean '" + best + "'?").str();
 }
 
+std::string lowbit::choices(llvm::ArrayRef<StringRef> known) {
+  std::string text;
+  for (size_t i = 0; i < known.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == known.size() ? " or " : ", ") + known[i].str();
+  return text;
+}
+
 namespace {
 struct TreeBuilder {
   llvm::SourceMgr sources;

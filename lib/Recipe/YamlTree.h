@@ -45,6 +45,9 @@ std::string located(llvm::StringRef file, const YamlNode &node, const llvm::Twin
 /// "; did you mean 'x'?" where one of `known` is close to `word`, else empty.
 std::string suggest(llvm::StringRef word, llvm::ArrayRef<llvm::StringRef> known);
 
+/// "a, b or c".
+std::string choices(llvm::ArrayRef<llvm::StringRef> known);
+
 } // namespace lowbit
 
 #endif // LOWBIT_LIB_RECIPE_YAMLTREE_H

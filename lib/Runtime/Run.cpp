@@ -71,6 +71,8 @@ void RunContext::recordFailure(lowbit_status status, const char *text) noexcept 
 void RunContext::endRun() noexcept {
   device.reset();
   memory.endRun();
+  if (exchange)
+    memory.trimCache(); // Many runs that ended may be waited for.
   failure = LOWBIT_OK;
   abandoned = false;
 }

@@ -10,6 +10,8 @@
 #include "mlir/IR/Matchers.h"
 #include "mlir/IR/Operation.h"
 #include "llvm/ADT/APFloat.h"
+#include "llvm/Support/Memory.h"
+#include <cstring>
 
 using namespace lowbit;
 
@@ -118,12 +120,30 @@ std::vector<int64_t> ConstantData::toInts() const {
   return values;
 }
 
+/// A copy of the bytes. Where they are many, in pages of their own: a heap would keep the memory of
+/// weights that are superseded, in holes between those that are not.
+static AsmResourceBlob copyToBlob(ArrayRef<char> bytes) {
+  constexpr size_t large = 64 << 10;
+  std::error_code error;
+  llvm::sys::MemoryBlock pages;
+  if (bytes.size() >= large)
+    pages = llvm::sys::Memory::allocateMappedMemory(
+        bytes.size(), nullptr, llvm::sys::Memory::MF_READ | llvm::sys::Memory::MF_WRITE, error);
+  if (!pages.base())
+    return HeapAsmResourceBlob::allocateAndCopyWithAlign(bytes, 64);
+  std::memcpy(pages.base(), bytes.data(), bytes.size());
+  ArrayRef<char> data(static_cast<const char *>(pages.base()), bytes.size());
+  auto release = [pages](void *, size_t, size_t) mutable {
+    llvm::sys::Memory::releaseMappedMemory(pages);
+  };
+  return AsmResourceBlob(data, 64, release, /*dataIsMutable=*/true);
+}
+
 ElementsAttr lowbit::makeConstant(RankedTensorType type, ArrayRef<char> bytes, StringRef name) {
   assert((int64_t)bytes.size() == type.getNumElements() * bytesPerElement(type.getElementType()) &&
          "bytes do not fill the type");
   if (bytes.size() > 1024)
-    return DenseResourceElementsAttr::get(type, name,
-                                          HeapAsmResourceBlob::allocateAndCopyWithAlign(bytes, 64));
+    return DenseResourceElementsAttr::get(type, name, copyToBlob(bytes));
   if (type.getElementType().isInteger(1)) {
     SmallVector<bool> bits;
     for (char byte : bytes)

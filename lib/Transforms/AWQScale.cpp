@@ -15,6 +15,7 @@
 #include "ChannelStats.h"
 #include "QuantizeLayer.h"
 #include "lowbit/Analysis/LayerName.h"
+#include "lowbit/Analysis/ObservedValues.h"
 #include "lowbit/Dialect/ONNX/IR/ONNX.h"
 #include "lowbit/Numerics/AWQ.h"
 #include "lowbit/Support/ConstantData.h"
@@ -68,11 +69,10 @@ static std::optional<Moments> momentsOf(const ChannelGraph &graph, const ScaledW
     StatsAttr stats = op.getStatsAttr();
     if (op.getInput() != weight.input() || !stats)
       continue;
+    if (std::vector<Moments> moments = getMoments(stats, cols); moments.size() == 1)
+      return std::move(moments.front());
     std::optional<ConstantData> data =
-        stats.getMoments() ? ConstantData::get(stats.getMoments()) : std::nullopt;
-    if (data && data->getType().getNumElements() == cols * cols)
-      return Moments::fromMatrix(data->as<float>().data(), cols);
-    data = stats.getChannelAbsmean() ? ConstantData::get(stats.getChannelAbsmean()) : std::nullopt;
+        stats.getChannelAbsmean() ? ConstantData::get(stats.getChannelAbsmean()) : std::nullopt;
     if (!data || data->getType().getNumElements() != cols)
       continue;
     std::vector<float> diagonal(cols * cols, 0.0f), means = data->toFloats();
@@ -129,7 +129,7 @@ LogicalResult AWQScale::scale(Block &block, const LayerPlan &plan) {
       for (const PlannedLayer *layer : readers.planned) {
         ConstantData data = *ConstantData::get(layer->layer->weight->get());
         int64_t rows = data.getType().getDimSize(layer->layer->channelAxis());
-        matrices.push_back(weightMatrix(*layer->layer, data, rows, moments->cols()));
+        matrices.push_back(weightMatrix(*layer->layer, data));
         layers.push_back({matrices.back().data(), rows, plan.ruleOf(*layer)->weights->scheme});
       }
       std::string error;

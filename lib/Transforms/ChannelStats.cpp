@@ -55,7 +55,6 @@ static ElementsAttr scaledHistogram(ElementsAttr attr, double factor) {
   return makeConstant(data->getType(), rows, "histogram");
 }
 
-/// Row and column k of a group of G belong to channel (group · K + k) / taps.
 /// The rows [channel, lo, hi, count] of channels that are x * factor now; empty where there are
 /// none.
 static std::vector<double> scaledChannelRows(ElementsAttr attr, ArrayRef<double> factor) {
@@ -125,6 +124,7 @@ static ElementsAttr histogramOfChannels(ArrayRef<double> channelRows, double min
   return makeConstant(type, rows, "histogram");
 }
 
+/// Row and column k of a group of G belong to channel (group · K + k) / taps.
 static ElementsAttr scaledMoments(ElementsAttr attr, ArrayRef<double> factor) {
   std::vector<float> values = floatsOf(attr);
   if (values.empty())

@@ -48,6 +48,7 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
     std::optional<LayerPlan> plan = planLayers(getOperation(), recipe);
     if (!plan)
       return signalPassFailure();
+    correctsBiases = plan->recipe.correctsBiases();
     ActivationQuantizer activations(getOperation(), plan->recipe.calibration);
     std::map<std::string, Value> inputs;
     for (const PlannedLayer &planned : plan->layers) {
@@ -93,7 +94,7 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
     layer.weight->set(exchange(layer.weight->get().getType(), "weight", Value()));
     if (constant->use_empty())
       constant->erase();
-    if (layer.kind != LayerKind::Gather) {
+    if (correctsBiases && layer.kind != LayerKind::Gather) {
       builder.setInsertionPointAfter(planned.op);
       Value result = planned.op->getResult(0);
       auto output = exchange(result.getType(), "output", result);
@@ -102,5 +103,7 @@ struct InsertExchanges : public lowbit::impl::InsertExchangesBase<InsertExchange
     ++numLayers;
     return success();
   }
+
+  bool correctsBiases = false;
 };
 } // namespace

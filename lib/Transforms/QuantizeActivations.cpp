@@ -49,15 +49,7 @@ FailureOr<std::optional<QuantParams>> ActivationQuantizer::params(const PlannedL
 std::vector<Moments> ActivationQuantizer::moments(const PlannedLayer &planned, int64_t cols) const {
   auto found = observers.find(planned.key.name + ":input");
   StatsAttr stats = found == observers.end() ? StatsAttr() : ObserveOp(found->second).getStatsAttr();
-  std::optional<ConstantData> data =
-      stats && stats.getMoments() ? ConstantData::get(stats.getMoments()) : std::nullopt;
-  std::vector<Moments> result;
-  if (!data || data->getType().getShape().back() != cols)
-    return result;
-  std::vector<float> values = data->toFloats();
-  for (size_t begin = 0; begin < values.size(); begin += cols * cols)
-    result.push_back(Moments::fromMatrix(values.data() + begin, cols));
-  return result;
+  return stats ? getMoments(stats, cols) : std::vector<Moments>();
 }
 
 std::vector<float> ActivationQuantizer::channelMeans(const PlannedLayer &planned) const {

@@ -23,10 +23,6 @@ namespace lowbit {
 /// Signed types are signless in IR, unsigned ones ui8 and ui4.
 IntegerType elementType(MLIRContext *context, IntType type);
 
-/// The float matrix [channels, K] of a layer's weights, times its factor.
-std::vector<float> weightMatrix(const QuantizableLayer &layer, const ConstantData &data,
-                                int64_t rows, int64_t cols);
-
 /// The weights of one layer in IR.
 struct QuantizedWeightOps {
   Value real; ///< The dequantized weights, of the shape of the float ones.

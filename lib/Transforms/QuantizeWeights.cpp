@@ -19,21 +19,6 @@ IntegerType lowbit::elementType(MLIRContext *context, IntType type) {
                           isSigned(type) ? IntegerType::Signless : IntegerType::Unsigned);
 }
 
-std::vector<float> lowbit::weightMatrix(const QuantizableLayer &layer, const ConstantData &data,
-                                       int64_t rows, int64_t cols) {
-  std::vector<float> values = data.toFloats();
-  if (layer.channelAxis() == 1) {
-    std::vector<char> bytes = transposeBytes(
-        ArrayRef(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(float)),
-        cols, rows);
-    std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<char *>(values.data()));
-  }
-  if (layer.weightFactor != 1)
-    for (float &value : values)
-      value *= layer.weightFactor;
-  return values;
-}
-
 /// (W - Ŵ) E[x] per row; positions of a filter beyond the edge of the input count as the others.
 static std::vector<float> meanShift(const QuantizableLayer &layer, ArrayRef<float> matrix,
                                     const QuantizedWeights &weights, ArrayRef<float> means) {
@@ -76,7 +61,7 @@ FailureOr<QuantizedWeights> WeightQuantizer::round(const PlannedLayer &planned,
   }
   std::string error;
   std::optional<QuantizedWeights> quantized =
-      roundWeights(weightMatrix(*planned.layer, data, rows, cols).data(), rows, cols, rule.scheme,
+      roundWeights(weightMatrix(*planned.layer, data).data(), rows, cols, rule.scheme,
                    roundingOptions(rule), moments, error);
   if (quantized)
     return std::move(*quantized);
@@ -173,7 +158,7 @@ FailureOr<QuantizedWeightOps> WeightQuantizer::quantize(const PlannedLayer &plan
   result.report = quantized->report;
   if (!channelMeans.empty())
     result.biasShift =
-        meanShift(layer, weightMatrix(layer, data, rows, cols), *quantized, channelMeans);
+        meanShift(layer, weightMatrix(layer, data), *quantized, channelMeans);
   Sha256 hash;
   hash.update(quantized->scales.data(), quantized->scales.size() * sizeof(float));
   hash.update(quantized->zeros.data(), quantized->zeros.size() * sizeof(int32_t));

@@ -68,7 +68,7 @@ def run_calibration(module: Any, model: str, recipe: str, data: Any, out: str | 
         else:
             result.notes.append(f"there is neither {checkpoint} nor {out} to resume: began with the first sample")
     if opened is not None:
-        feeds = _Feeds(calibrator, opened, batch)
+        feeds = Feeds(calibrator, opened, batch)
         try:
             _feed_all(calibrator, feeds, checkpoint, progress)
         except KeyboardInterrupt:
@@ -93,17 +93,20 @@ def run_coverage(module: Any, model: str, recipe: str, data: Any, calibration: s
     calibrator = module.Calibrator(model, recipe, threads=threads)
     if not calibrator.observers:
         raise InvalidInput(f"recipe {recipe} needs no calibration, so nothing is covered")
-    _feed_all(calibrator, _Feeds(calibrator, opened, batch, whole_data=True), None, progress)
+    _feed_all(calibrator, Feeds(calibrator, opened, batch, whole_data=True), None, progress)
     return json.loads(calibrator.compare(os.fspath(calibration)))
 
 
-class _Feeds:
-    """Feeds of the data, no more than the recipe asks for (whole_data: all); total: how many, or None where unknown."""
+class Feeds:
+    """Feeds of the data, no more than the recipe asks for (whole_data: all); total: how many, or None where unknown.
 
-    def __init__(self, calibrator: Any, opened: Any, batch: int, *, whole_data: bool = False) -> None:
-        inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in calibrator.inputs]
+    runner: of the compiler, a Calibrator or a Quantizer.
+    """
+
+    def __init__(self, runner: Any, opened: Any, batch: int, *, whole_data: bool = False) -> None:
+        inputs = [Value(name, dtype, tuple(dims), tuple(symbols)) for name, dtype, dims, symbols in runner.inputs]
         self.feeder = Feeder(opened, inputs, [], batch=batch)
-        self.limit = 0 if whole_data else calibrator.recipe_samples
+        self.limit = 0 if whole_data else runner.recipe_samples
         self.notes: list[str] = []
         if batch > 1 and self.feeder.data.stacked is not None and self.feeder.step != batch:
             self.notes.append(f"the model's inputs take {self.feeder.step} sample{'s' * (self.feeder.step > 1)} at once, not {batch}")
@@ -134,7 +137,7 @@ def _first(feed: Feed, count: int) -> Feed:
     return Feed(inputs, feed.start, count, feed.origin)
 
 
-def _feed_all(calibrator: Any, feeds: _Feeds, checkpoint: Path | None, progress: Progress | None) -> None:
+def _feed_all(calibrator: Any, feeds: Feeds, checkpoint: Path | None, progress: Progress | None) -> None:
     done, marked = 0, False
     written = time.monotonic()
     for feed in feeds:

@@ -8,17 +8,16 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import _native
-from .calibration import Calibrated, Progress, run_calibration, run_coverage
+from .calibration import Calibrated, Feeds, Progress, run_calibration, run_coverage
 from .data import open_data
 from .errors import InvalidInput, from_code
-from .feeds import Feeder
 from .output import check_free
 from .runtime import Bundle
-from .signature import Value
 
 
 @contextlib.contextmanager
@@ -99,37 +98,52 @@ def coverage_of(model: str, recipe: str, data: Any, calibration: str | os.PathLi
 
 
 def quantize_on(model: str, recipe: str, data: Any, *, calibration: str | None = None, dims: Mapping[str, int] | None = None,
-                progress: Progress | None = None) -> Any:
-    """Rounds the weights layer by layer on the data, as sequential recipes (GPTQ, …) ask; None for other recipes.
+                progress: Progress | None = None) -> tuple[Any, list[str]]:
+    """Rounds the weights layer by layer on the data, as sequential recipes (GPTQ, …) ask: (quantizer, remarks for people).
 
-    progress: called with the done thousandths of the work.
+    The quantizer is None for other recipes. progress: called with the done thousandths of the work.
     """
     with compiler_errors() as module:
         if not module.recipe_is_sequential(recipe):
-            return None
+            return None, []
         if data is None:
             raise InvalidInput(f"recipe {recipe} rounds weights on data: give calibration data (--data D)")
         quantizer = module.Quantizer(_existing(model), recipe, calibration, dict(dims or {}))
-        inputs = [Value(name, dtype, tuple(shape), tuple(symbols)) for name, dtype, shape, symbols in quantizer.inputs]
-        for feed in Feeder(open_data(data), inputs, [], batch=1):
+        feeds = Feeds(quantizer, open_data(data), 1)
+        for feed in feeds:
             quantizer.add(feed.inputs)
         quantizer.run((lambda done: progress(int(1000 * done), 1000)) if progress else None)
-        return quantizer
+        return quantizer, feeds.notes
+
+
+@dataclass
+class Prepared:
+    """What compiling with a recipe needs. calibration: a file; quantizer: of `quantize_on`.
+
+    samples: how many were measured here; notes: remarks for people.
+    """
+
+    calibration: str | None = None
+    quantizer: Any = None
+    samples: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def prepare(model: str, recipe: str, scratch: str, *, data: Any = None, calibration: str | None = None, dims: Mapping[str, int] | None = None,
             threads: int = 0, calibrating: Progress | None = None,
-            quantizing: Progress | None = None) -> tuple[str | None, Any, Calibrated | None]:
-    """What compiling with a recipe needs: (calibration file, quantizer, what was measured).
+            quantizing: Progress | None = None) -> Prepared:
+    """Measures and rounds what the recipe asks for.
 
     Without a calibration file, one is made from the data in the folder `scratch` where the recipe needs it.
     """
-    done = None
+    done = Prepared(calibration)
     if data is not None and calibration is None:
-        calibration = os.path.join(scratch, "calibration.lbcal")
-        done = calibrate_to(model, recipe, data, calibration, threads=threads, progress=calibrating)
-        calibration = calibration if done.samples else None
-    return calibration, quantize_on(model, recipe, data, calibration=calibration, dims=dims, progress=quantizing), done
+        path = os.path.join(scratch, "calibration.lbcal")
+        measured = calibrate_to(model, recipe, data, path, threads=threads, progress=calibrating)
+        done = Prepared(path if measured.samples else None, None, measured.samples, measured.notes)
+    done.quantizer, notes = quantize_on(model, recipe, data, calibration=done.calibration, dims=dims, progress=quantizing)
+    done.notes += [note for note in notes if note not in done.notes]
+    return done
 
 
 @contextlib.contextmanager
@@ -182,8 +196,8 @@ def compile(model: Any, *, recipe: str = "fp32", calibration_data: Any = None, c
             folder = tempfile.TemporaryDirectory(prefix="lowbit-")
             output = os.path.join(folder.name, "model.lowbit")
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
-        file, quantizer, _ = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
-        compile_bundle(path, os.fspath(output), recipe=recipe, calibration=file, target=target, arch=arch, dims=dims, quantizer=quantizer, force=force)
+        done = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
+        compile_bundle(path, os.fspath(output), recipe=recipe, calibration=done.calibration, target=target, arch=arch, dims=dims, quantizer=done.quantizer, force=force)
         bundle = Bundle(output, threads=threads)
         bundle._folder = folder  # removed with the bundle
         return bundle
@@ -200,6 +214,6 @@ def export(model: Any, output: str | os.PathLike[str], *, recipe: str, runtime: 
     with contextlib.ExitStack() as stack:
         path = stack.enter_context(model_file(model))
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="lowbit-"))
-        file, quantizer, _ = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
-        return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=file, dims=dims, external_data=external_data,
-                         quantizer=quantizer, force=force)
+        done = prepare(path, recipe, scratch, data=calibration_data, calibration=os.fspath(calibration) if calibration else None, dims=dims)
+        return export_to(path, os.fspath(output), runtime=runtime, recipe=recipe, calibration=done.calibration, dims=dims, external_data=external_data,
+                         quantizer=done.quantizer, force=force)

@@ -339,6 +339,8 @@ NB_MODULE(_compiler, m) {
            "model"_a, "recipe"_a, "calibration"_a = nb::none(),
            "dims"_a = std::map<std::string, int64_t>())
       .def_prop_ro("inputs", inputsOf<SequentialQuantizer>)
+      .def_prop_ro("recipe_samples", &SequentialQuantizer::recipeSamples,
+                   "How many samples the recipe asks for; 0 where it takes all.")
       .def_prop_ro("samples", &SequentialQuantizer::samples)
       .def(
           "add",
@@ -361,5 +363,6 @@ NB_MODULE(_compiler, m) {
             if (error)
               raise(std::move(error));
           },
-          "progress"_a = nb::none(), "Rounds all layers; `progress` gets the done part of the work.");
+          "progress"_a = nb::none(),
+          "Rounds all layers; `progress` gets the done part of the work.");
 }

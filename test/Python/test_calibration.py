@@ -15,7 +15,7 @@ require_compiler()
 
 import lowbit as lb  # noqa: E402
 from lowbit import calibration as calibration_module  # noqa: E402
-from lowbit.compiler import calibrate_to, coverage_of  # noqa: E402
+from lowbit.compiler import calibrate_to, compile_bundle, coverage_of, quantize_on  # noqa: E402
 
 CNN, DATA = MODELS / "digits_cnn.onnx", MODELS / "digits_calib.npz"
 SUMS = ("channel_sum", "channel_abs_sum")
@@ -161,6 +161,22 @@ def test_the_first_samples_that_the_recipe_asks_for(tmp_path, samples):
     assert_same(tmp_path / "c.lbcal", tmp_path / "d.lbcal")
     done = calibrate_to(str(CNN), recipe(tmp_path, "{samples: 100}"), samples, tmp_path / "e.lbcal")
     assert done.samples == 45 and done.notes == ["the recipe asks for 100 samples, the data hold 45"]
+
+
+def test_weights_are_rounded_on_the_samples_that_the_recipe_asks_for(tmp_path, samples):
+    """samples= counts where weights are rounded on data as it does where ranges are measured."""
+    done, notes = quantize_on(str(CNN), "int4-gptq:samples=10", samples)
+    assert done.samples == 10 and notes == ["took the first 10 samples, as the recipe says"]
+    few, _ = quantize_on(str(CNN), "int4-gptq", {name: a[:10] for name, a in samples.items()})
+    all_of_them, notes = quantize_on(str(CNN), "int4-gptq", samples)
+    assert all_of_them.samples == 45 and not notes
+    weights = []
+    for i, quantizer in enumerate((done, few, all_of_them)):
+        compile_bundle(str(CNN), str(tmp_path / f"{i}.lowbit"), recipe="int4-gptq", quantizer=quantizer)
+        weights.append((tmp_path / f"{i}.lowbit" / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+    done, notes = quantize_on(str(CNN), "int4-gptq:samples=100", samples)
+    assert done.samples == 45 and notes == ["the recipe asks for 100 samples, the data hold 45"]
 
 
 @pytest.mark.parametrize("method", ["minmax", "average", "percentile", "entropy", "mse"])

@@ -14,7 +14,7 @@ from conftest import require_compiler
 pytest.importorskip("lowbit.compiler", reason="the lowbit package is not importable")
 _compiler = require_compiler()
 
-from lowbit.runtime import Bundle  # noqa: E402
+from everywhere import run_everywhere  # noqa: E402
 
 
 def save(tmp_path: pathlib.Path, node: onnx.NodeProto, inputs: dict, constants: dict, rank: int) -> str:
@@ -27,19 +27,9 @@ def save(tmp_path: pathlib.Path, node: onnx.NodeProto, inputs: dict, constants: 
     return path
 
 
-def run_everywhere(tmp_path: pathlib.Path, model: str, feeds: dict) -> np.ndarray:
-    bundle = str(tmp_path / "m.lowbit")
-    _compiler.compile(model, bundle, force=True)
-    results = []
-    for isa, threads in itertools.product(("avx2", "avx512vnni"), (1, 2, 4)):
-        try:
-            results.append(Bundle(bundle, threads=threads, isa=isa).run(feeds)["y"])
-        except Exception as error:
-            if isa == "avx2" or "avx512" not in str(error):
-                raise
-    for other in results[1:]:
-        assert np.array_equal(results[0], other)
-    return results[0]
+def run(tmp_path: pathlib.Path, model: str, feeds: dict) -> np.ndarray:
+    _compiler.compile(model, str(tmp_path / "m.lowbit"), force=True)
+    return run_everywhere(tmp_path / "m.lowbit", feeds, threads=(1, 2, 4))["y"]
 
 
 def assert_sums(got: np.ndarray, want: np.ndarray, bound: np.ndarray, k: int):
@@ -57,7 +47,7 @@ def test_matmul(tmp_path, m, k, n, constant):
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
     inputs = {"x": ["m", k]} | ({} if constant else {"w": ["k", "n"]})
     model = save(tmp_path, node, inputs, {"w": w} if constant else {}, 2)
-    got = run_everywhere(tmp_path, model, {"x": x} | ({} if constant else {"w": w}))
+    got = run(tmp_path, model, {"x": x} | ({} if constant else {"w": w}))
     assert_sums(got, x.astype(np.float64) @ w, np.abs(x).astype(np.float64) @ np.abs(w), k)
 
 
@@ -70,7 +60,7 @@ def test_batched_matmul(tmp_path, a, b, constant):
     x, w = rng.normal(size=a).astype(np.float32), rng.normal(size=b).astype(np.float32)
     want = np.matmul(x.astype(np.float64), w.astype(np.float64))
     model = save(tmp_path, helper.make_node("MatMul", ["x", "w"], ["y"]), {"x": a} | ({} if constant else {"w": b}), {"w": w} if constant else {}, want.ndim)
-    got = run_everywhere(tmp_path, model, {"x": x} | ({} if constant else {"w": w}))
+    got = run(tmp_path, model, {"x": x} | ({} if constant else {"w": w}))
     assert_sums(got, want, np.matmul(np.abs(x).astype(np.float64), np.abs(w)), a[-1])
 
 
@@ -84,9 +74,9 @@ def test_gemm(tmp_path, trans_a, trans_b, bias, alpha, beta):
     bound = np.abs(a).astype(np.float64) @ np.abs(b) + (0 if c is None else 2 * np.abs(c))
     feeds = {"a": a.T.copy() if trans_a else a, "b": b.T.copy() if trans_b else b} | ({} if c is None else {"c": c})
     node = helper.make_node("Gemm", list(feeds), ["y"], transA=trans_a, transB=trans_b, alpha=float(alpha), beta=float(beta))
-    assert_sums(run_everywhere(tmp_path, save(tmp_path, node, {name: value.shape for name, value in feeds.items()}, {}, 2), feeds), want, bound, 31)
+    assert_sums(run(tmp_path, save(tmp_path, node, {name: value.shape for name, value in feeds.items()}, {}, 2), feeds), want, bound, 31)
     constants = {name: feeds.pop(name) for name in list(feeds)[1:]}
-    assert_sums(run_everywhere(tmp_path, save(tmp_path, node, {"a": feeds["a"].shape}, constants, 2), feeds), want, bound, 31)
+    assert_sums(run(tmp_path, save(tmp_path, node, {"a": feeds["a"].shape}, constants, 2), feeds), want, bound, 31)
 
 
 def convolve(x, w, bias, strides, pads, dilations, group):
@@ -121,4 +111,4 @@ def test_conv(tmp_path, c, f, kh, kw, strides, pads, dilations, group, bias, con
     node = helper.make_node("Conv", ["x", *constants], ["y"], strides=strides, pads=pads, dilations=dilations, group=group)
     inputs = {"x": ["n", c, "h", "w"]} | ({} if constant else {name: value.shape for name, value in constants.items()})
     model = save(tmp_path, node, inputs, constants if constant else {}, 4)
-    assert_sums(run_everywhere(tmp_path, model, feeds), want, bound, c // group * kh * kw)
+    assert_sums(run(tmp_path, model, feeds), want, bound, c // group * kh * kw)

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 _compiler = require_compiler()
 
 import lowbit as lb  # noqa: E402
+from everywhere import run_everywhere  # noqa: E402
 from lowbit.runtime import Bundle  # noqa: E402
 
 F = np.float32
@@ -82,20 +83,6 @@ def save(path, nodes, inputs, outputs, constants):
                               [helper.make_tensor_value_info(*o) for o in outputs],
                               [numpy_helper.from_array(value, name) for name, value in constants.items()])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
-
-
-def run_everywhere(bundle: Path, feed):
-    """The results, the same bits on every kernel variant of this machine and for every thread count."""
-    results = []
-    for isa, threads in itertools.product(("avx2", "avx512vnni"), (1, 2)):
-        try:
-            results.append(Bundle(str(bundle), threads=threads, isa=isa).run(feed))
-        except Exception as error:
-            if isa == "avx2" or "avx512" not in str(error):
-                raise
-    for other, name in itertools.product(results[1:], results[0]):
-        assert np.array_equal(results[0][name], other[name]), name
-    return results[0]
 
 
 def layers_of(bundle: Path) -> dict[str, dict]:

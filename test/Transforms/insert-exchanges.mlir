@@ -1,5 +1,18 @@
-// RUN: lowbit-opt --lowbit-insert-exchanges=recipe=int4 %s | FileCheck %s
-// RUN: lowbit-opt --lowbit-insert-exchanges=recipe=int4 --lowbit-to-linalg %s | FileCheck %s --check-prefix=RT
+// RUN: split-file %s %t
+// RUN: lowbit-opt --lowbit-insert-exchanges=recipe=%t/empirical.yaml %t/model.mlir | FileCheck %t/model.mlir
+// RUN: lowbit-opt --lowbit-insert-exchanges=recipe=%t/empirical.yaml --lowbit-to-linalg %t/model.mlir | FileCheck %t/model.mlir --check-prefix=RT
+// RUN: lowbit-opt --lowbit-insert-exchanges=recipe=int4 %t/model.mlir | FileCheck %t/model.mlir --check-prefix=PLAIN
+
+//--- empirical.yaml
+lowbit: 1
+base: int4
+transforms: [{bias-correction: {method: empirical}}]
+
+//--- model.mlir
+// Outputs matter only to the correction of biases.
+// PLAIN-LABEL: @shared
+// PLAIN: "weight"
+// PLAIN-NOT: "output"
 
 // Two layers on one value share the point of their input; the sum reads the value itself.
 // CHECK-LABEL: @shared

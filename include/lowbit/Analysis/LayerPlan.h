@@ -16,6 +16,8 @@
 
 namespace lowbit {
 
+class ConstantData;
+
 /// One op that implements QuantizableOpInterface.
 struct PlannedLayer {
   Operation *op = nullptr;
@@ -56,6 +58,10 @@ std::vector<PlannedLayer> findLayers(ModuleOp module);
 /// channel that is the only user of its result; `end` becomes the op whose result has the bias in
 /// it. Null where there is none.
 OpOperand *findBias(Operation *op, const QuantizableLayer &layer, Operation *&end);
+
+/// The weights of a layer as a float matrix [channels, K], times weightFactor. `data` are the layer's
+/// own; its operands are not read.
+std::vector<float> weightMatrix(const QuantizableLayer &layer, const ConstantData &data);
 
 /// "Conv" for onnx.Conv, the full name for ops of other dialects.
 std::string getLayerOpName(Operation *op);

@@ -8,8 +8,10 @@
 #define LOWBIT_ANALYSIS_OBSERVEDVALUES_H
 
 #include "lowbit/Dialect/Lowbit/IR/Lowbit.h"
+#include "lowbit/Numerics/Moments.h"
 #include "lowbit/Numerics/RangeChoice.h"
 #include "lowbit/Numerics/TensorObserver.h"
+#include <vector>
 
 namespace lowbit {
 
@@ -17,8 +19,12 @@ namespace lowbit {
 /// resource is not loaded or not a histogram.
 ObservedValues getObservedValues(StatsAttr stats);
 
-/// All that was measured, as lowbit.observe carries it; of the histogram, buckets narrower than
-/// 2^-15 of the largest magnitude are joined. `observer` has seen values, all of them finite.
+/// The second moments of a layer's input, one for each group of `cols` columns; empty where the
+/// attribute has none, or of another number of columns, or its resource is not loaded.
+std::vector<Moments> getMoments(StatsAttr stats, int64_t cols);
+
+/// All that was measured, as lowbit.observe carries it; of the histogram, its buckets(). `observer`
+/// has seen values, all of them finite.
 StatsAttr getStatsAttr(MLIRContext *context, const TensorObserver &observer);
 
 } // namespace lowbit

@@ -139,6 +139,8 @@ public:
 
   /// The model with its exchange points; its inputs are what add() takes.
   lowbit_bundle *bundle() const;
+  /// How many samples the recipe asks for; 0 where it takes all.
+  int64_t recipeSamples() const;
   /// Keeps a copy of one sample, in the order of the model's inputs.
   llvm::Error add(const std::vector<lowbit_tensor> &inputs);
   int64_t samples() const;

@@ -170,7 +170,6 @@ typedef struct lowbit_emu_table_t {
   uint32_t (*permute)(uint32_t a, uint32_t b, uint32_t selector);
   uint32_t (*dot4)(uint32_t a, uint32_t b, uint32_t c, uint32_t signs);
   int64_t (*round_to_int)(double value, uint32_t rounding, uint32_t bits, uint32_t is_unsigned);
-  uint32_t (*to_bfloat)(float value); /* round to nearest even; 16 bits */
   float (*function)(float value, uint32_t which);
   /* Does not return. */
   void (*trap)(void);

@@ -47,6 +47,18 @@ public:
     int64_t i = row / side, j = col / side;
     return tile(i, j)[(col % side) * extent(i) + row % side];
   }
+  /// Calls visit(row, col, element) for every stored element, by reference: those on and above the
+  /// diagonal, and those below it in diagonal tiles (col < row there).
+  template <typename Visit>
+  void forEach(Visit visit) {
+    for (int64_t j = 0; j < perSide; ++j)
+      for (int64_t i = 0; i <= j; ++i) {
+        double *element = tile(i, j);
+        for (int64_t c = 0; c < extent(j); ++c)
+          for (int64_t r = 0; r < extent(i); ++r)
+            visit(i * side + r, j * side + c, *element++);
+      }
+  }
 
 private:
   int64_t rank = 0, side = 1, perSide = 0;

@@ -61,6 +61,10 @@ public:
   double averageMin() const { return rows ? minSum.value() / double(rows) : 0; }
   double averageMax() const { return rows ? maxSum.value() / double(rows) : 0; }
 
+  /// The histogram as ranges are chosen from it: buckets narrower than 2^-15 of the largest
+  /// magnitude are joined. The range is valid.
+  std::vector<HistogramBucket> buckets() const;
+
 private:
   int channelAxis;
 };

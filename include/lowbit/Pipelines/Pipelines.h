@@ -44,6 +44,9 @@ void buildToPreparedPipeline(OpPassManager &manager, const ToQDQOptions &options
 /// read while the pipeline runs.
 void buildToQDQPipeline(OpPassManager &manager, const ToQDQOptions &options,
                         const RoundedLayers *rounded = nullptr);
+/// qdq form → qdq form with caches as `recipe` holds them: nothing happens where they are float. The
+/// ports of the model change, so it comes after all that runs the model on data.
+void buildCachePipeline(OpPassManager &manager, StringRef recipe);
 /// qdq form → quantized form.
 void buildToQuantizedPipeline(OpPassManager &manager);
 /// quantized form → scheduled form for the CPU: kernel launches and linalg on tensors.

@@ -149,6 +149,9 @@ public:
   RangeOptions calibration;
   /// How many samples calibration takes, the first ones; all where there is no number.
   std::optional<int64_t> calibrationSamples;
+  /// The type that a decoder's caches of keys and values are held in (lowbit-quantize-kv-cache): i8,
+  /// with one scale per token and head; nothing for float.
+  std::optional<IntType> cache;
   std::vector<Rule> rules;
 
 private:

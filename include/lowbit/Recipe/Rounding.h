@@ -16,7 +16,8 @@ namespace lowbit {
 /// data (SequentialQuantizer), or on moments in IR.
 bool needsMoments(WeightAlgorithm algorithm);
 
-/// As in recipes: "gptq".
+/// What recipes call the algorithms ("gptq"), in the order of WeightAlgorithm.
+ArrayRef<StringRef> algorithmNames();
 StringRef algorithmName(WeightAlgorithm algorithm);
 
 /// What a rule asks of roundWeights().

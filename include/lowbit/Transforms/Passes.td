@@ -55,10 +55,11 @@ def InsertExchanges : Pass<"lowbit-insert-exchanges", "::mlir::ModuleOp"> {
   let summary = "Opens a model for quantization layer by layer while it runs";
   let description = [{
     float or observed form → a program for sequential quantization: each layer that a rule of the recipe quantizes reads its
-    input and its weights through a `lowbit.exchange`, and its result goes through one. Layers that read the same value in
-    the same way share the point of their input, named after the first of them. Whoever runs the program sees the inputs as
-    they are behind the layers already quantized, and supplies the weights. The float weights go away, observers too: an input
-    that is quantized with parameters from their statistics has them in the attributes `scale` and `zero`.
+    input and its weights through a `lowbit.exchange`; where the recipe corrects biases by the outputs (`bias-correction:
+    {method: empirical}`) its result goes through one too. Layers that read the same value in the same way share the point
+    of their input, named after the first of them. Whoever runs the program sees the inputs as they are behind the layers
+    already quantized, and supplies the weights. The float weights go away, observers too: an input that is quantized with
+    parameters from their statistics has them in the attributes `scale` and `zero`.
 
     ```mlir
     %x1 = lowbit.exchange "fc" "input"(%x) : (tensor<?x4xf32>) -> tensor<?x4xf32>
@@ -99,6 +100,27 @@ def ApplyRecipe : Pass<"lowbit-apply-recipe", "::mlir::ModuleOp"> {
   ];
   let dependentDialects = ["::lowbit::LowbitDialect", "::mlir::arith::ArithDialect", "::mlir::tensor::TensorDialect",
                            "::lowbit::onnx::ONNXDialect"];
+}
+
+def QuantizeKVCache : Pass<"lowbit-quantize-kv-cache", "::mlir::ModuleOp"> {
+  let summary = "Holds a decoder's caches of keys and values in 8 bits";
+  let description = [{
+    A float input [batch, …, D] that flows through Concat or TensorScatter (with or without a Pad that makes room), along a
+    dimension between the first and the last, or through Attention's past to an output that the graph reads becomes i8, and so
+    does that output. Beside each stands a port of f32, `NAME_scale`, [batch, …, 1]: one scale per token and head, the largest
+    magnitude of the row over 127. New rows are quantized, once; those of the past pass through as they are; readers get
+    both dequantized. The module's `lowbit.kv_cache` says what changed. Without such an input it is an error.
+
+    ```mlir
+    func.func @main_graph(%past: tensor<1x2x?x4xi8>, %past_scale: tensor<1x2x?x1xf32>, %k: tensor<1x2x?x4xf32>)
+    %q, %s, %z = lowbit.dynamic_quantize %k {per_token, symmetric} : …
+    %present = "onnx.Concat"(%past, %q) {axis = 2 : si64, …}
+    %present_scale = "onnx.Concat"(%past_scale, %s) {axis = 2 : si64, …}
+    %real = lowbit.dequantize %present scale(%present_scale) zero(%zeros) {axis = 3 : i64, group = 4 : i64} : …
+    ```
+  }];
+  let statistics = [Statistic<"numCaches", "caches", "Caches held in 8 bits">];
+  let dependentDialects = ["::lowbit::LowbitDialect", "::lowbit::onnx::ONNXDialect"];
 }
 
 def FuseQDQ : Pass<"lowbit-fuse-qdq", "::mlir::ModuleOp"> {

@@ -405,9 +405,9 @@ static LogicalResult describe(::onnx::ValueInfoProto &info, const std::string &n
     if (!ShapedType::isDynamic(extent))
       dim->set_dim_value(extent);
   }
-  auto params = attrs ? attrs.getAs<StringAttr>("onnx.dim_params") : StringAttr();
-  for (auto [dim, symbol] : parseDimParams(params ? params.getValue() : ""))
-    if (dim < shape->dim_size() && !shape->dim(dim).has_dim_value())
+  Attribute params = attrs ? attrs.get("onnx.dim_params") : Attribute();
+  for (auto [dim, symbol] : llvm::enumerate(readDimParams(params, shaped.getRank())))
+    if (!symbol.empty() && !shape->dim(dim).has_dim_value())
       shape->mutable_dim(dim)->set_dim_param(symbol);
   return success();
 }

@@ -46,19 +46,17 @@ FailureOr<KernelLibrary> cuda::buildLibrary(ModuleOp module, ArrayRef<std::strin
   KernelLibrary library;
   library.kernels = describeKernels(module);
   llvm::LLVMContext context;
-  auto whole = std::make_unique<llvm::Module>("kernels", context);
   std::vector<std::unique_ptr<llvm::Module>> emulated;
-  bool first = true;
+  // Begins with a module without kernels: a model may need none.
+  std::unique_ptr<llvm::Module> whole = makeDeviceModule("kernels", chips.front(), context, loc);
+  if (!whole)
+    return failure();
+  emulated.push_back(llvm::CloneModule(*whole));
   for (auto device : module.getOps<gpu::GPUModuleOp>()) {
     std::unique_ptr<llvm::Module> code = translateKernels(device, chips.front(), context);
     if (!code)
       return failure();
     emulated.push_back(llvm::CloneModule(*code));
-    if (first) {
-      whole->setTargetTriple(code->getTargetTriple());
-      whole->setDataLayout(code->getDataLayout());
-      first = false;
-    }
     if (llvm::Linker::linkModules(*whole, std::move(code)))
       return emitError(device.getLoc()) << "kernels could not be put into one module";
   }

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/CUDA/CUDATarget.h"
+#include "DeviceMath.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "lowbit/Target/CUDA/Pipeline.h"
@@ -15,8 +16,10 @@
 #include "mlir/IR/OwningOpRef.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
+#include <set>
 
 using namespace lowbit;
 namespace json = llvm::json;
@@ -105,6 +108,16 @@ static llvm::Error missingTool() {
                                  "into the Python environment (tools/setup.sh does)");
 }
 
+/// The nodes that compute functions in f64 for which there is no code; "" where there are none.
+static std::string unsupportedMath(ModuleOp module) {
+  std::set<std::string> nodes;
+  module.walk([&](Operation *op) {
+    if (!cuda::hasDeviceCode(op))
+      nodes.insert((op->getName().stripDialect() + " in '" + cuda::layerOf(op) + "'").str());
+  });
+  return llvm::join(nodes, ", ");
+}
+
 static LogicalResult toKernels(ModuleOp module) {
   PassManager manager(module.getContext(), ModuleOp::getOperationName());
   cuda::buildToKernelsPipeline(manager);
@@ -116,6 +129,10 @@ llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef
   auto chips = readChips(arch, module.getLoc(), exitCode);
   if (!chips)
     return chips.takeError();
+  exitCode = 3;
+  if (std::string nodes = unsupportedMath(module); !nodes.empty())
+    return llvm::createStringError("target 'cuda' has these functions in f32 only, not in f64: " +
+                                   nodes + "; cast to f32 before them, or compile for the CPU");
   exitCode = 6;
   if (cuda::findPtxas().empty())
     return missingTool();

@@ -11,8 +11,8 @@
 // rewriting: on x86-64 they are the flat one.
 //
 //===----------------------------------------------------------------------===//
-#include "EmulatorHalf.h"
 #include "EmulatorRewriter.h"
+#include "EmulatorSmallFloats.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Analysis/ValueTracking.h"
@@ -140,30 +140,6 @@ void EmulatorRewriter::checkBytes(Instruction *inst, llvm::Value *pointer, llvm:
         b.getInt32(access | *space | LOWBIT_EMU_UNALIGNED)});
 }
 
-/// x86-64 has no bfloat arithmetic, and no library to do it stands behind emulated code.
-void EmulatorRewriter::rewriteBfloat(Instruction *inst) {
-  llvm::Type *type = inst->getType();
-  if (!type->getScalarType()->isBFloatTy())
-    return;
-  IRBuilder<> b(inst);
-  llvm::Type *wide = llvm::VectorType::isValidElementType(type)
-                         ? b.getFloatTy()
-                         : type->getWithNewType(b.getFloatTy());
-  llvm::Value *real = nullptr;
-  if (isa<llvm::FPTruncInst>(inst)) {
-    real = inst->getOperand(0);
-    if (!real->getType()->getScalarType()->isFloatTy())
-      return unknown(inst, "rounding to bfloat16 of anything but float");
-  } else if (auto *op = dyn_cast<llvm::BinaryOperator>(inst)) {
-    real = b.CreateBinOp(op->getOpcode(), b.CreateFPExt(op->getOperand(0), wide),
-                         b.CreateFPExt(op->getOperand(1), wide));
-  } else {
-    return;
-  }
-  inst->replaceAllUsesWith(toBfloat(b, real));
-  inst->eraseFromParent();
-}
-
 void EmulatorRewriter::rewriteInstruction(Instruction *inst) {
   if (auto *load = dyn_cast<llvm::LoadInst>(inst))
     return checkAccess(load, load->getPointerOperand(), load->getType(), load->getAlign(),
@@ -200,9 +176,7 @@ void EmulatorRewriter::rewriteInstruction(Instruction *inst) {
       return rewriteAssembly(call);
     if (call->getCalledFunction() && call->getCalledFunction()->isIntrinsic())
       return rewriteIntrinsic(call);
-    return;
   }
-  rewriteBfloat(inst);
 }
 
 /// Static arrays first, in the order of the module; then the one of unknown size, which shares its
@@ -318,7 +292,6 @@ LogicalResult EmulatorRewriter::run() {
 LogicalResult cuda::rewriteForEmulator(llvm::Module &module, Location loc) {
   if (failed(EmulatorRewriter(module, loc).run()))
     return failure();
-  // Also those that were intrinsics or inline assembly.
-  expandHalfFMA(module);
+  defineSmallFloatRoundings(module);
   return success();
 }

@@ -219,21 +219,6 @@ llvm::Value *EmulatorRewriter::toInteger(Builder &b, llvm::Value *real, unsigned
   return bits < 64 ? b.CreateTrunc(result, b.getIntNTy(bits)) : result;
 }
 
-llvm::Value *EmulatorRewriter::toBfloat(Builder &b, llvm::Value *real) {
-  auto one = [&](llvm::Value *scalar) -> llvm::Value * {
-    llvm::Value *bits = call(b, LOWBIT_ENTRY(to_bfloat), b.getInt32Ty(), scalar);
-    return b.CreateBitCast(b.CreateTrunc(bits, b.getInt16Ty()), b.getBFloatTy());
-  };
-  auto *type = dyn_cast<llvm::FixedVectorType>(real->getType());
-  if (!type)
-    return one(real);
-  llvm::Value *result =
-      llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getBFloatTy(), type->getNumElements()));
-  for (unsigned i = 0; i < type->getNumElements(); ++i)
-    result = b.CreateInsertElement(result, one(b.CreateExtractElement(real, i)), i);
-  return result;
-}
-
 llvm::Value *EmulatorRewriter::compute(Builder &b, StringRef name, llvm::CallInst *inst,
                                        ArrayRef<llvm::Value *> args) {
   llvm::Type *i32 = b.getInt32Ty(), *type = inst->getType();
@@ -259,13 +244,13 @@ llvm::Value *EmulatorRewriter::compute(Builder &b, StringRef name, llvm::CallIns
   if (convertLong.match(name, &match))
     return toInteger(b, args[0], rounding(match[1]), 64, true);
   if (name == "f2bf16.rn")
-    return toBfloat(b, args[0]);
+    return b.CreateFPTrunc(args[0], type);
   if (name == "ff2bf16x2.rn" || name == "ff2f16x2.rn") {
     // The first operand is the upper half.
     llvm::Value *pair = llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getFloatTy(), 2));
     pair = b.CreateInsertElement(pair, args[1], uint64_t(0));
     pair = b.CreateInsertElement(pair, args[0], uint64_t(1));
-    return name == "ff2bf16x2.rn" ? toBfloat(b, pair) : b.CreateFPTrunc(pair, type);
+    return b.CreateFPTrunc(pair, type);
   }
   llvm::Type *scalar = type->getScalarType();
   bool real = scalar->isFloatTy() || scalar->isHalfTy() || scalar->isDoubleTy();

@@ -154,16 +154,15 @@ LogicalResult EmulatorRewriter::rewriteStatement(Builder &b, StringRef text, llv
     return done();
   }
   if (opcode == "cvt.rn.bf16.f32") {
-    out(0, toBfloat(b, in(1, b.getFloatTy())));
+    out(0, b.CreateFPTrunc(in(1, b.getFloatTy()), b.getBFloatTy()));
     return done();
   }
   if (opcode == "cvt.rn.f16x2.f32" || opcode == "cvt.rn.bf16x2.f32") {
     llvm::Value *pair = llvm::PoisonValue::get(llvm::FixedVectorType::get(b.getFloatTy(), 2));
     pair = b.CreateInsertElement(pair, in(2, b.getFloatTy()), uint64_t(0));
     pair = b.CreateInsertElement(pair, in(1, b.getFloatTy()), uint64_t(1));
-    out(0, opcode.contains("bf16")
-               ? toBfloat(b, pair)
-               : b.CreateFPTrunc(pair, llvm::FixedVectorType::get(b.getHalfTy(), 2)));
+    llvm::Type *half = opcode.contains("bf16") ? b.getBFloatTy() : b.getHalfTy();
+    out(0, b.CreateFPTrunc(pair, llvm::FixedVectorType::get(half, 2)));
     return done();
   }
   // Arithmetic on floats and pairs of f16.
@@ -323,8 +322,7 @@ void EmulatorRewriter::rewriteAssembly(llvm::CallInst *inst) {
       return unknown(inst, "the inline PTX '" + statement.trim(" \t\n") + "'");
   }
   if (llvm::is_contained(outputs, nullptr))
-    return unknown(inst,
-                   "the inline PTX '" + text.trim() + "', which leaves a result open");
+    return unknown(inst, "the inline PTX '" + text.trim() + "', which leaves a result open");
   if (isa<llvm::StructType>(inst->getType())) {
     llvm::Value *all = llvm::PoisonValue::get(inst->getType());
     for (auto [i, value] : llvm::enumerate(outputs))

@@ -48,7 +48,6 @@ private:
                   unsigned access);
   /// The space as lowbit_emu_access has it; none for what needs no check.
   static std::optional<unsigned> spaceOf(llvm::Value *pointer);
-  void rewriteBfloat(llvm::Instruction *inst);
   LogicalResult rewriteSharedMemory();
   LogicalResult exportKernel(llvm::Function *kernel);
   void unknown(llvm::Instruction *inst, const llvm::Twine &what);
@@ -65,10 +64,9 @@ private:
                        ArrayRef<llvm::Value *> args);
   llvm::Value *none(Builder &b);
 
-  // Conversions that intrinsics and inline assembly share.
+  // A conversion that intrinsics and inline assembly share.
   llvm::Value *toInteger(Builder &b, llvm::Value *real, unsigned rounding, unsigned bits,
                          bool isUnsigned);
-  llvm::Value *toBfloat(Builder &b, llvm::Value *real);
 
   // EmulatorPTX.cpp: inline assembly.
   void rewriteAssembly(llvm::CallInst *inst);

@@ -4,6 +4,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
+#include "DeviceMath.h"
 #include "lowbit/Target/CUDA/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -12,6 +13,7 @@
 #include "mlir/Dialect/Math/Transforms/Passes.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "mlir/IR/TypeUtilities.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/TypeSwitch.h"
@@ -23,10 +25,9 @@ namespace lowbit {
 } // namespace lowbit
 
 using namespace lowbit;
+using cuda::deviceIntrinsic;
 
-/// The LLVM intrinsic that the code generator turns into correctly rounded instructions; "" where
-/// there is none.
-static StringRef intrinsicOf(Operation *op) {
+StringRef cuda::deviceIntrinsic(Operation *op) {
   return llvm::TypeSwitch<Operation *, StringRef>(op)
       .Case([](arith::MaximumFOp) { return "maximum"; })
       .Case([](arith::MaxNumFOp) { return "maxnum"; })
@@ -41,6 +42,15 @@ static StringRef intrinsicOf(Operation *op) {
       .Case([](math::SqrtOp) { return "sqrt"; })
       .Case([](math::TruncOp) { return "trunc"; })
       .Default(StringRef());
+}
+
+bool cuda::hasDeviceCode(Operation *op) {
+  if (!isa<math::MathDialect>(op->getDialect()) || !deviceIntrinsic(op).empty() ||
+      isa<math::IsNaNOp, math::IsInfOp, math::IsFiniteOp, math::RoundOp, math::RsqrtOp,
+          math::ClampFOp>(op))
+    return true;
+  return llvm::none_of(op->getOperandTypes(),
+                       [](Type type) { return getElementTypeOrSelf(type).isF64(); });
 }
 
 /// Ops that the upstream patterns leave to a library, in terms of ones that they do not.
@@ -80,7 +90,9 @@ static bool rewriteInTermsOfOthers(Operation *op) {
 namespace {
 struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
   void runOnOperation() override {
-    getOperation().walk([&](Operation *op) { lowered += rewriteInTermsOfOthers(op); });
+    getOperation().walk([&](Operation *op) {
+      lowered += cuda::expandRemainder(op) || rewriteInTermsOfOthers(op);
+    });
     // Polynomials are for f32; narrower floats pass through it. f64 functions stay, and emission
     // names them.
     RewritePatternSet patterns(&getContext());
@@ -102,19 +114,32 @@ struct LowerDeviceMath : lowbit::impl::LowerDeviceMathBase<LowerDeviceMath> {
       return signalPassFailure();
     SmallVector<Operation *> ops;
     getOperation().walk([&](Operation *op) {
-      if (!intrinsicOf(op).empty() && isa<Float32Type, Float64Type>(op->getResult(0).getType()))
+      if (!deviceIntrinsic(op).empty() && isa<FloatType>(op->getResult(0).getType()))
         ops.push_back(op);
     });
-    for (Operation *op : ops) {
-      OpBuilder b(op);
-      Type type = op->getResult(0).getType();
-      std::string name = ("llvm." + intrinsicOf(op) + (type.isF32() ? ".f32" : ".f64")).str();
-      auto call = LLVM::CallIntrinsicOp::create(b, op->getLoc(), type, b.getStringAttr(name),
-                                                op->getOperands());
-      op->replaceAllUsesWith(call);
-      op->erase();
-      ++lowered;
-    }
+    for (Operation *op : ops)
+      callIntrinsic(op);
+  }
+
+  /// f16 and bf16 by way of f32, which holds what these functions give before it is rounded.
+  void callIntrinsic(Operation *op) {
+    ImplicitLocOpBuilder b(op->getLoc(), op);
+    Type type = op->getResult(0).getType();
+    bool widen = type.getIntOrFloatBitWidth() < 32;
+    Type computed = widen ? b.getF32Type() : type;
+    SmallVector<Value> operands(op->getOperands());
+    if (widen)
+      for (Value &operand : operands)
+        operand = arith::ExtFOp::create(b, computed, operand);
+    std::string name =
+        ("llvm." + deviceIntrinsic(op) + (computed.isF32() ? ".f32" : ".f64")).str();
+    Value result =
+        LLVM::CallIntrinsicOp::create(b, computed, b.getStringAttr(name), operands).getResult(0);
+    if (widen)
+      result = arith::TruncFOp::create(b, type, result);
+    op->replaceAllUsesWith(ValueRange{result});
+    op->erase();
+    ++lowered;
   }
 };
 } // namespace

@@ -46,8 +46,7 @@ void cuda::buildToKernelsPipeline(OpPassManager &manager) {
   manager.addPass(createShareKernels());
 }
 
-/// The node that an op came from.
-static std::string layerOf(Operation *op) {
+std::string cuda::layerOf(Operation *op) {
   if (auto launch = dyn_cast<rt::LaunchOp>(op))
     return launch.getLayer().str();
   std::string name;

@@ -127,6 +127,17 @@ static LogicalResult verifyNoCalls(llvm::Module &module, Location loc) {
   return success();
 }
 
+std::unique_ptr<llvm::Module> cuda::makeDeviceModule(StringRef name, StringRef chip,
+                                                    llvm::LLVMContext &context, Location loc) {
+  std::unique_ptr<llvm::TargetMachine> machine = makeDeviceMachine(chip, loc);
+  if (!machine)
+    return nullptr;
+  auto module = std::make_unique<llvm::Module>(name, context);
+  module->setTargetTriple(machine->getTargetTriple());
+  module->setDataLayout(machine->createDataLayout());
+  return module;
+}
+
 std::unique_ptr<llvm::Module> cuda::translateKernels(gpu::GPUModuleOp op, StringRef chip,
                                                      llvm::LLVMContext &context) {
   std::unique_ptr<llvm::TargetMachine> machine = makeDeviceMachine(chip, op.getLoc());

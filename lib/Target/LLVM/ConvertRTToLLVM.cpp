@@ -115,39 +115,26 @@ static std::pair<Value, Value> storeSizes(Operation *op, MemRefDescriptor &buffe
   return {rank, sizes};
 }
 
-struct ObserveLowering : public ConvertOpToLLVMPattern<rt::ObserveOp> {
-  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
-  LogicalResult matchAndRewrite(rt::ObserveOp op, OpAdaptor adaptor,
-                                ConversionPatternRewriter &rewriter) const override {
-    auto type = cast<MemRefType>(op.getInput().getType());
-    Location loc = op.getLoc();
-    MemRefDescriptor buffer(adaptor.getInput());
-    auto [rank, shape] = storeSizes(op, buffer, type, rewriter);
-    Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
-    Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
-    callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Observe,
-                {id, data, rank, shape});
-    rewriter.eraseOp(op);
-    return success();
-  }
-};
-
-struct ExchangeLowering : public ConvertOpToLLVMPattern<rt::ExchangeOp> {
-  using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;
-  LogicalResult matchAndRewrite(rt::ExchangeOp op, OpAdaptor adaptor,
+/// An op that shows a buffer to the host: callback(id, data, rank, dims).
+template <typename OpTy, Callback callback>
+struct BufferCallLowering : public ConvertOpToLLVMPattern<OpTy> {
+  using ConvertOpToLLVMPattern<OpTy>::ConvertOpToLLVMPattern;
+  LogicalResult matchAndRewrite(OpTy op, typename OpTy::Adaptor adaptor,
                                 ConversionPatternRewriter &rewriter) const override {
     auto type = cast<MemRefType>(op.getInput().getType());
     Location loc = op.getLoc();
     MemRefDescriptor buffer(adaptor.getInput());
     auto [rank, dims] = storeSizes(op, buffer, type, rewriter);
     Value id = LLVM::ConstantOp::create(rewriter, loc, op.getIdAttr());
-    Value data = buffer.bufferPtr(rewriter, loc, *getTypeConverter(), type);
-    callRuntime(op->getParentOfType<ModuleOp>(), rewriter, loc, Callback::Exchange,
+    Value data = buffer.bufferPtr(rewriter, loc, *this->getTypeConverter(), type);
+    callRuntime(op->template getParentOfType<ModuleOp>(), rewriter, loc, callback,
                 {id, data, rank, dims});
     rewriter.eraseOp(op);
     return success();
   }
 };
+using ObserveLowering = BufferCallLowering<rt::ObserveOp, Callback::Observe>;
+using ExchangeLowering = BufferCallLowering<rt::ExchangeOp, Callback::Exchange>;
 
 struct AssertLowering : public ConvertOpToLLVMPattern<rt::AssertOp> {
   using ConvertOpToLLVMPattern::ConvertOpToLLVMPattern;

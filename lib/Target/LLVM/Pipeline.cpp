@@ -45,6 +45,7 @@ using namespace lowbit;
 
 void lowbit::buildBufferizePipeline(OpPassManager &manager) {
   manager.addPass(createPrepareEntry());
+  manager.addNestedPass<func::FuncOp>(createSeparateBuffers());
   manager.addPass(bufferization::createEmptyTensorEliminationPass());
   manager.addPass(bufferization::createEmptyTensorToAllocTensorPass());
   bufferization::OneShotBufferizePassOptions options;

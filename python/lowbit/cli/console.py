@@ -3,6 +3,7 @@
 """What the command prints: results on stdout; remarks and progress on stderr."""
 from __future__ import annotations
 
+import math
 import sys
 import time
 from argparse import Namespace
@@ -53,7 +54,8 @@ class Log:
             yield lambda done, total: None
             return
         bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                       console=self._stderr, transient=True)
+                       console=self._stderr, transient=True,
+                       speed_estimate_period=math.inf)  # The mean speed: phases of one layer differ, layers repeat.
         start, task = time.monotonic(), None
 
         def update(done: int, total: int | None) -> None:

@@ -61,6 +61,9 @@ def _show_model(console: Console, name: str, data: dict[str, Any]) -> None:
         why = "yes" if layer.get("quantizable") else f"no: {layer.get('reason') or 'not said'}"
         table.add_row(layer["name"], layer["op"], shape, f"{layer.get('parameters', 0):,}", why)
     console.print(table)
+    for cache in data.get("kv_cache", []):
+        each = f": {cache['bytes_per_token']} bytes per token, {cache['int8_bytes_per_token']} with kv_cache=i8" if "bytes_per_token" in cache else ""
+        console.print(f"  cache  {cache['past']} → {cache['present']}{each}", markup=False)
     if isinstance(data.get("bytes"), dict):
         console.print("  " + ", ".join(f"{precision} {size(count)}" for precision, count in data["bytes"].items()))
 
@@ -98,6 +101,10 @@ def _show_rules(console: Console, data: dict[str, Any]) -> None:
     for layer in layers:
         table.add_row(*("" if layer.get(key) is None else str(layer[key]) for key in keys))
     console.print(table)
+    cache = data.get("kv_cache", "float")
+    if cache != "float":
+        held = ", ".join(f"{each['past']} → {each['present']}" for each in cache["caches"])
+        console.print(f"kv_cache: {cache['type']}, one scale per token and head: {held}", markup=False)
 
 
 def calibrate(options: Namespace) -> int:
@@ -142,18 +149,17 @@ def _coverage(options: Namespace, log: Log) -> int:
 def _prepare(options: Namespace, log: Log, scratch: str) -> dict[str, Any]:
     """What compiling needs of --calibration and --data: `calibration` and `quantizer`."""
     with log.progress("calibrating") as calibrating, log.progress("quantizing") as quantizing:
-        calibration, quantizer, done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
-                                               dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
-    for note in done.notes if done else []:
+        done = prepare(options.model, options.recipe, scratch, data=options.data, calibration=options.calibration,
+                       dims=dict(options.dim), threads=options.threads, calibrating=calibrating, quantizing=quantizing)
+    for note in done.notes:
         log.say(note)
-    samples = done.samples if done else 0
-    if samples:
-        log.say(f"calibrated with {samples} samples")
-    if quantizer:
-        log.say(f"rounded weights on {quantizer.samples} samples")
-    if options.data and not samples and not quantizer:
+    if done.samples:
+        log.say(f"calibrated with {done.samples} samples")
+    if done.quantizer:
+        log.say(f"rounded weights on {done.quantizer.samples} samples")
+    if options.data and not done.samples and not done.quantizer:
         log.say(f"recipe {options.recipe} needs no {'more ' if options.calibration else ''}data: --data is not used")
-    return {"calibration": calibration, "quantizer": quantizer}
+    return {"calibration": done.calibration, "quantizer": done.quantizer}
 
 
 def export(options: Namespace) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from ..data import open_data
 from ..errors import InvalidInput, nearest
 from ..feeds import Feed, Feeder, Window
+from ..kvcache import with_float_cache
 from ..signature import batchable
 from ..subjects import Subject
 from .metrics import OutputDrift
@@ -101,6 +102,9 @@ def _slices_of(feed: Feed, units: int, samples: np.ndarray, positions: np.ndarra
 def measure(reference: Subject, candidates: list[Subject], source: Any, task: Task, *, batch: int = 32,
             window: Window = Window(), progress: Callable[[int, int | None], None] | None = None) -> Measured:
     """One pass over the data. progress(samples done, of how many or None) is called after each feed."""
+    if len({bool((subject.manifest or {}).get("kv_cache")) for subject in (reference, *candidates)}) > 1:
+        # Those that hold their cache in integers are compared with float ones at the float side of it.
+        reference, *candidates = (with_float_cache(subject) for subject in (reference, *candidates))
     for candidate in candidates:
         _check_inputs(reference, candidate)
     names = [output_names(reference, candidate) for candidate in candidates]

@@ -101,7 +101,7 @@ TEST(Recipe, ErrorsNameLineAndColumn) {
   EXPECT_EQ(
       refused("lowbit: 1\nrulez: []\n"),
       "recipe:2:1: unknown key 'rulez' in a recipe; did you mean 'rules'? (known: lowbit, base, "
-      "transforms, calibration or rules)");
+      "transforms, calibration, kv_cache or rules)");
   EXPECT_EQ(refused("lowbit: 2\n"), "recipe:1:9: expected version 1 of the format, found '2'");
   EXPECT_EQ(refused("rules: []\n"), "recipe:1:1: expected 'lowbit: 1', the version of the format");
   std::string head = "lowbit: 1\nrules:\n  - match: {name: a}\n    ";
@@ -179,6 +179,30 @@ TEST(Recipe, Activations) {
   EXPECT_FALSE(Recipe::parse(text("{type: i16, dynamic: token}"), "r", error));
   EXPECT_EQ(error.message, "r:5:37: a range of the run (dynamic) is of 8-bit activations, found "
                            "type i16");
+}
+
+TEST(Recipe, Cache) {
+  EXPECT_FALSE(good("int4").cache);
+  EXPECT_EQ(good("lowbit: 1\nkv_cache: {type: i8}\n").cache, IntType::I8);
+  EXPECT_FALSE(good("lowbit: 1\nbase: int4:kv_cache=i8\nkv_cache: float\n").cache);
+  EXPECT_FALSE(good("lowbit: 1\nbase: int4:kv_cache=i8\nkv_cache: {type: float}\n").cache);
+  // A base's counts where the file says nothing, and a recipe that quantizes no layer has it too.
+  EXPECT_EQ(good("lowbit: 1\nbase: fp32:kv_cache=i8\n").cache, IntType::I8);
+  Recipe recipe = good("int4:group=32,kv_cache=i8");
+  EXPECT_NE(recipe.print().find("\nkv_cache: {type: i8}\n"), std::string::npos);
+  EXPECT_EQ(good(recipe.print()).print(), recipe.print());
+  EXPECT_NE(good("int4").print().find("\nkv_cache: float\n"), std::string::npos);
+  EXPECT_NE(recipe.sha256(), good("int4:group=32").sha256());
+  // Calibration measures the same model.
+  EXPECT_EQ(recipe.observerSha256(), good("int4").observerSha256());
+  EXPECT_EQ(refused("int4:kv_cache=i4"),
+            "recipe 'int4:kv_cache=i4': expected kv_cache=float or i8, found 'i4'");
+  EXPECT_EQ(refused("lowbit: 1\nkv_cache: i8\n"), "recipe:2:11: expected kv_cache to be float or a "
+                                                  "mapping, as in {type: i8}, found 'i8'");
+  EXPECT_EQ(refused("lowbit: 1\nkv_cache: {type: u8}\n").substr(0, 58),
+            "recipe:2:18: expected type to be i8 or float, found 'u8'; ");
+  EXPECT_EQ(refused("lowbit: 1\nkv_cache: {}\n"),
+            "recipe:2:12: expected kv_cache to have a type, as in {type: i8}");
 }
 
 TEST(Recipe, ObserverHashIsThatOfWhatIsMeasured) {

@@ -30,6 +30,10 @@ void registerEmission(DialectRegistry &registry);
 /// LLVM would end the process on the others.
 LogicalResult verifyChip(StringRef chip, Location loc);
 
+/// An empty module of device code for `chip`. Null after an error.
+std::unique_ptr<llvm::Module> makeDeviceModule(StringRef name, StringRef chip,
+                                               llvm::LLVMContext &context, Location loc);
+
 /// A gpu.module of gpu, scf, arith, memref, vector and nvvm ops as LLVM IR for `chip`, optimized:
 /// what both PTX and the emulator are made of. Works on a copy. Null after an error, also where a
 /// call stays that no library answers.

@@ -45,6 +45,9 @@ void buildToKernelsPipeline(OpPassManager &manager);
 /// The above as lowbit-to-cuda-kernels.
 void registerPipelines();
 
+/// The ONNX node that an op came from, by its location or its launch; "" where it has none.
+std::string layerOf(Operation *op);
+
 /// What a module made by buildToKernelsPipeline launches, without code: one entry for each
 /// gpu.module, in their order.
 std::vector<KernelCode> describeKernels(ModuleOp module);

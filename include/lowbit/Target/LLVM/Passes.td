@@ -137,3 +137,23 @@ def PrepareEntry : Pass<"lowbit-prepare-entry", "::mlir::ModuleOp"> {
   }];
   let statistics = [Statistic<"numArguments", "num-arguments", "Read-only arguments">];
 }
+
+def SeparateBuffers : Pass<"lowbit-separate-buffers", "::mlir::func::FuncOp"> {
+  let summary = "Results of one shape do not share a buffer where runs wait";
+  let description = [{
+    Before bufferization. CSE makes one `tensor.empty` of all that have the same type, and then one buffer serves every op
+    that writes to one of them: it lives from the first to the last. A function with `lowbit_rt.exchange` may wait there
+    for many other runs of itself, each of which would hold such buffers (packed weights, above all) for nothing, so
+    every use gets a `tensor.empty` of its own. Other functions stay as they are.
+
+    ```mlir
+    %e = tensor.empty() : tensor<4xf32>
+    %a = linalg.exp ins(%x) outs(%e)
+    %b = lowbit_rt.exchange(%a) id(0) : (tensor<4xf32>) -> tensor<4xf32>
+    %f = tensor.empty() : tensor<4xf32>   // was %e
+    %c = linalg.exp ins(%b) outs(%f)
+    ```
+  }];
+  let dependentDialects = ["::mlir::tensor::TensorDialect"];
+  let statistics = [Statistic<"numSeparated", "num-separated", "Uses that got a buffer of their own">];
+}

@@ -14,6 +14,20 @@ using namespace lowbit;
 using namespace lowbit::rt;
 using namespace mlir::bufferization;
 
+/// A new row-major buffer of this shape. `from`, which has the shape too, is copied into it; it may
+/// be null where all dims are static.
+static Value allocateCopy(RewriterBase &rewriter, Location loc, ShapedType shape, Value from) {
+  SmallVector<Value> dynamic;
+  for (int64_t d = 0; d < shape.getRank(); ++d)
+    if (shape.isDynamicDim(d))
+      dynamic.push_back(memref::DimOp::create(rewriter, loc, from, d));
+  auto type = MemRefType::get(shape.getShape(), shape.getElementType());
+  Value buffer = memref::AllocOp::create(rewriter, loc, type, dynamic);
+  if (from)
+    memref::CopyOp::create(rewriter, loc, from, buffer);
+  return buffer;
+}
+
 /// The buffer of `value`, copied into row-major order where it is a strided view: kernels and the
 /// runtime take row-major buffers only.
 static FailureOr<Value> rowMajorBuffer(RewriterBase &rewriter, Location loc, Value value,
@@ -25,14 +39,7 @@ static FailureOr<Value> rowMajorBuffer(RewriterBase &rewriter, Location loc, Val
   auto type = cast<MemRefType>(buffer->getType());
   if (type.getLayout().isIdentity())
     return buffer;
-  SmallVector<Value> dynamic;
-  for (int64_t d = 0; d < type.getRank(); ++d)
-    if (type.isDynamicDim(d))
-      dynamic.push_back(memref::DimOp::create(rewriter, loc, *buffer, d));
-  auto plain = MemRefType::get(type.getShape(), type.getElementType());
-  Value copy = memref::AllocOp::create(rewriter, loc, plain, dynamic);
-  memref::CopyOp::create(rewriter, loc, *buffer, copy);
-  return copy;
+  return allocateCopy(rewriter, loc, type, *buffer);
 }
 
 namespace {
@@ -107,15 +114,7 @@ struct ExchangeModel : public BufferizableOpInterface::ExternalModel<ExchangeMod
         return failure();
       input = *buffer;
     }
-    SmallVector<Value> dynamic;
-    for (int64_t d = 0; d < type.getRank(); ++d)
-      if (type.isDynamicDim(d))
-        dynamic.push_back(memref::DimOp::create(rewriter, op->getLoc(), input, d));
-    Value buffer =
-        memref::AllocOp::create(rewriter, op->getLoc(),
-                                MemRefType::get(type.getShape(), type.getElementType()), dynamic);
-    if (input)
-      memref::CopyOp::create(rewriter, op->getLoc(), input, buffer);
+    Value buffer = allocateCopy(rewriter, op->getLoc(), type, input);
     ExchangeOp::create(rewriter, op->getLoc(), Type(), buffer, exchange.getIdAttr());
     replaceOpWithBufferizedValues(rewriter, op, buffer);
     return success();

@@ -1,6 +1,6 @@
 """Operators of domain com.microsoft but attention, and those that its exporters put into ONNX's own domain."""
 import numpy as np
-from harness import Case, check, const, dyn, var
+from harness import TARGET, Case, check, const, dyn, var
 
 rng = np.random.default_rng(11)
 f = lambda *shape: rng.standard_normal(shape).astype(np.float32)
@@ -35,7 +35,8 @@ def matmul(k, n, bits=4, block=32, zero=None, bias=False, rows=(3,), level=0, a=
     if bias:
         args += [None, const(f(n).astype(x.dtype))]
     return ms("MatMulNBits", *args, K=k, N=n, bits=bits, block_size=block, accuracy_level=level,
-              tolerance=2e-5 if x.dtype == np.float32 else 4e-3)
+              # GPUs round activations to f16.
+              tolerance=2e-5 if x.dtype == np.float32 and TARGET == "cpu" else 5e-3 if bits == 4 else 3e-2)
 
 
 products = [

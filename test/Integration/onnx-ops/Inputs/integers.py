@@ -4,7 +4,7 @@ import tempfile
 
 import numpy as np
 import onnx
-from harness import Case, build, close, const, dyn, run_lowbit, var
+from harness import Case, build, close, const, dyn, run_lowbit, supported, var
 
 rng = np.random.default_rng(9)
 i64 = lambda *values: np.array(values, np.int64)
@@ -33,7 +33,7 @@ def numbers(t):
         cases = [(Case("Add", dyn(edge), var(edge[::-1].copy())), edge + edge[::-1]), (Case("Sub", dyn(wide), dyn(small[0])), wide - small[0]),
                  (Case("Mul", var(edge), var(small.ravel()[:6].copy())), edge * small.ravel()[:6]), (Case("Div", var(edge), const(small.ravel()[:6].copy())), truncated(edge, small.ravel()[:6])),
                  (Case("Mod", dyn(wide), dyn(small)), np.mod(wide, small)), (Case("Mod", dyn(wide), dyn(small), fmod=1), np.fmod(wide, small)),
-                 (Case("Pow", var(small), const(i64(2))), (small ** 2).astype(t)), (Case("Pow", var(small), const(np.float32(1.5))), (small.astype(np.float64) ** 1.5).astype(t)),
+                 (Case("Pow", var(small), const(i64(2))), (small ** 2).astype(t)), (Case("Pow", var(small), const(np.float32(1.5)), f64=True), (small.astype(np.float64) ** 1.5).astype(t)),
                  (Case("Max", dyn(edge), const(t(1))), np.maximum(edge, t(1))), (Case("Min", dyn(edge), const(t(1))), np.minimum(edge, t(1))),
                  (Case("Clip", dyn(edge), const(t(1)), const(t(info.max - 1))), np.clip(edge, 1, t(info.max - 1))),
                  (Case("Abs", var(wide)), np.abs(wide)), (Case("Sign", var(edge)), np.sign(edge)),
@@ -70,7 +70,7 @@ def numbers(t):
 
 wrong = 0
 for t in (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64):
-    cases = numbers(t)
+    cases = [pair for pair in numbers(t) if supported([pair[0]])]
     model, feeds, names = build([case for case, _ in cases], 28)
     with tempfile.TemporaryDirectory() as folder:
         found = run_lowbit(model, feeds, folder)

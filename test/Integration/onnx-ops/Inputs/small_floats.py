@@ -3,7 +3,7 @@ import sys
 import tempfile
 
 import numpy as np
-from harness import Case, close, const, dyn, run_lowbit, var
+from harness import TARGET, Case, close, const, dyn, run_lowbit, var
 from onnx import TensorProto, helper, numpy_helper
 
 rng = np.random.default_rng(5)
@@ -87,6 +87,8 @@ def run(dtype, kind):
 
 wrong = 0
 for title, dtype, tolerance in (("f16", TensorProto.FLOAT16, 4e-3), ("bf16", TensorProto.BFLOAT16, 3e-2), ("f64", TensorProto.DOUBLE, 1e-5)):
+    if dtype == TensorProto.DOUBLE and TARGET == "cuda":
+        break  # GPUs have these functions in f32 only
     (found, wanted), (reference, _) = run(dtype, dtype), run(dtype, TensorProto.FLOAT)
     bad = 0
     for case, results in zip(cases, wanted):

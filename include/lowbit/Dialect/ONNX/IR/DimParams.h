@@ -8,21 +8,23 @@
 #define LOWBIT_DIALECT_ONNX_IR_DIMPARAMS_H
 
 #include "lowbit/Support/LLVM.h"
-#include "llvm/ADT/SmallVector.h"
-#include "llvm/ADT/StringRef.h"
+#include "mlir/IR/BuiltinAttributes.h"
 #include <string>
-#include <utility>
+#include <vector>
 
 namespace lowbit::onnx {
 
-/// Reads `onnx.dim_params`: "0:N,2:seq" is dim 0 called N and dim 2 called seq. A name is whatever the file says
-/// ("Min(512, s53)" with its comma too): a new entry starts only at a comma before digits and a colon.
-inline SmallVector<std::pair<int64_t, std::string>> parseDimParams(StringRef text) {
-  SmallVector<std::pair<int64_t, std::string>> entries;
+/// Reads `onnx.dim_params` (null: none), by dimension; empty where a dim has no name. "0:N,2:seq"
+/// is dim 0 called N and dim 2 called seq. A name is whatever the file says ("Min(512, s53)" with
+/// its comma too): a new entry starts only at a comma before digits and a colon.
+inline std::vector<std::string> readDimParams(Attribute attr, int64_t rank) {
+  std::vector<std::string> names(rank);
+  auto given = dyn_cast_or_null<StringAttr>(attr);
+  StringRef text = given ? given.getValue() : "";
   while (!text.empty()) {
     int64_t dim = -1;
     if (text.consumeInteger(10, dim) || dim < 0 || !text.consume_front(":"))
-      return entries;
+      return names;
     size_t end;
     StringRef digits;
     // Up to the next ",digits:".
@@ -32,10 +34,11 @@ inline SmallVector<std::pair<int64_t, std::string>> parseDimParams(StringRef tex
       if (length && length != StringRef::npos && digits[length] == ':')
         break;
     }
-    entries.emplace_back(dim, text.substr(0, end).str());
+    if (dim < rank)
+      names[dim] = text.substr(0, end).str();
     text = end == StringRef::npos ? StringRef() : text.substr(end + 1);
   }
-  return entries;
+  return names;
 }
 
 } // namespace lowbit::onnx

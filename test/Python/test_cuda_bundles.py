@@ -1,0 +1,120 @@
+# Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Whole bundles for a GPU, run in the emulator, against the bundles for the CPU."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MODELS, require_compiler, shared_model
+
+require_compiler()
+
+from lowbit.compiler import calibrate_to, compile_bundle  # noqa: E402
+from lowbit.data import open_data  # noqa: E402
+from lowbit.errors import InvalidInput, Unavailable  # noqa: E402
+from lowbit.runtime import Bundle  # noqa: E402
+
+DIGITS, LLAMA = MODELS / "digits_cnn.onnx", MODELS / "tiny_llama.onnx"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def assembler(tmp_path_factory: pytest.TempPathFactory) -> None:
+    try:
+        compile_bundle(str(DIGITS), str(tmp_path_factory.mktemp("probe") / "probe.lowbit"), target="cuda", arch="sm_80")
+    except Unavailable as error:
+        pytest.skip(f"no code for GPUs here: {error}")
+
+
+def both(model: Path, recipe: str, folder: Path, calibration: Path | None = None) -> tuple[Bundle, Bundle]:
+    """The bundle for the CPU, and the one for GPUs in the emulator."""
+    file = None
+    if calibration:
+        file = str(folder / "calibration")
+        calibrate_to(str(model), recipe, open_data(str(calibration) + "[0:64]"), file)
+    compile_bundle(str(model), str(folder / "cpu"), recipe=recipe, calibration=file)
+    compile_bundle(str(model), str(folder / "cuda"), recipe=recipe, calibration=file, target="cuda")
+    return Bundle(folder / "cpu"), Bundle(folder / "cuda", device="emulator")
+
+
+def feed_of(bundle: Bundle, evaluation: Path, samples: int) -> dict[str, np.ndarray]:
+    data = np.load(evaluation)
+    if "tokens" in data.files:
+        return {"input_ids": data["tokens"][:1, :16 * samples].astype(np.int64)}
+    name = bundle.inputs[0].name
+    return {name: data[name][:samples]}
+
+
+def difference(cpu: Bundle, gpu: Bundle, feed: dict[str, np.ndarray]) -> float:
+    """The largest difference of an output, of its range on the CPU."""
+    expected, found = cpu.run(feed), gpu.run(feed)
+    worst = 0.0
+    for name, value in expected.items():
+        assert found[name].shape == value.shape and found[name].dtype == value.dtype
+        worst = max(worst, float(np.abs(found[name].astype(np.float64) - value).max() / np.ptp(value)))
+    return worst
+
+
+def data_of(name: str, part: str) -> Path:
+    return MODELS / f"{name}_{part}.npz"
+
+
+BUNDLED = [pytest.param(DIGITS, data_of("digits", "calib"), data_of("digits", "eval"), id="digits"),
+           pytest.param(LLAMA, data_of("tiny_llama", "calib"), data_of("tiny_llama", "eval"), id="tiny_llama")]
+MODELS_OF_BOTH = [*BUNDLED,
+                  shared_model("resnet20_cifar10", "cifar10", name="resnet20"), shared_model("resnet8_cifar10", "cifar10raw", name="resnet8"),
+                  shared_model("kws_dscnn", "kws", name="kws"), shared_model("mnist", "mnist", name="mnist"),
+                  shared_model("stories260K", "stories", name="stories")]
+
+
+@pytest.mark.parametrize("model,calibration,evaluation", MODELS_OF_BOTH)
+def test_int8(model: Path, calibration: Path, evaluation: Path, tmp_path: Path) -> None:
+    """Integer layers give the same integers; what is float between them is within a hundredth of the output's range."""
+    cpu, gpu = both(model, "int8", tmp_path, calibration)
+    assert difference(cpu, gpu, feed_of(cpu, evaluation, 1)) <= 1e-2
+    kernels = gpu.manifest["device"]["kernels"]
+    assert any(kernel["generator"] != "linalg" for kernel in kernels)
+    assert all(kernel["spill_bytes"] == 0 for kernel in kernels)
+
+
+@pytest.mark.parametrize("model,calibration,evaluation", MODELS_OF_BOTH)
+def test_int4(model: Path, calibration: Path, evaluation: Path, tmp_path: Path) -> None:
+    cpu, gpu = both(model, "int4:group=32", tmp_path)
+    assert difference(cpu, gpu, feed_of(cpu, evaluation, 1)) <= 1e-3
+    assert all(kernel["spill_bytes"] == 0 for kernel in gpu.manifest["device"]["kernels"])
+
+
+@pytest.mark.parametrize("model,calibration,evaluation", BUNDLED)
+def test_shapes_follow_the_inputs(model: Path, calibration: Path, evaluation: Path, tmp_path: Path) -> None:
+    cpu, gpu = both(model, "fp32", tmp_path)
+    for samples in (2, 1, 3):
+        assert difference(cpu, gpu, feed_of(cpu, evaluation, samples)) <= 1e-6
+
+
+def test_devices(tmp_path: Path) -> None:
+    compile_bundle(str(DIGITS), str(tmp_path / "cpu"))
+    compile_bundle(str(DIGITS), str(tmp_path / "cuda"), target="cuda", arch="sm_80")
+    with pytest.raises(InvalidInput, match="target 'cpu' and cannot run on device 'emulator'"):
+        Bundle(tmp_path / "cpu", device="emulator")
+    with pytest.raises(InvalidInput, match="target 'cuda' and cannot run on device 'cpu'"):
+        Bundle(tmp_path / "cuda", device="cpu")
+    with pytest.raises(InvalidInput, match="unknown device 'gpu'"):
+        Bundle(tmp_path / "cuda", device="gpu")
+
+
+def test_the_same_bytes_every_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        compile_bundle(str(DIGITS), str(tmp_path / name), recipe="int4", target="cuda")
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+def test_damaged_device_code(tmp_path: Path) -> None:
+    compile_bundle(str(DIGITS), str(tmp_path / "cuda"), target="cuda", arch="sm_80")
+    file = tmp_path / "cuda" / "emulator.so"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(InvalidInput, match="emulator.so"):
+        Bundle(tmp_path / "cuda", device="emulator")
