@@ -39,8 +39,31 @@ typedef enum lowbit_emu_kind {
   LOWBIT_EMU_READ_WRITE = 4,
   /* As LOWBIT_EMU_READ, of bytes that no earlier kernel wrote: weights. A LOWBIT_EMU_DEPENDENT
    * launch may read them before it waits. */
-  LOWBIT_EMU_CONSTANT = 5
+  LOWBIT_EMU_CONSTANT = 5,
+  /* `data` is a lowbit_emu_tensor_map, passed by value; `value` is LOWBIT_EMU_READ, _READ_WRITE or
+   * _CONSTANT: what its tensor is. */
+  LOWBIT_EMU_TENSOR_MAP = 6
 } lowbit_emu_kind;
+
+typedef enum lowbit_emu_swizzle {
+  LOWBIT_EMU_SWIZZLE_NONE = 0,
+  LOWBIT_EMU_SWIZZLE_32B = 1,
+  LOWBIT_EMU_SWIZZLE_64B = 2,
+  LOWBIT_EMU_SWIZZLE_128B = 3
+} lowbit_emu_swizzle;
+
+/* Stands for CUtensorMap, has its size and goes where it goes. Dimension 0 is the innermost one,
+ * whose elements are contiguous. What is read outside of the tensor is 0. */
+typedef struct lowbit_emu_tensor_map {
+  void *base;
+  uint32_t rank; /* 1 to 5 */
+  uint32_t element_bytes;
+  uint64_t strides[4]; /* in bytes, of dimensions 1 and above */
+  uint32_t sizes[5];
+  uint32_t box[5];  /* what one copy moves */
+  uint32_t swizzle; /* lowbit_emu_swizzle */
+  uint32_t reserved[9];
+} lowbit_emu_tensor_map;
 
 /* One parameter of a kernel. */
 typedef struct lowbit_emu_argument {
@@ -64,12 +87,12 @@ typedef struct lowbit_emu_bank_statistics {
 typedef struct lowbit_emu_statistics {
   uint32_t size; /* sizeof(lowbit_emu_statistics), for versioning */
   uint32_t reserved;
-  uint64_t blocks, barriers;                       /* barriers completed, of all blocks */
-  uint64_t global_read_bytes, global_write_bytes;  /* as asked for by threads, caches aside */
-  lowbit_emu_bank_statistics loads, stores;        /* ld.shared, st.shared */
-  lowbit_emu_bank_statistics matrix_loads;         /* ldmatrix */
-  lowbit_emu_bank_statistics matrix_stores;        /* stmatrix */
-  lowbit_emu_bank_statistics copies;               /* cp.async, into shared memory */
+  uint64_t blocks, barriers;                      /* barriers completed, of all blocks */
+  uint64_t global_read_bytes, global_write_bytes; /* as asked for by threads, caches aside */
+  lowbit_emu_bank_statistics loads, stores;       /* ld.shared, st.shared */
+  lowbit_emu_bank_statistics matrix_loads;        /* ldmatrix */
+  lowbit_emu_bank_statistics matrix_stores;       /* stmatrix */
+  lowbit_emu_bank_statistics copies;              /* cp.async, into shared memory */
 } lowbit_emu_statistics;
 
 typedef enum lowbit_emu_flags {
@@ -84,8 +107,8 @@ typedef struct lowbit_emu_launch {
   uint32_t size; /* sizeof(lowbit_emu_launch), for versioning; it may end after `seed` */
   uint32_t grid[3], block[3];
   uint32_t shared_bytes;
-  uint64_t seed; /* of the order in which blocks and warps run; the same seed gives the same run */
-  uint32_t flags;                    /* lowbit_emu_flags */
+  uint64_t seed;  /* of the order in which blocks and warps run; the same seed gives the same run */
+  uint32_t flags; /* lowbit_emu_flags */
   uint32_t reserved;                 /* 0 */
   lowbit_emu_statistics *statistics; /* NULL or where to put them, also of a failed launch */
 } lowbit_emu_launch;

@@ -7,6 +7,7 @@
 #include "lowbit-c/Emulator.h"
 #include "Grid.h"
 #include "Instructions.h"
+#include "TensorMap.h"
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -122,6 +123,15 @@ lowbit_status lowbit_emulator_run(lowbit_emulator *emulator, const char *name,
       buffers.push_back({begin, begin + argument.bytes, argument.kind == LOWBIT_EMU_READ_WRITE,
                          argument.kind == LOWBIT_EMU_CONSTANT});
       values[i] = static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin));
+    } else if (argument.kind == LOWBIT_EMU_TENSOR_MAP) {
+      auto *map = static_cast<const lowbit_emu_tensor_map *>(argument.data);
+      if (std::string error = verifyTensorMap(*map); !error.empty())
+        return failWith(LOWBIT_INVALID, "argument " + std::to_string(i) + ": " + error);
+      auto *begin = static_cast<const char *>(map->base);
+      buffers.push_back({begin, begin + tensorBytes(*map), argument.value == LOWBIT_EMU_READ_WRITE,
+                         argument.value == LOWBIT_EMU_CONSTANT});
+      parameters.push_back(argument.data);
+      continue;
     } else if (argument.kind >= LOWBIT_EMU_I32 && argument.kind <= LOWBIT_EMU_F32) {
       values[i] = argument.value; // Little-endian: the low bytes come first.
     } else {

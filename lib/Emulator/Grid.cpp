@@ -58,6 +58,7 @@ std::string Grid::run() {
 void Grid::threadMain(void *grid) {
   auto *self = static_cast<Grid *>(grid);
   self->kernel(self->parameters);
+  finishStores();
   self->endThread();
 }
 
@@ -73,7 +74,9 @@ void Grid::endThread() {
 void Grid::runBlock(uint64_t number) {
   std::memset(shared, 0x55, launch.shared_bytes);
   for (Warp &warp : warps)
-    warp.meetings.clear(), warp.ready = 0;
+    warp = Warp();
+  objects.clear();
+  proxyFences.assign(threads.size(), 0);
   for (NamedBarrier &barrier : barriers)
     barrier = NamedBarrier();
   dependencyWaits.clear();
@@ -88,6 +91,8 @@ void Grid::runBlock(uint64_t number) {
     thread.dependencyMet = false;
     thread.open.clear();
     thread.groups.clear();
+    thread.openStores.clear();
+    thread.storeGroups.clear();
     thread.fiber.prepare(threadMain, this);
   }
   // A random warp runs for a random, often long, while: a warp may be several barriers' worth of
@@ -143,7 +148,14 @@ void Grid::suspend(State state) {
   switchContext(self.fiber.context, scheduler);
 }
 
+void Grid::yield() {
+  if (++polls > 1 << 22)
+    fail("a thread polls in vain");
+  switchContext(thread().fiber.context, scheduler);
+}
+
 void Grid::wake(uint32_t index) {
+  polls = 0;
   threads[index].state = State::Ready;
   ++warps[index / kLanes].ready;
 }

@@ -12,6 +12,7 @@
 #include "Fiber.h"
 #include "GlobalShadow.h"
 #include "SharedShadow.h"
+#include "TensorMap.h"
 #include "lowbit-c/Emulator.h"
 #include "lowbit/Emulator/Table.h"
 #include <cstdint>
@@ -40,6 +41,29 @@ struct Thread {
   bool dependencyMet = false;                   // has seen griddepcontrol.wait
   std::vector<PendingCopy> open;                // since the last commit
   std::vector<std::vector<PendingCopy>> groups; // committed, oldest first
+  std::vector<PendingStore> openStores;         // by the copy engine
+  std::vector<std::vector<PendingStore>> storeGroups;
+};
+
+/// Bytes of shared memory.
+struct Range {
+  uint64_t offset, bytes;
+};
+
+/// What wgmma of a warp still reads.
+struct PendingMultiply {
+  uint32_t lastTicket = 0;
+  std::vector<Range> operands;
+};
+
+/// An mbarrier.
+struct BarrierObject {
+  uint32_t count = 0, pending = 0; // arrivals of a phase, and those still to come
+  int64_t bytes = 0;               // still to be copied
+  uint64_t phase = 0;
+  VectorClock joined, released; // of this phase, of the last
+  std::vector<PendingLoad> loads;
+  std::vector<uint32_t> waiting;
 };
 
 /// What the lanes of a warp bring to an instruction that they execute together.
@@ -56,6 +80,11 @@ struct Warp {
   std::vector<std::unique_ptr<Meeting>> meetings;
   AccessLog accesses;
   uint32_t ready = 0; // how many lanes can run
+  // wgmma: whether registers are fenced, tickets given out and waited for.
+  bool fenced = false;
+  uint32_t issued = 0, finished = 0;
+  PendingMultiply open;
+  std::vector<PendingMultiply> multiplies; // committed, oldest first
 };
 
 /// One of the sixteen barriers of a block.
@@ -117,6 +146,14 @@ public:
   /// A bit per lane of this warp that can run or is running.
   uint32_t activeLanes() const;
 
+  Warp &warp() { return warps[runningThread / kLanes]; }
+  uint32_t numThreads() const { return static_cast<uint32_t>(threads.size()); }
+  /// The mbarrier at this address, which some thread of the block must have initialized.
+  BarrierObject &object(void *address);
+  std::unordered_map<uint64_t, BarrierObject> objects; // by offset
+
+  /// Lets others run.
+  void yield();
   /// Stops this thread until `wake`.
   void suspend(State state);
   void wake(uint32_t index);
@@ -132,6 +169,8 @@ public:
   SharedShadow sharedShadow;
   GlobalShadow globalShadow;
   lowbit_emu_statistics counts = {};
+  /// Each thread's clock at its last fence.proxy.async.
+  VectorClock proxyFences;
 
 private:
   void runBlock(uint64_t number);
@@ -158,6 +197,7 @@ private:
   std::vector<Wait> dependencyWaits;
   uint32_t block[3] = {0, 0, 0};
   uint32_t runningThread = 0, done = 0;
+  uint64_t polls = 0; // in a row that found nothing new
   Context scheduler;
   std::mt19937_64 random;
   std::string error;

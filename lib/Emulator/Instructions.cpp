@@ -111,6 +111,22 @@ const lowbit_emu_table_t &emulator::instructionTable() {
       roundToInt,
       approximate,
       [] { Grid::current().fail("the kernel stopped itself: it found its input invalid"); },
+      initObject,
+      invalidateObject,
+      arriveAtObject,
+      expectAtObject,
+      waitForObject,
+      loadBulk,
+      storeBulk,
+      loadTensor,
+      storeTensor,
+      commitBulk,
+      waitBulk,
+      fenceWarpgroup,
+      commitWarpgroup,
+      waitWarpgroup,
+      multiplyWarpgroup,
+      useWarpgroup,
   };
   return table;
 }

@@ -110,7 +110,7 @@ void emulator::mmaInt8(uint32_t *result, const uint32_t *operands, uint32_t sign
   std::memcpy(result, all.results[grid.lane()], 16);
 }
 
-static float halfToFloat(uint16_t bits) {
+float emulator::halfToFloat(uint16_t bits) {
   _Float16 value;
   std::memcpy(&value, &bits, 2);
   return static_cast<float>(value);
@@ -123,7 +123,7 @@ static uint16_t floatToHalf(float value) {
   return bits;
 }
 
-static float bfloatToFloat(uint16_t bits) {
+float emulator::bfloatToFloat(uint16_t bits) {
   uint32_t wide = uint32_t(bits) << 16;
   float value;
   std::memcpy(&value, &wide, 4);

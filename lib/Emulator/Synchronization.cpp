@@ -127,6 +127,8 @@ void Grid::warpBarrier(uint32_t mask) {
 void Grid::fence(uint32_t kind) {
   if (kind == LOWBIT_EMU_FENCE_DEVICE && detectsRaces())
     globalShadow.fence(runningThread);
+  if (kind == LOWBIT_EMU_FENCE_ASYNC_PROXY)
+    proxyFences[runningThread] = clocks.advance(runningThread);
 }
 
 void Grid::waitForEarlierGrids() {

@@ -129,6 +129,27 @@ enum lowbit_emu_rounding {
   LOWBIT_EMU_ROUND_ZERO
 };
 
+enum lowbit_emu_object_wait {
+  LOWBIT_EMU_WAIT_PARITY = 1, /* `phase` is a parity, else what arriving gave */
+  LOWBIT_EMU_WAIT_TEST = 2    /* does not block */
+};
+
+/* A warpgroup's multiplication: n in the low 16 bits, one of these kinds, flags. */
+enum lowbit_emu_warpgroup {
+  LOWBIT_EMU_WGMMA_S8 = 0 << 16,  /* k = 32, signs below; sums are s32 */
+  LOWBIT_EMU_WGMMA_F16 = 1 << 16, /* k = 16; sums are f32 */
+  LOWBIT_EMU_WGMMA_BF16 = 2 << 16,
+  LOWBIT_EMU_WGMMA_KIND_MASK = 3 << 16,
+  LOWBIT_EMU_WGMMA_UNSIGNED_A = 1 << 18,
+  LOWBIT_EMU_WGMMA_UNSIGNED_B = 1 << 19,
+  LOWBIT_EMU_WGMMA_A_REGISTERS = 1 << 20,
+  LOWBIT_EMU_WGMMA_TRANSPOSED_A = 1 << 21, /* the operand's other dimension than k is contiguous */
+  LOWBIT_EMU_WGMMA_TRANSPOSED_B = 1 << 22,
+  LOWBIT_EMU_WGMMA_NEGATED_A = 1 << 23,
+  LOWBIT_EMU_WGMMA_NEGATED_B = 1 << 24,
+  LOWBIT_EMU_WGMMA_ACCUMULATES = 1 << 25 /* else the sums start at 0 */
+};
+
 /* The field order is ABI: compiled kernels index this table. */
 typedef struct lowbit_emu_table_t {
   int64_t abi; /* LOWBIT_EMU_ABI */
@@ -173,6 +194,35 @@ typedef struct lowbit_emu_table_t {
   float (*function)(float value, uint32_t which);
   /* Does not return. */
   void (*trap)(void);
+
+  /* mbarrier objects in shared memory; their state is kept beside. Arriving gives the phase to wait
+   * for. */
+  void (*object_init)(void *object, uint32_t count);
+  void (*object_invalidate)(void *object);
+  uint64_t (*object_arrive)(void *object, uint32_t count, uint32_t bytes);
+  void (*object_expect)(void *object, uint32_t bytes);
+  /* Whether the phase has ended; `kind` from lowbit_emu_object_wait. */
+  uint32_t (*object_wait)(void *object, uint64_t phase, uint32_t kind);
+
+  /* Copies by the engine, into shared memory (an object then counts their bytes) or out of it (in
+   * groups of the thread). Tensors are given by a lowbit_emu_tensor_map; the first of `rank`
+   * coordinates is the innermost. */
+  void (*bulk_load)(void *shared, const void *global, uint32_t bytes, void *object);
+  void (*bulk_store)(void *global, const void *shared, uint32_t bytes);
+  void (*tensor_load)(void *shared, const void *map, const uint32_t *at, uint32_t rank,
+                      void *object);
+  void (*tensor_store)(const uint32_t *at, const void *map, const void *shared, uint32_t rank);
+  void (*bulk_commit)(void);
+  void (*bulk_wait)(uint32_t pending, uint32_t only_reads);
+
+  void (*warpgroup_fence)(void);
+  void (*warpgroup_commit)(void);
+  void (*warpgroup_wait)(uint32_t pending);
+  /* Adds to this lane's n / 2 words of sums; a: 4 words, or NULL. Gives the ticket of these sums,
+   * which must not be used before they are waited for. */
+  uint32_t (*warpgroup_multiply)(uint32_t *sums, const uint32_t *a, uint64_t a_descriptor,
+                                 uint64_t b_descriptor, uint32_t shape);
+  void (*warpgroup_use)(uint32_t ticket);
 } lowbit_emu_table_t;
 
 #ifdef __cplusplus

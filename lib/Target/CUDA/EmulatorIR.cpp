@@ -224,6 +224,13 @@ LogicalResult EmulatorRewriter::exportKernel(llvm::Function *kernel) {
   SmallVector<llvm::Value *> arguments;
   for (llvm::Argument &argument : kernel->args()) {
     llvm::Type *type = argument.getType();
+    if (argument.hasByValAttr()) {
+      arguments.push_back(b.CreateAddrSpaceCast(
+          b.CreateLoad(b.getPtrTy(),
+                       b.CreateConstGEP1_64(b.getPtrTy(), entry->getArg(0), argument.getArgNo())),
+          type));
+      continue;
+    }
     bool integer = type->isIntegerTy() && type->getIntegerBitWidth() <= 64;
     if (!integer && !type->isPointerTy() && !type->isFloatTy() && !type->isDoubleTy())
       return emitError(loc) << "the emulator cannot pass parameter " << argument.getArgNo()
@@ -236,6 +243,7 @@ LogicalResult EmulatorRewriter::exportKernel(llvm::Function *kernel) {
     }
     arguments.push_back(b.CreateLoad(type, slot));
   }
+  kernel->setAttributes(llvm::AttributeList());
   b.CreateCall(kernel, arguments);
   b.CreateRetVoid();
   new llvm::GlobalVariable(module, b.getInt32Ty(), /*isConstant=*/true,
@@ -262,10 +270,11 @@ LogicalResult EmulatorRewriter::run() {
       kernels.push_back(&function);
     if (function.isDeclaration())
       continue;
+    // Structures by value are tensor maps.
     for (llvm::Argument &argument : function.args())
-      if (argument.hasByValAttr())
+      if (argument.hasByValAttr() &&
+          module.getDataLayout().getTypeAllocSize(argument.getParamByValType()) != 128)
         return emitError(loc) << "the emulator cannot pass a structure to " << function.getName();
-    function.setAttributes(llvm::AttributeList());
     SmallVector<Instruction *> all;
     for (Instruction &inst : llvm::instructions(function))
       all.push_back(&inst);
@@ -274,11 +283,16 @@ LogicalResult EmulatorRewriter::run() {
   }
   if (numUnknown)
     return failure();
+  guardSums();
   if (failed(rewriteSharedMemory()))
     return failure();
   for (llvm::Function *kernel : kernels)
     if (failed(exportKernel(kernel)))
       return failure();
+  // What is true of device code need not be of this.
+  for (llvm::Function &function : module)
+    if (!function.isIntrinsic())
+      function.setAttributes(llvm::AttributeList());
   for (llvm::Function &function : llvm::make_early_inc_range(module))
     if (function.isDeclaration() && function.use_empty())
       function.eraseFromParent();

@@ -315,6 +315,8 @@ void EmulatorRewriter::rewriteIntrinsic(llvm::CallInst *inst) {
   if (!result)
     result = compute(b, name, inst, args);
   if (!result)
+    result = hopper(b, name, inst, args);
+  if (!result)
     return unknown(inst, inst->getCalledFunction()->getName());
   if (!inst->getType()->isVoidTy())
     inst->replaceAllUsesWith(result);

@@ -311,6 +311,8 @@ LogicalResult EmulatorRewriter::rewriteStatement(Builder &b, StringRef text, llv
 
 void EmulatorRewriter::rewriteAssembly(llvm::CallInst *inst) {
   StringRef text = cast<llvm::InlineAsm>(inst->getCalledOperand())->getAsmString();
+  if (rewriteHopperAssembly(inst, text))
+    return;
   Builder b(inst);
   SmallVector<llvm::Value *> outputs(numOutputs(inst), nullptr);
   SmallVector<StringRef> statements;

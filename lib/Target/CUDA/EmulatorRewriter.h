@@ -10,6 +10,7 @@
 #include "lowbit/Emulator/Table.h"
 #include "lowbit/Support/LLVM.h"
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/DenseSet.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/IR/IRBuilder.h"
 #include "llvm/IR/Module.h"
@@ -68,6 +69,16 @@ private:
   llvm::Value *toInteger(Builder &b, llvm::Value *real, unsigned rounding, unsigned bits,
                          bool isUnsigned);
 
+  // EmulatorHopper.cpp: mbarrier, bulk copies, wgmma.
+  llvm::Value *hopper(Builder &b, StringRef name, llvm::CallInst *inst,
+                      ArrayRef<llvm::Value *> args);
+  /// Coordinates go through memory.
+  llvm::Value *coordinates(Builder &b, ArrayRef<llvm::Value *> at);
+  /// False where the text is none of these.
+  bool rewriteHopperAssembly(llvm::CallInst *inst, StringRef text);
+  /// A check at each use of a wgmma's sums by anything but the next wgmma.
+  void guardSums();
+
   // EmulatorPTX.cpp: inline assembly.
   void rewriteAssembly(llvm::CallInst *inst);
   LogicalResult rewriteStatement(Builder &b, StringRef statement, llvm::CallInst *inst,
@@ -77,6 +88,9 @@ private:
   Location loc;
   llvm::LLVMContext &context;
   llvm::GlobalVariable *table = nullptr;
+  /// wgmma: what each one's sums are, with the ticket that says which; and what hands sums on.
+  SmallVector<std::pair<llvm::Value *, llvm::Value *>> sums;
+  llvm::DenseSet<llvm::Instruction *> handsOn;
   unsigned numUnknown = 0;
   llvm::StringSet<> reported;
 };

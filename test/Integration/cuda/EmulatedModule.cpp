@@ -14,12 +14,12 @@
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/raw_ostream.h"
 
 using namespace lowbit;
 using namespace lowbit::test;
@@ -37,8 +37,8 @@ static DialectRegistry makeRegistry() {
   return registry;
 }
 
-EmulatedModule::EmulatedModule(const std::string &text,
-                               const std::function<void(std::string &)> &mutate, int64_t rows)
+EmulatedModule::EmulatedModule(const std::string &text, const std::function<void(ModuleOp)> &mutate,
+                               int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
   ScopedDiagnosticHandler handler(
       &context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
@@ -53,12 +53,8 @@ EmulatedModule::EmulatedModule(const std::string &text,
   if (failed(generate.run(*root)))
     return;
   if (mutate) {
-    std::string code;
-    llvm::raw_string_ostream stream(code);
-    root->print(stream);
-    mutate(code);
-    root = parseSourceString<ModuleOp>(code, &context);
-    if (!root)
+    mutate(*root);
+    if (failed(verify(*root)))
       return;
   }
   SmallString<128> folder;
@@ -116,6 +112,7 @@ Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &
   // Rubbish, so that a result that nobody writes is noticed.
   output.bytes.assign(output.elements() * bytes, 0x5a);
   int64_t rows = output.elements() / output.shape.back();
+  statistics.size = sizeof statistics;
   std::vector<lowbit_emu_argument> arguments;
   for (const Tensor *input : inputs)
     arguments.push_back(
@@ -130,7 +127,7 @@ Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &
       seed,
       0,
       0,
-      nullptr};
+      &statistics};
   if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
       LOWBIT_OK)
     error = lowbit_emulator_last_error();
