@@ -54,7 +54,7 @@ static std::vector<KernelFamily> makeFamilies() {
   IntegerLayer linear;
   linear.n = 40, linear.k = 328;
   families.push_back(integer("mma_s8 linear", linear, 21, 64));
-  families.push_back(integer("mma_s8 conv", convolution(24, 20, 1), 1, 64));
+  families.push_back(integer("mma_s8 conv", convolution(40, 20, 1), 1, 64));
   // Too few channels for asynchronous copies of runs.
   families.push_back(integer("mma_s8 conv bytes", convolution(3, 20, 1), 1, 64));
   families.push_back(integer("direct_s8", convolution(20, 20, 20), 1, 64));

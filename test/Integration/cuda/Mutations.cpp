@@ -78,6 +78,14 @@ static bool bypass(Operation *op, unsigned operand) {
   return true;
 }
 
+template <typename Op>
+static bool bypassAll(gpu::GPUFuncOp kernel) {
+  auto found = every<Op>(kernel);
+  for (Op op : found)
+    bypass(op, 0);
+  return !found.empty();
+}
+
 static bool erase(Operation *op) {
   op->erase();
   return true;
@@ -115,18 +123,20 @@ static Apply onNth(int64_t n, std::function<bool(Op)> change,
   };
 }
 
-static const std::vector<std::string> kPipelined = {"mma_s8 linear", "mma_s8 conv", "w4a16",
-                                                    "w8a16"},
-                                      kMma = {"mma_s8 linear", "mma_s8 conv", "mma_s8 conv bytes",
-                                              "w4a16", "w8a16"},
+static const std::vector<std::string> kPipelined = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
+                                      // Copies that another thread reads.
+    kShared = {"mma_s8 linear", "mma_s8 conv", "w8a16"},
+                                      kMma = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
+                                      kEveryMma = {"mma_s8 linear", "mma_s8 conv",
+                                                   "mma_s8 conv bytes", "w4a16", "w8a16"},
                                       kInteger = {"mma_s8 linear", "mma_s8 conv", "direct_s8"},
                                       kAll = {"mma_s8 linear", "mma_s8 conv", "mma_s8 conv bytes",
                                               "direct_s8",     "w4a16",       "w8a16",
                                               "gather"};
 
 static void addSynchronization(std::vector<Mutation> &all) {
-  all.push_back(
-      {"barrier dropped", kMma, onNth<NVVM::Barrier0Op>(0, [](auto op) { return erase(op); })});
+  all.push_back({"barrier dropped", kEveryMma,
+                 onNth<NVVM::Barrier0Op>(0, [](auto op) { return erase(op); })});
   all.push_back({"only every other thread comes to the barrier", kMma,
                  onNth<NVVM::Barrier0Op>(0, [](NVVM::Barrier0Op op) {
                    OpBuilder b(op);
@@ -143,16 +153,15 @@ static void addSynchronization(std::vector<Mutation> &all) {
          op.setN(op.getN() + 1);
          return true;
        })});
-  all.push_back(
-      {"wait after the barrier", kPipelined, onNth<NVVM::CpAsyncWaitGroupOp>(0, [](auto op) {
-         op->moveAfter(op->getNextNode());
-         return true;
-       })});
+  all.push_back({"wait after the barrier", kShared, onNth<NVVM::CpAsyncWaitGroupOp>(0, [](auto op) {
+                   op->moveAfter(op->getNextNode());
+                   return true;
+                 })});
   all.push_back({"first commit dropped", kPipelined,
                  onNth<NVVM::CpAsyncCommitGroupOp>(0, [](auto op) { return erase(op); })});
   all.push_back({"commit in the loop dropped", kPipelined,
                  onNth<NVVM::CpAsyncCommitGroupOp>(-1, [](auto op) { return erase(op); })});
-  all.push_back({"copies of the next tile before the barrier", kPipelined,
+  all.push_back({"copies of the next tile before the barrier", kShared,
                  onNth<NVVM::Barrier0Op>(0, [](NVVM::Barrier0Op op) {
                    for (Operation *next = op->getNextNode(); next; next = next->getNextNode())
                      if (isa<NVVM::CpAsyncCommitGroupOp>(next)) {
@@ -198,8 +207,8 @@ static void addCopies(std::vector<Mutation> &all) {
       return !found.empty() && bypass(found.front(), 0);
     };
   };
-  all.push_back({"no swizzle where tiles are written", kMma, swizzle(false)});
-  all.push_back({"no swizzle where tiles are read", kMma, swizzle(true)});
+  all.push_back({"no swizzle where tiles are written", kEveryMma, swizzle(false)});
+  all.push_back({"no swizzle where tiles are read", kEveryMma, swizzle(true)});
   auto stage = [](bool copies, int64_t change) {
     return [=](gpu::GPUFuncOp kernel) {
       std::optional<int64_t> stages = stagesOf(kernel);
@@ -253,7 +262,7 @@ static void addShapes(std::vector<Mutation> &all) {
                    return loop && setOperand(loop, 1, *constantOf(loop.getUpperBound()) - 1);
                  }});
   all.push_back({"a step of k too many",
-                 {"mma_s8 linear", "mma_s8 conv", "w4a16", "w8a16", "direct_s8"},
+                 {"mma_s8 linear", "mma_s8 conv", "w4a16", "direct_s8"},
                  [](gpu::GPUFuncOp kernel) {
                    scf::ForOp loop = mainLoop(kernel);
                    return loop && setOperand(loop, 1, *constantOf(loop.getUpperBound()) + 1);
@@ -360,7 +369,9 @@ static void addFragments(std::vector<Mutation> &all) {
                    found[1]->setOperand(5, found[0]->getOperand(5));
                    return true;
                  }});
-  all.push_back({"sums of another tile", kMma, [](gpu::GPUFuncOp kernel) {
+  all.push_back({"sums of another tile",
+                 {"mma_s8 linear", "mma_s8 conv", "w8a16"},
+                 [](gpu::GPUFuncOp kernel) {
                    auto found = every<NVVM::MmaOp>(kernel);
                    if (found.size() < 2)
                      return false;
@@ -395,10 +406,9 @@ static void addArithmetic(std::vector<Mutation> &all) {
              return true;
            },
            [](LLVM::CallIntrinsicOp op) { return op.getIntrin() == "llvm.nvvm.f2i.rn"; })});
-  all.push_back({"no lower bound", kInteger,
-                 onNth<arith::MaxSIOp>(0, [](auto op) { return bypass(op, 0); })});
-  all.push_back({"no upper bound", kInteger,
-                 onNth<arith::MinSIOp>(0, [](auto op) { return bypass(op, 0); })});
+  // Few results saturate: without any of the bounds.
+  all.push_back({"no lower bound", kInteger, bypassAll<arith::MaxSIOp>});
+  all.push_back({"no upper bound", kInteger, bypassAll<arith::MinSIOp>});
   all.push_back({"no zero point of the result", kInteger,
                  onNth<arith::TruncIOp>(
                      0,
