@@ -135,10 +135,45 @@ LOWBIT_API const char *lowbit_bundle_isa(const lowbit_bundle *bundle);
  * them, with exactly their dtypes and shapes; equal symbols must be equal sizes.
  * For each output, `data` == NULL lets the runtime allocate (owned = 1); else the
  * result is copied into the caller's memory, whose dtype and shape must be the
- * result's. On failure no output is owned. Thread-safe. */
+ * result's. On failure no output is owned. Thread-safe.
+ *
+ * With a bundle on a GPU, an input may be that GPU's memory (`device` is LOWBIT_CUDA, row-major): it
+ * is used in place, after what the legacy default stream has in progress. Bytes of a bool that are
+ * neither 0 nor 1 are not detected then. An output whose `device` is LOWBIT_CUDA stays on the GPU,
+ * in the caller's memory, or for `data` == NULL in the runtime's. All is done on return. */
 LOWBIT_API lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inputs,
                                            size_t num_inputs, lowbit_tensor *outputs,
                                            size_t num_outputs);
+
+/* Copies `bytes` bytes from the start of a tensor that the runtime keeps on a GPU to the host. */
+LOWBIT_API lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes);
+
+/* A DLManagedTensor (dlpack.h) over such a tensor, which shares its memory: that lives until
+ * lowbit_tensor_release and the DLManagedTensor's deleter have both been called. `ordinal`: the number
+ * of the GPU. All work on the tensor is done. */
+LOWBIT_API lowbit_status lowbit_tensor_to_dlpack(const lowbit_tensor *tensor, int32_t ordinal,
+                                                 void **managed);
+/* The destructor of a Python capsule called "dltensor" that holds a DLManagedTensor. */
+LOWBIT_API void lowbit_dlpack_capsule_destructor(void *capsule);
+
+/* The launches of a bundle for a device are planned once for each set of input shapes. */
+typedef struct lowbit_plan_info {
+  uint32_t size; /* sizeof(lowbit_plan_info), for versioning */
+  uint32_t reserved;
+  int64_t steps;        /* kernel launches and copies */
+  int64_t arena_bytes;  /* of all buffers between inputs and results, which share memory */
+  int64_t buffer_bytes; /* what these would take without sharing */
+} lowbit_plan_info;
+
+/* The plan that was used last. LOWBIT_UNAVAILABLE where no run was planned. Thread-safe. */
+LOWBIT_API lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info);
+
+/* Milliseconds that a GPU takes for one run, without copies from and to the host: the mean over
+ * `repetitions` runs, one right after the other. Inputs as for lowbit_bundle_run. LOWBIT_UNAVAILABLE
+ * where runs are not planned or the device is no GPU. */
+LOWBIT_API lowbit_status lowbit_bundle_time(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                            size_t num_inputs, int64_t repetitions,
+                                            double *milliseconds);
 
 /* Frees data that the runtime allocated and sets it to NULL; else does nothing. */
 LOWBIT_API void lowbit_tensor_release(lowbit_tensor *tensor);

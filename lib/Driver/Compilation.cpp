@@ -423,8 +423,9 @@ llvm::Error Compilation::toScheduled() {
 
 /// Host code, which does no more than arithmetic on shapes, is for any processor that we support.
 llvm::Error Compilation::toDeviceExecutable(const Target &target) {
-  processor = "x86-64-v3";
-  isa = {"avx2"};
+  std::optional<cpu::Arch> host = cpu::findArch(findTarget("cpu")->defaultArch());
+  processor = host->processor;
+  isa = host->variants;
   int exitCode = 5;
   errors.clear();
   auto built = target.buildDevice(*root, options.arch, exitCode);

@@ -239,8 +239,13 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
     llvm::Expected<json::Value> kernels = json::parse(compilation.device.kernels);
     if (!kernels)
       return kernels.takeError();
-    manifest["device"] =
-        json::Object{{"arch", compilation.options.arch}, {"kernels", std::move(*kernels)}};
+    json::Array hostReads;
+    for (int64_t input : compilation.device.hostReads)
+      hostReads.push_back(compilation.inputs[size_t(input)].name);
+    manifest["device"] = json::Object{{"arch", compilation.options.arch},
+                                      {"host_reads", std::move(hostReads)},
+                                      {"synchronizes", compilation.device.synchronizes},
+                                      {"kernels", std::move(*kernels)}};
   }
   if (!compilation.options.calibration.empty()) {
     auto buffer = llvm::MemoryBuffer::getFile(compilation.options.calibration, false, false);
@@ -254,6 +259,8 @@ llvm::Expected<std::string> lowbit::writeBundle(Compilation &compilation,
       if (auto found = header->metadata.find("samples"); found != header->metadata.end())
         llvm::StringRef(found->second).getAsInteger(10, samples);
       calibration["samples"] = samples;
+      if (auto found = header->metadata.find("data_sha256"); found != header->metadata.end())
+        calibration["data_sha256"] = found->second;
     }
     manifest["calibration"] = std::move(calibration);
   }

@@ -6,10 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "Bundle.h"
 
-#include "Tensor.h"
-
+#include "DeviceTensors.h"
 #include "Failure.h"
 #include "Processor.h"
+#include "Tensor.h"
 
 #include <cstddef>
 #include <cstring>
@@ -35,6 +35,16 @@ ValueTable::ValueTable(const std::vector<ValueInfo> &values) {
 
 } // namespace lowbit::runtime
 
+/// The number after "cuda:"; 0 where there is none.
+static int ordinalOf(const std::string &device) {
+  size_t colon = device.find(':');
+  std::string digits = colon == std::string::npos ? "0" : device.substr(colon + 1);
+  if (digits.empty() || digits.size() > 4 ||
+      digits.find_first_not_of("0123456789") != std::string::npos)
+    fail(LOWBIT_INVALID, "unknown device " + inQuotes(device) + ", expected cpu, cuda:0 or emulator");
+  return std::stoi(digits);
+}
+
 /// The device called `name`, the target's own where there is no name; null for the CPU.
 static std::unique_ptr<Device> openDevice(const std::string &path, const Manifest &manifest,
                                           const MappedWeights &weights, const char *name) {
@@ -48,7 +58,7 @@ static std::unique_ptr<Device> openDevice(const std::string &path, const Manifes
   if (kind == "cpu")
     return nullptr;
   if (kind == "cuda")
-    fail(LOWBIT_UNAVAILABLE, "this runtime has no CUDA device yet; run on the emulator");
+    return openCuda(path, manifest, weights, ordinalOf(device));
   return openEmulator(path, manifest, weights);
 }
 
@@ -180,10 +190,52 @@ lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inpu
   });
 }
 
+lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info) {
+  return guarded([&] {
+    if (!bundle || !info)
+      fail(LOWBIT_INVALID, "lowbit_bundle_plan: a pointer is NULL");
+    if (info->size != sizeof *info)
+      fail(LOWBIT_UNSUPPORTED, "lowbit_bundle_plan: info has " + std::to_string(info->size) +
+                                   " bytes, this runtime knows " + std::to_string(sizeof *info));
+    std::shared_ptr<PreparedPlan> latest = bundle->plans.latest();
+    if (!latest)
+      fail(LOWBIT_UNAVAILABLE, "no run of this bundle was planned");
+    info->steps = int64_t(latest->plan.steps.size());
+    info->arena_bytes = latest->plan.arenaBytes;
+    info->buffer_bytes = latest->plan.totalBytes;
+  });
+}
+
+lowbit_status lowbit_bundle_time(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                 size_t num_inputs, int64_t repetitions, double *milliseconds) {
+  return guarded([&] {
+    if (!bundle || (!inputs && num_inputs) || !milliseconds)
+      fail(LOWBIT_INVALID, "lowbit_bundle_time: a pointer is NULL");
+    if (repetitions < 1)
+      fail(LOWBIT_INVALID, "lowbit_bundle_time: repetitions is " + std::to_string(repetitions) +
+                               ", expected at least 1");
+    *milliseconds = timeBundle(*bundle, inputs, num_inputs, repetitions);
+  });
+}
+
+lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes) {
+  return guarded([&] {
+    if (!tensor || (!data && bytes))
+      fail(LOWBIT_INVALID, "lowbit_tensor_read: a pointer is NULL");
+    if (tensor->device != LOWBIT_CUDA || bytes > size_t(INT64_MAX))
+      fail(LOWBIT_INVALID, "lowbit_tensor_read: the tensor is not on a GPU");
+    if (bytes)
+      readDeviceTensor(tensor->data, data, int64_t(bytes));
+  });
+}
+
 void lowbit_tensor_release(lowbit_tensor *tensor) {
   if (!tensor || !tensor->owned)
     return;
-  RunMemory::release(tensor->data);
+  if (tensor->device == LOWBIT_CUDA)
+    releaseDeviceTensor(tensor->data);
+  else
+    RunMemory::release(tensor->data);
   tensor->data = nullptr;
   tensor->owned = 0;
 }

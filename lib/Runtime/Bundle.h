@@ -9,6 +9,7 @@
 
 #include "BundleFiles.h"
 #include "Manifest.h"
+#include "PlanCache.h"
 #include "Run.h"
 #include "ThreadPool.h"
 
@@ -53,6 +54,8 @@ struct lowbit_bundle {
   lowbit::runtime::MappedWeights weights;
   /// Null for a bundle for the CPU.
   std::unique_ptr<lowbit::runtime::Device> device;
+  /// Of a device that plans runs.
+  lowbit::runtime::PlanCache plans;
   lowbit::runtime::ModelLibrary model;
   lowbit::runtime::ThreadPool pool;
   /// Buffers that the model allocated while it was initialized; they live as long as it.
@@ -77,6 +80,10 @@ namespace lowbit::runtime {
 /// lowbit_bundle_run. Throws Failure; outputs are untouched then.
 void runBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInputs,
                lowbit_tensor *outputs, size_t numOutputs);
+
+/// lowbit_bundle_time. Throws Failure.
+double timeBundle(lowbit_bundle &bundle, const lowbit_tensor *inputs, size_t numInputs,
+                  int64_t repetitions);
 
 } // namespace lowbit::runtime
 

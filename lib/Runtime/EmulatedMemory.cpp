@@ -16,8 +16,6 @@ namespace lowbit::runtime {
 /// Address space, not memory.
 static constexpr size_t reserved = size_t(1) << 40;
 static constexpr size_t page = 4096;
-/// What fresh memory holds: no number that a result could be.
-static constexpr int rubbish = 0x5a;
 
 EmulatedMemory::EmulatedMemory() {
   void *mapping = mmap(nullptr, reserved, PROT_NONE,

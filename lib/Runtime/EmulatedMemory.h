@@ -20,6 +20,9 @@ namespace lowbit::runtime {
 /// gone.
 class EmulatedMemory {
 public:
+  /// Every byte of fresh memory: no number that a result could be.
+  static constexpr int rubbish = 0x5a;
+
   /// Throws Failure where the address space cannot be reserved.
   EmulatedMemory();
   ~EmulatedMemory();

@@ -15,9 +15,6 @@
 
 namespace lowbit::runtime {
 
-Device::~Device() = default;
-DeviceRun::~DeviceRun() = default;
-
 namespace {
 
 /// liblowbit-emulator.so, loaded once where it is wanted; nothing else needs it.
@@ -34,22 +31,30 @@ struct EmulatorLibrary {
 class EmulatorDevice : public Device {
 public:
   EmulatorDevice(const std::string &file, const Manifest &manifest, const MappedWeights &weights)
-      : library(EmulatorLibrary::get()), manifest(manifest), weights(weights) {
+      : library(EmulatorLibrary::get()), manifest(manifest), weights(weights),
+        mode(launchMode(LaunchMode::Eager)) {
     if (library.open(file.c_str(), &emulator) != LOWBIT_OK)
       fail(LOWBIT_INVALID, library.lastError());
   }
   ~EmulatorDevice() override { library.close(emulator); }
-  std::unique_ptr<DeviceRun> begin(std::vector<HostRange> inputs) override;
+  std::unique_ptr<DeviceRun> begin(std::vector<RunTensor> inputs) override;
+  bool plansRuns() const override { return mode != LaunchMode::Eager; }
+  void replay(PreparedPlan &plan, const std::vector<RunTensor> &inputs,
+              const std::vector<RunTensor> &results) override;
+  /// Arguments that are addresses are given; the others are filled in. `seed`: the order of warps.
+  void launch(int64_t number, const int64_t *shape, const int64_t *values,
+              std::vector<lowbit_emu_argument> &arguments, uint64_t seed) const;
 
   const EmulatorLibrary &library;
   const Manifest &manifest;
   const MappedWeights &weights;
+  const LaunchMode mode;
   lowbit_emulator *emulator = nullptr;
 };
 
 class EmulatorRun : public DeviceRun {
 public:
-  EmulatorRun(EmulatorDevice &device, std::vector<HostRange> inputs)
+  EmulatorRun(EmulatorDevice &device, std::vector<RunTensor> inputs)
       : device(device), inputs(std::move(inputs)) {}
   void *allocate(int64_t bytes) override { return memory.allocate(bytes); }
   void free(void *address) override { memory.free(address); }
@@ -71,10 +76,29 @@ private:
   lowbit_emu_argument pointer(const void *address) const;
 
   EmulatorDevice &device;
-  std::vector<HostRange> inputs;
+  std::vector<RunTensor> inputs;
   EmulatedMemory memory;
   /// Each launch has an order of warps of its own; all are the same in every run.
   uint64_t launches = 0;
+};
+
+/// One replay of a plan, in an arena of its own.
+class EmulatorReplay {
+public:
+  EmulatorReplay(const EmulatorDevice &device, const LaunchPlan &plan,
+                 const std::vector<RunTensor> &inputs);
+  void run();
+  void fetch(const PlanAddress &from, const RunTensor &to);
+
+private:
+  lowbit_emu_argument at(const PlanAddress &address) const;
+  void spoil(int64_t step);
+
+  const EmulatorDevice &device;
+  const LaunchPlan &plan;
+  const std::vector<RunTensor> &inputs;
+  EmulatedMemory memory;
+  std::vector<char *> buffers;
 };
 
 } // namespace
@@ -115,7 +139,7 @@ const EmulatorLibrary &EmulatorLibrary::get() {
   return library;
 }
 
-std::unique_ptr<DeviceRun> EmulatorDevice::begin(std::vector<HostRange> inputs) {
+std::unique_ptr<DeviceRun> EmulatorDevice::begin(std::vector<RunTensor> inputs) {
   return std::make_unique<EmulatorRun>(*this, std::move(inputs));
 }
 
@@ -128,11 +152,13 @@ lowbit_emu_argument EmulatorRun::pointer(const void *address) const {
     return argument;
   }
   argument.kind = LOWBIT_EMU_READ;
-  for (const HostRange &input : inputs)
-    if (at >= input.begin && at <= input.begin + input.bytes) {
-      argument.bytes = uint64_t(input.begin + input.bytes - at);
+  for (const RunTensor &input : inputs) {
+    auto *begin = static_cast<const char *>(input.data);
+    if (at >= begin && at <= begin + input.bytes) {
+      argument.bytes = uint64_t(begin + input.bytes - at);
       return argument;
     }
+  }
   if (auto left = device.weights.bytesFrom(address)) {
     argument.bytes = uint64_t(*left);
     return argument;
@@ -141,38 +167,113 @@ lowbit_emu_argument EmulatorRun::pointer(const void *address) const {
                                              : "the model hands host memory to a kernel");
 }
 
-void EmulatorRun::enqueue(int64_t number, const int64_t *shape, const int64_t *values,
-                          int64_t count) {
-  const Manifest &manifest = device.manifest;
-  if (number < 0 || size_t(number) >= manifest.kernels.size() ||
-      size_t(count) != manifest.kernels[size_t(number)].parameters.size())
-    fail(LOWBIT_INTERNAL, "the model launches a kernel that the manifest does not have");
+void EmulatorDevice::launch(int64_t number, const int64_t *shape, const int64_t *values,
+                            std::vector<lowbit_emu_argument> &arguments, uint64_t seed) const {
   const KernelInfo &kernel = manifest.kernels[size_t(number)];
   lowbit_emu_launch launch = {};
   launch.size = sizeof launch;
-  launch.seed = ++launches;
+  launch.seed = seed;
   for (int i = 0; i < 3; ++i) {
-    if (shape[i] < 0 || shape[i] > INT32_MAX || shape[3 + i] < 1 || shape[3 + i] > 1024)
-      fail(LOWBIT_INVALID, "kernel " + inQuotes(kernel.name) + " cannot be launched with " +
-                               std::to_string(shape[i]) + " blocks of " +
-                               std::to_string(shape[3 + i]) + " threads along axis " +
-                               std::to_string(i));
     launch.grid[i] = uint32_t(shape[i]);
     launch.block[i] = uint32_t(shape[3 + i]);
   }
   launch.shared_bytes = uint32_t(shape[6]);
   if (!launch.grid[0] || !launch.grid[1] || !launch.grid[2])
     return;
-  std::vector<lowbit_emu_argument> arguments;
-  for (int64_t i = 0; i < count; ++i)
-    arguments.push_back(kernel.parameters[size_t(i)] == 'p'
-                            ? pointer(reinterpret_cast<const void *>(values[i]))
-                            : lowbit_emu_argument{LOWBIT_EMU_I64, 0, values[i], nullptr, 0});
-  EmulatedMemory::Access access(memory);
-  lowbit_status status = device.library.run(device.emulator, kernel.name.c_str(), &launch,
-                                            arguments.data(), arguments.size());
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (kernel.parameters[i] != 'p')
+      arguments[i] = {LOWBIT_EMU_I64, 0, values[i], nullptr, 0};
+  lowbit_status status = library.run(emulator, kernel.name.c_str(), &launch, arguments.data(),
+                                     arguments.size());
   if (status != LOWBIT_OK)
-    fail(status, std::string("in the emulator: ") + device.library.lastError());
+    fail(status, std::string("in the emulator: ") + library.lastError());
+}
+
+void EmulatorRun::enqueue(int64_t number, const int64_t *shape, const int64_t *values,
+                          int64_t count) {
+  const KernelInfo &kernel = device.manifest.checkLaunch(number, shape, count);
+  std::vector<lowbit_emu_argument> arguments;
+  arguments.resize(size_t(count));
+  for (size_t i = 0; i < arguments.size(); ++i)
+    if (kernel.parameters[i] == 'p')
+      arguments[i] = pointer(reinterpret_cast<const void *>(values[i]));
+  EmulatedMemory::Access access(memory);
+  device.launch(number, shape, values, arguments, ++launches);
+}
+
+EmulatorReplay::EmulatorReplay(const EmulatorDevice &device, const LaunchPlan &plan,
+                               const std::vector<RunTensor> &inputs)
+    : device(device), plan(plan), inputs(inputs) {
+  auto *arena = static_cast<char *>(memory.allocate(plan.arenaBytes));
+  for (const PlanBuffer &buffer : plan.buffers)
+    buffers.push_back(buffer.output < 0 ? arena + buffer.offset
+                                        : static_cast<char *>(memory.allocate(buffer.bytes)));
+}
+
+lowbit_emu_argument EmulatorReplay::at(const PlanAddress &address) const {
+  const char *base = nullptr;
+  switch (address.space) {
+  case PlanAddress::Buffer:
+    base = buffers[size_t(address.index)];
+    break;
+  case PlanAddress::Input:
+    base = static_cast<const char *>(inputs[size_t(address.index)].data);
+    break;
+  case PlanAddress::Weights:
+    base = static_cast<const char *>(device.weights.data());
+    break;
+  case PlanAddress::Constants:
+    base = plan.constants.data();
+    break;
+  }
+  base += address.offset;
+  int64_t bytes = address.space == PlanAddress::Weights
+                      ? device.weights.bytesFrom(base).value_or(0)
+                      : plan.bytesFrom(address);
+  int32_t kind = address.space == PlanAddress::Buffer ? LOWBIT_EMU_READ_WRITE : LOWBIT_EMU_READ;
+  return {kind, 0, 0, const_cast<char *>(base), uint64_t(bytes)};
+}
+
+/// What a buffer holds before its first use is rubbish: also what another left behind there.
+void EmulatorReplay::spoil(int64_t step) {
+  for (size_t i = 0; i < plan.buffers.size(); ++i)
+    if (plan.buffers[i].first == step && plan.buffers[i].last >= step)
+      std::memset(buffers[i], EmulatedMemory::rubbish, size_t(plan.buffers[i].bytes));
+}
+
+void EmulatorReplay::run() {
+  EmulatedMemory::Access access(memory);
+  uint64_t launches = 0;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    spoil(int64_t(i));
+    const PlanStep &step = plan.steps[i];
+    if (step.kernel < 0) {
+      std::memcpy(at(step.addresses[0]).data, at(step.addresses[1]).data, size_t(step.bytes));
+      continue;
+    }
+    const std::string &letters = device.manifest.kernels[size_t(step.kernel)].parameters;
+    std::vector<lowbit_emu_argument> arguments(step.values.size());
+    for (size_t a = 0; a < arguments.size(); ++a)
+      if (letters[a] == 'p')
+        arguments[a] = at(step.addresses[size_t(step.values[a])]);
+    device.launch(step.kernel, step.shape, step.values.data(), arguments, ++launches);
+  }
+  spoil(int64_t(plan.steps.size()));
+}
+
+void EmulatorReplay::fetch(const PlanAddress &from, const RunTensor &to) {
+  EmulatedMemory::Access access(memory);
+  if (to.bytes > 0)
+    std::memcpy(to.data, at(from).data, size_t(to.bytes));
+}
+
+void EmulatorDevice::replay(PreparedPlan &prepared, const std::vector<RunTensor> &inputs,
+                            const std::vector<RunTensor> &results) {
+  const LaunchPlan &plan = prepared.plan;
+  EmulatorReplay replay(*this, plan, inputs);
+  replay.run();
+  for (size_t i = 0; i < results.size(); ++i)
+    replay.fetch(plan.results[i].at, results[i]);
 }
 
 std::unique_ptr<Device> openEmulator(const std::string &path, const Manifest &manifest,

@@ -132,6 +132,10 @@ static std::vector<KernelInfo> readKernels(const Json &device) {
     std::string where = "device.kernels[" + std::to_string(i) + "]";
     KernelInfo kernel;
     kernel.name = Reader::text(Reader::get(array[i], "name", where + ".name"), where + ".name");
+    std::string shared = where + ".shared_bytes";
+    kernel.sharedBytes = Reader::number(Reader::get(array[i], "shared_bytes", shared), shared);
+    if (kernel.sharedBytes < 0 || kernel.sharedBytes > INT32_MAX)
+      Reader::refuse(shared, "is " + std::to_string(kernel.sharedBytes));
     where += ".parameters";
     kernel.parameters = Reader::text(Reader::get(array[i], "parameters", where), where);
     if (kernel.parameters.find_first_not_of("pn") != std::string::npos)
@@ -139,6 +143,45 @@ static std::vector<KernelInfo> readKernels(const Json &device) {
     kernels.push_back(std::move(kernel));
   }
   return kernels;
+}
+
+/// Which inputs are in `device.host_reads`, a list of names.
+static std::vector<char> readHostReads(const Json &device, const std::vector<ValueInfo> &inputs) {
+  std::vector<char> reads(inputs.size(), 0);
+  for (const Json &entry : Reader::array(device, "host_reads", "device.host_reads")) {
+    std::string name = Reader::text(entry, "device.host_reads");
+    size_t i = 0;
+    while (i < inputs.size() && inputs[i].name != name)
+      ++i;
+    if (i == inputs.size())
+      Reader::refuse("device.host_reads", "names " + inQuotes(name) + ", which is no input");
+    reads[i] = 1;
+  }
+  return reads;
+}
+
+const KernelInfo &Manifest::checkLaunch(int64_t number, const int64_t *shape,
+                                        int64_t arguments) const {
+  if (number < 0 || size_t(number) >= kernels.size() ||
+      size_t(arguments) != kernels[size_t(number)].parameters.size())
+    fail(LOWBIT_INTERNAL, "the model launches a kernel that the manifest does not have");
+  const KernelInfo &kernel = kernels[size_t(number)];
+  int64_t threads = 1;
+  for (int i = 0; i < 3; ++i) {
+    // Along y and z a GPU has 16 bits for the number of blocks.
+    int64_t most = i ? 65535 : INT32_MAX;
+    threads *= shape[3 + i] < 1 || shape[3 + i] > 1024 ? 2048 : shape[3 + i];
+    if (shape[i] < 0 || shape[i] > most || threads > 1024)
+      fail(LOWBIT_INVALID, "kernel " + inQuotes(kernel.name) + " cannot be launched with " +
+                               std::to_string(shape[i]) + " blocks of " +
+                               std::to_string(shape[3 + i]) + " threads along axis " +
+                               std::to_string(i));
+  }
+  if (shape[6] < 0 || shape[6] > kernel.sharedBytes)
+    fail(LOWBIT_INTERNAL, "kernel " + inQuotes(kernel.name) + " is launched with " +
+                              std::to_string(shape[6]) + " bytes of shared memory, declared are " +
+                              std::to_string(kernel.sharedBytes));
+  return kernel;
 }
 
 Manifest parseManifest(const std::string &text) {
@@ -168,13 +211,20 @@ Manifest parseManifest(const std::string &text) {
     Reader::refuse("weights_offset", "is " + std::to_string(manifest.weightsOffset) +
                                          ", expected a multiple of 64 within the " +
                                          std::to_string(manifest.weights.bytes) + " bytes");
+  manifest.inputs = readValues(*root, "inputs");
+  manifest.outputs = readValues(*root, "outputs");
   if (manifest.target == "cuda") {
     manifest.fatbin = readFile(files, "kernels.fatbin");
     manifest.emulator = readFile(files, "emulator.so");
-    manifest.kernels = readKernels(Reader::get(*root, "device", "device"));
+    const Json &device = Reader::get(*root, "device", "device");
+    manifest.kernels = readKernels(device);
+    manifest.deviceArch = Reader::text(Reader::get(device, "arch", "device.arch"), "device.arch");
+    const Json &synchronizes = Reader::get(device, "synchronizes", "device.synchronizes");
+    if (!synchronizes.is_boolean())
+      Reader::refuse("device.synchronizes", "is neither true nor false");
+    manifest.synchronizes = synchronizes.get<bool>();
+    manifest.hostReads = readHostReads(device, manifest.inputs);
   }
-  manifest.inputs = readValues(*root, "inputs");
-  manifest.outputs = readValues(*root, "outputs");
   return manifest;
 }
 

@@ -32,6 +32,7 @@ struct KernelInfo {
   std::string name;
   /// One letter per parameter: `p` an address on the device, `n` a number.
   std::string parameters;
+  int64_t sharedBytes; ///< Dynamic shared memory of a block.
 };
 
 /// The fields of manifest.json that running needs; the others are for readers of the text.
@@ -45,6 +46,15 @@ struct Manifest {
   // Of a bundle for a device alone.
   std::vector<KernelInfo> kernels;
   FileInfo fatbin, emulator;
+  std::string deviceArch; ///< As in `--arch`: "sm_80,sm_90a".
+  /// The host waits for values that the device computes: runs cannot be planned.
+  bool synchronizes = false;
+  /// For each input, whether the host reads its values: plans are for these values.
+  std::vector<char> hostReads;
+
+  /// The kernel that the model launches. Throws Failure where there is no such kernel, or it cannot
+  /// be launched with so many arguments or this shape (see lowbit-c/Model.h).
+  const KernelInfo &checkLaunch(int64_t kernel, const int64_t *shape, int64_t arguments) const;
 };
 
 /// Checks every field that it reads. Throws Failure: LOWBIT_INVALID for damage, LOWBIT_UNSUPPORTED

@@ -4,11 +4,12 @@
 from .compiler import calibrate, compile, export
 from .errors import Error, GateFailed, InternalError, InvalidInput, OutOfMemory, Unavailable, Unsupported
 from .eval import Report, evaluate
+from .restore import restore
 from .runtime import Bundle
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Bundle", "Error", "GateFailed", "InternalError", "InvalidInput", "OutOfMemory", "Report", "Unavailable",
-    "Unsupported", "calibrate", "compile", "evaluate", "export",
+    "Unsupported", "calibrate", "compile", "evaluate", "export", "restore",
 ]

@@ -63,6 +63,13 @@ class OpenOptions(ctypes.Structure):
                 ("device", ctypes.c_char_p)]
 
 
+class PlanInfo(ctypes.Structure):
+    """lowbit_plan_info of lowbit-c/Runtime.h."""
+
+    _fields_ = [("size", ctypes.c_uint32), ("reserved", ctypes.c_uint32), ("steps", ctypes.c_int64), ("arena_bytes", ctypes.c_int64),
+                ("buffer_bytes", ctypes.c_int64)]
+
+
 @functools.cache
 def runtime() -> ctypes.CDLL:
     """liblowbit-runtime with the signatures of lowbit-c/Runtime.h."""
@@ -84,6 +91,10 @@ def runtime() -> ctypes.CDLL:
         "lowbit_bundle_manifest": (ctypes.c_char_p, [handle]),
         "lowbit_bundle_isa": (ctypes.c_char_p, [handle]),
         "lowbit_bundle_run": (ctypes.c_int, [handle, tensors, size, tensors, size]),
+        "lowbit_bundle_plan": (ctypes.c_int, [handle, ctypes.POINTER(PlanInfo)]),
+        "lowbit_bundle_time": (ctypes.c_int, [handle, tensors, size, ctypes.c_int64, ctypes.POINTER(ctypes.c_double)]),
+        "lowbit_tensor_read": (ctypes.c_int, [tensors, ctypes.c_void_p, size]),
+        "lowbit_tensor_to_dlpack": (ctypes.c_int, [tensors, ctypes.c_int32, ctypes.POINTER(handle)]),
         "lowbit_tensor_release": (None, [tensors]),
         "lowbit_last_error": (ctypes.c_char_p, []),
     }

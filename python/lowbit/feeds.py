@@ -22,7 +22,8 @@ class Feed:
 
     extras: every other array of the data, such as labels; for stacked data with first axis =
     sample, as the inputs. tokens: int64 [count, length] where the inputs were made from tokens.
-    first_scored: the first position that a language-model task scores; offset: where the window begins.
+    first_scored: the first position that a language-model task scores; offset: where the window begins;
+    length: of the whole sequences, 0 where there are no tokens.
     """
 
     inputs: Record
@@ -33,6 +34,7 @@ class Feed:
     tokens: np.ndarray | None = None
     first_scored: int = 1
     offset: int = 0
+    length: int = 0
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class Feeder:
             for start, end, scored in self.window.spans(rows.shape[1]):
                 part = rows[:, start:end]
                 inputs = self._token_inputs(ids, part, origin)
-                yield Feed(inputs, first + begin, len(rows), origin, some, part, scored, start)
+                yield Feed(inputs, first + begin, len(rows), origin, some, part, scored, start, rows.shape[1])
 
     def _token_inputs(self, ids: Value, tokens: np.ndarray, origin: str) -> Record:
         batch, length = tokens.shape

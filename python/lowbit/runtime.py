@@ -8,13 +8,13 @@ import json
 import math
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from . import _native
+from . import _native, device as devices
 from .errors import InvalidInput, from_code, nearest, one_line
 from .signature import DTYPES, Value, dtype_from_onnx, numpy_dtype
 
@@ -100,26 +100,59 @@ class Bundle:
         self.manifest: dict[str, Any] = json.loads(library.lowbit_bundle_manifest(handle).decode())
         self._input_dtypes = [numpy_dtype(value.dtype) for value in self.inputs]
         self._output_dtypes = [numpy_dtype(value.dtype) for value in self.outputs]
+        self._ordinal = int(device[5:] or 0) if device and device.startswith("cuda:") else 0
         self._tensors = _native.Tensor * max(1, len(self.inputs)), _native.Tensor * max(1, len(self.outputs))
         #: The kernel variant in use.
         self.isa: str = library.lowbit_bundle_isa(handle).decode()
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """All outputs by name, for one array per input: numpy or DLPack, with the input's dtype and shape."""
-        if self._close is None or not self._close.alive:
-            raise InvalidInput(f"{self.path} was closed")
-        tensors, results = self._tensors[0](), self._tensors[1]()
-        lent = []
-        for tensor, value, dtype in zip(tensors, self.inputs, self._input_dtypes):
-            array = inputs.get(value.name)
-            if array is None:
-                self._explain(inputs)
-            lent.append(_lend(tensor, value, dtype, _as_array(value.name, array)))
-        if len(inputs) != len(lent):
-            self._explain(inputs)
+    def run(self, inputs: Mapping[str, Any], *, on_device: bool | Collection[str] = False) -> dict[str, Any]:
+        """All outputs by name, for one array per input: numpy or DLPack, with the input's dtype and shape.
+
+        On a GPU, inputs that are there already are used in place. on_device: the outputs that stay there, as DeviceTensor, by
+        name or all; the others are numpy arrays.
+        """
+        tensors, lent = self._lend(inputs)
+        results = self._tensors[1]()
+        for tensor, value in zip(results, self.outputs):
+            if on_device is True or on_device and value.name in on_device:
+                tensor.device = devices.CUDA
         library = self._library
         _check(library, library.lowbit_bundle_run(self._handle, tensors, len(lent), results, len(self.outputs)))
-        return {value.name: _adopt(library, tensor, dtype) for tensor, value, dtype in zip(results, self.outputs, self._output_dtypes)}
+        return {value.name: devices.DeviceTensor(library, tensor, value, self._ordinal) if tensor.device else _adopt(library, tensor, dtype)
+                for tensor, value, dtype in zip(results, self.outputs, self._output_dtypes)}
+
+    def time(self, inputs: Mapping[str, Any], repetitions: int = 100) -> float:
+        """Milliseconds that a GPU takes for one run, without copies from and to the host: the mean over so many in a row."""
+        tensors, lent = self._lend(inputs)
+        milliseconds = ctypes.c_double()
+        _check(self._library, self._library.lowbit_bundle_time(self._handle, tensors, len(lent), repetitions, ctypes.byref(milliseconds)))
+        return milliseconds.value
+
+    @property
+    def plan(self) -> dict[str, int] | None:
+        """What was planned for the last run on a device: `steps`, `arena_bytes`, and `buffer_bytes`, which it would take without
+        sharing; None where runs are not planned."""
+        info = _native.PlanInfo(ctypes.sizeof(_native.PlanInfo))
+        if self._library.lowbit_bundle_plan(self._handle, ctypes.byref(info)):
+            return None
+        return {name: getattr(info, name) for name in ("steps", "arena_bytes", "buffer_bytes")}
+
+    def _lend(self, inputs: Mapping[str, Any]) -> tuple[Any, list[Any]]:
+        """The inputs for the library, and what must outlive them."""
+        if self._close is None or not self._close.alive:
+            raise InvalidInput(f"{self.path} was closed")
+        tensors, lent = self._tensors[0](), []
+        for tensor, value, dtype in zip(tensors, self.inputs, self._input_dtypes):
+            given = inputs.get(value.name)
+            if given is None:
+                self._explain(inputs)
+            if not isinstance(given, np.ndarray) and devices.is_on_device(given):
+                lent.append(devices.lend(tensor, value, given))
+            else:
+                lent.append(_lend(tensor, value, dtype, _as_array(value.name, given)))
+        if len(inputs) != len(lent):
+            self._explain(inputs)
+        return tensors, lent
 
     def _explain(self, inputs: Mapping[str, Any]) -> NoReturn:
         """Raises for names that do not fit the model's inputs."""

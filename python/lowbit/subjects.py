@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from .errors import InvalidInput, OutOfMemory, Unavailable, Unsupported, one_line
+from .data import load_function
+from .errors import InvalidInput, OutOfMemory, Unavailable, Unsupported, nearest, one_line
 from .runtime import Bundle
 from .signature import Value, numpy_dtype
 
@@ -36,10 +38,10 @@ class Subject(Protocol):
 
 
 class BundleSubject:
-    def __init__(self, bundle: Bundle, name: str | None = None) -> None:
+    def __init__(self, bundle: Bundle, name: str | None = None, device: str | None = None) -> None:
         self._bundle = bundle
         self.name = name or bundle.path.name
-        self.runtime = f"lowbit ({bundle.isa})"
+        self.runtime = f"lowbit ({device or bundle.isa})"
         self.inputs, self.outputs = bundle.inputs, bundle.outputs
         self.bytes: int | None = bundle.bytes
         self.manifest: dict[str, Any] | None = bundle.manifest
@@ -76,6 +78,7 @@ class OrtSubject:
         self.runtime = f"onnxruntime {ort.__version__}"
         self.inputs = [_ort_value(arg) for arg in self._session.get_inputs()]
         self.outputs = [_ort_value(arg) for arg in self._session.get_outputs()]
+        self.path = None if isinstance(model, bytes) else model
         self.bytes = len(model) if isinstance(model, bytes) else _onnx_bytes(model)
         self.manifest = None
 
@@ -119,27 +122,71 @@ def _onnx_bytes(path: Path) -> int | None:
     return size + sum((path.parent / name).stat().st_size for name in names)
 
 
-def open_subject(source: Any, *, threads: int = 0, shared: bool = False) -> Subject:
-    """A model from a path (`ort:` or `lowbit:` before it chooses the runtime), a Bundle, bytes or a ModelProto."""
+class FunctionSubject:
+    """A Python function: dict of inputs → dict of outputs, with the inputs and outputs of another model."""
+
+    def __init__(self, function: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]], like: Subject) -> None:
+        self._function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.runtime, self.bytes, self.manifest = "Python", None, None
+        self.inputs, self.outputs = like.inputs, like.outputs
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        try:
+            results = dict(self._function(inputs))
+        except Exception as error:
+            raise InvalidInput(f"{self.name} raised {type(error).__name__}: {one_line(error)}") from error
+        for value in self.outputs:
+            if value.name not in results:
+                raise InvalidInput(f"{self.name} returned no '{value.name}'{nearest(value.name, results)}")
+        return {value.name: np.asarray(results[value.name]) for value in self.outputs}
+
+
+def device_of(text: str) -> tuple[Path, str | None]:
+    """BUNDLE@DEVICE in its parts: the device is cpu, cuda:N or emulator."""
+    head, sign, tail = text.rpartition("@")
+    if sign and re.fullmatch(r"cpu|emulator|cuda(:\d+)?", tail) and not Path(text).exists():
+        return Path(head), tail
+    return Path(text), None
+
+
+def is_function(source: Any) -> bool:
+    """Whether the model is a Python function, or FILE.py:FUNC."""
+    if isinstance(source, (str, os.PathLike)):
+        return isinstance(source, str) and ".py:" in source
+    return callable(source) and not isinstance(source, (Bundle, BundleSubject, OrtSubject, FunctionSubject))
+
+
+def open_subject(source: Any, *, threads: int = 0, shared: bool = False, like: Subject | None = None) -> Subject:
+    """A model from a path (`ort:` or `lowbit:` before it chooses the runtime, `@emulator` or another device after a bundle's
+    where it runs; FILE.py:FUNC is a function), a Bundle, bytes,
+    a ModelProto, or a function with the inputs and outputs of `like`."""
     if isinstance(source, Bundle):
         return BundleSubject(source)
-    if isinstance(source, (BundleSubject, OrtSubject)):
+    if isinstance(source, (BundleSubject, OrtSubject, FunctionSubject)):
         return source
     if isinstance(source, bytes):
         return OrtSubject(source, "model", threads)
     if hasattr(source, "SerializeToString"):
         return OrtSubject(source.SerializeToString(), getattr(source.graph, "name", "") or "model", threads)
+    if is_function(source):
+        if like is None:
+            raise InvalidInput("a function needs another model beside it, which says what the inputs and outputs are")
+        return FunctionSubject(load_function(source) if isinstance(source, str) else source, like)
     text = os.fspath(source)
     runtime, colon, rest = text.partition(":")
     if not colon or runtime not in ("ort", "lowbit"):
         runtime, rest = "", text
-    path = Path(rest)
+    path, device = device_of(rest)
     if not path.exists():
         raise InvalidInput(f"{path}: no such file or bundle")
     if path.is_dir():
         if runtime == "ort":
             raise InvalidInput(f"{path} is a bundle; onnxruntime cannot run it")
-        return BundleSubject(Bundle(path, threads=threads))
+        name = f"{path.name}@{device}" if device else None
+        return BundleSubject(Bundle(path, threads=threads, device=device), name, device)
+    if device:
+        raise InvalidInput(f"{path} is not a bundle, so it has no device {device}")
     if runtime == "lowbit":
         return _compiled(path, threads)
     if path.stat().st_size == 0:

@@ -94,7 +94,8 @@ def linear(tmp_path: Path) -> Callable[..., Path]:
 def lowbit() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command; checks that a failure is one line without a traceback."""
     def run(*arguments: object, env: dict[str, str] | None = None, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "python"), **(env or {})}
+        path = os.pathsep.join(filter(None, [str(ROOT / "python"), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
         done = subprocess.run([sys.executable, "-m", "lowbit", *map(str, arguments)], capture_output=True, text=True, env=environment, cwd=folder)
         if done.returncode not in (0, 1):
             errors = [line for line in done.stderr.splitlines() if "error:" in line]

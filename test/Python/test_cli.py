@@ -40,7 +40,7 @@ def test_help_and_version(lowbit):
 def test_results_on_stdout_and_remarks_on_stderr(lowbit, digits):
     done = lowbit(*digits_eval(digits, "--json", "--gate", "drift.top1_agreement >= 0.99"))
     data = json.loads(done.stdout)
-    assert done.returncode == 0 and data["schema"] == "lowbit.eval/1" and data["passed"] is True
+    assert done.returncode == 0 and data["schema"] == "lowbit.eval/2" and data["passed"] is True
     assert "onnxruntime" in done.stderr  # the default runtime is said
     assert lowbit(*digits_eval(digits, "--json", "-q")).stderr == ""
 
@@ -88,7 +88,7 @@ def test_nothing_is_replaced_unless_forced(lowbit, digits, tmp_path):
     done = lowbit(*digits_eval(digits, "-o", target))
     assert done.returncode == 2 and "--force" in done.stderr and target.read_text() == "mine"
     assert lowbit(*digits_eval(digits, "-o", target, "--force")).returncode == 0
-    assert json.loads(target.read_text())["schema"] == "lowbit.eval/1"
+    assert json.loads(target.read_text())["schema"] == "lowbit.eval/2"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.json"]
 
 

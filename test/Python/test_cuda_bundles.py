@@ -3,11 +3,12 @@
 """Whole bundles for a GPU, run in the emulator, against the bundles for the CPU."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MODELS, require_compiler, shared_model
+from conftest import MODELS, ROOT, require_compiler, shared_model
 
 require_compiler()
 
@@ -15,6 +16,7 @@ from lowbit.compiler import calibrate_to, compile_bundle  # noqa: E402
 from lowbit.data import open_data  # noqa: E402
 from lowbit.errors import InvalidInput, Unavailable  # noqa: E402
 from lowbit.runtime import Bundle  # noqa: E402
+from lowbit.signature import numpy_dtype  # noqa: E402
 
 DIGITS, LLAMA = MODELS / "digits_cnn.onnx", MODELS / "tiny_llama.onnx"
 
@@ -92,6 +94,30 @@ def test_shapes_follow_the_inputs(model: Path, calibration: Path, evaluation: Pa
         assert difference(cpu, gpu, feed_of(cpu, evaluation, samples)) <= 1e-6
 
 
+@pytest.mark.parametrize("recipe", ["fp32", "fp32:kv_cache=i8"])
+def test_a_decoder_says_the_same(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Llama of two layers with int4 weights and a cache: 32 steps, each side with its own cache."""
+    monkeypatch.syspath_prepend(str(ROOT / "test" / "Integration" / "genai" / "Inputs"))
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    from genai import Decoder
+
+    model = tmp_path / "llama.onnx"
+    onnx.save(Decoder("llama", seed=1).model(), model)
+    bundles = both(model, recipe, tmp_path)
+    past = [{value.name: np.zeros([1 if symbol == "batch_size" else max(dim, 0) for dim, symbol in zip(value.dims, value.symbols)],
+                                  numpy_dtype(value.dtype)) for value in bundles[0].inputs if value.name.startswith("past")}] * 2
+    tokens = np.array([[1, 5, 9]])
+    for step in range(32):
+        said = []
+        for side, bundle in enumerate(bundles):
+            mask = np.ones((1, tokens.shape[1] + past[side]["past_key_values.0.key"].shape[2]), np.int64)
+            out = bundle.run({"input_ids": tokens.astype(np.int64), "attention_mask": mask, **past[side]})
+            said.append(int(out.pop("logits")[0, -1].argmax()))
+            past[side] = {name.replace("present", "past_key_values"): value for name, value in out.items()}
+        assert said[0] == said[1], f"step {step}"
+        tokens = np.array([said[:1]])
+
+
 def test_devices(tmp_path: Path) -> None:
     compile_bundle(str(DIGITS), str(tmp_path / "cpu"))
     compile_bundle(str(DIGITS), str(tmp_path / "cuda"), target="cuda", arch="sm_80")
@@ -101,6 +127,19 @@ def test_devices(tmp_path: Path) -> None:
         Bundle(tmp_path / "cuda", device="cpu")
     with pytest.raises(InvalidInput, match="unknown device 'gpu'"):
         Bundle(tmp_path / "cuda", device="gpu")
+
+
+def test_without_a_driver(tmp_path: Path, lowbit) -> None:
+    """One clear line and exit 6; looking at the bundle needs no GPU."""
+    compile_bundle(str(DIGITS), str(tmp_path / "cuda"), target="cuda", arch="sm_80")
+    done = lowbit("run", tmp_path / "cuda", "--inputs", data_of("digits", "eval"), "-o", tmp_path / "out.npz", "--device", "cuda:0",
+                  env={"LOWBIT_CUDA_DRIVER": "libno-driver.so"})
+    assert done.returncode == 6 and done.stderr.count("\n") == 1 and "--device emulator" in done.stderr
+    assert not (tmp_path / "out.npz").exists()
+    seen = lowbit("inspect", tmp_path / "cuda", "--json")
+    data = json.loads(seen.stdout)
+    assert seen.returncode == 0 and data["target"] == "cuda" and data["device"]["kernels"] and data["total_bytes"] > 0
+    assert "bundle for cuda" in lowbit("inspect", tmp_path / "cuda").stdout
 
 
 def test_the_same_bytes_every_time(tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ struct DeviceCode {
 /// What a bundle for a device holds beside host code and weights.
 struct DeviceProgram {
   std::vector<DeviceCode> files;
+  /// Numbers of the inputs whose values the host reads: launches depend on them.
+  std::vector<int64_t> hostReads;
+  /// The host waits for values that the device computes.
+  bool synchronizes = false;
   /// JSON array: the kernels in the order of their numbers, as in manifest.json.
   std::string kernels;
 };

@@ -59,6 +59,27 @@ std::pair<Value, Value> Activations::locate(const Row &row, Value k) const {
   return {b.select(valid, b.at(row.base, b.mul(offset, bytes)), pad), valid};
 }
 
+Value Activations::tapAddress(const Row &row, int64_t tap, Value channel) const {
+  const ConvShape &conv = *s.conv;
+  Value y = b.add(row.top, tap / conv.kernelW * conv.dilationH),
+        x = b.add(row.left, tap % conv.kernelW * conv.dilationW);
+  Value valid = b.bitAnd(row.valid, b.bitAnd(b.below(y, conv.height), b.below(x, conv.width)));
+  Value offset = b.add(b.mul(b.add(b.mul(y, conv.width), x), conv.channels), channel);
+  return b.select(valid, b.at(row.base, b.mul(offset, bytes)), pad);
+}
+
+Value Activations::loadHalves(const Row &row, Value k, int64_t count, int64_t granule) const {
+  SmallVector<Value> halves;
+  for (int64_t i = 0; i < count; i += granule) {
+    Value from = address(row, b.add(k, i));
+    Value loaded = b.load(granule == 1 ? b.f32() : b.vec(granule, b.f32()), from, 4 * granule);
+    for (int64_t j = 0; j < granule; ++j)
+      halves.push_back(
+          arith::TruncFOp::create(b, b.f16(), granule == 1 ? loaded : b.element(loaded, j)));
+  }
+  return b.pack(halves);
+}
+
 int64_t Activations::granule(const Schedule &s, WindowOrder order, int64_t limit) {
   // A linear row starts at a multiple of k elements, a pixel at a multiple of the channels.
   int64_t run = !s.conv ? s.k : order == WindowOrder::HWC ? s.conv->channels : 1;

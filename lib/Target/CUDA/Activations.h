@@ -42,6 +42,12 @@ public:
   /// The address, which is always readable, and whether it is that of an element.
   std::pair<Value, Value> locate(const Row &row, Value k) const;
 
+  /// Of a convolution, channels last: address of a channel (i32) at an element of the window, or
+  /// `pad`.
+  Value tapAddress(const Row &row, int64_t tap, Value channel) const;
+  /// Of f32 elements: `count` from `k` on, `granule` to a load, rounded to a vector of f16.
+  Value loadHalves(const Row &row, Value k, int64_t count, int64_t granule) const;
+
   /// The most elements, at most `limit`, that are always adjacent in memory and aligned to their
   /// size when k is a multiple of their number.
   static int64_t granule(const Schedule &schedule, WindowOrder order, int64_t limit);

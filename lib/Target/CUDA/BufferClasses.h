@@ -16,6 +16,11 @@ namespace lowbit::cuda {
 /// Marks a linalg op that the host computes.
 inline constexpr StringLiteral kOnHost = "lowbit_rt.on_host";
 
+/// On the function, the inputs whose values the host reads.
+inline constexpr StringLiteral kHostReads = "lowbit_rt.host_reads";
+/// On the function: the host waits for values that the device computes.
+inline constexpr StringLiteral kSynchronizes = "lowbit_rt.synchronizes";
+
 /// Who reaches the memory of a class of buffers.
 struct BufferUse {
   bool isAllocated = false; ///< Some of it comes from memref.alloc.

@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "lowbit/Target/CUDA/CUDATarget.h"
+#include "BufferClasses.h"
 #include "DeviceMath.h"
 #include "lowbit/Target/CUDA/Emit.h"
 #include "lowbit/Target/CUDA/Passes.h"
@@ -40,18 +41,24 @@ class CUDATarget : public Target {
 };
 } // namespace
 
-/// Scales of the run, sums in float and half-precision weights are the CPU's.
+/// What no kernel does: 16-bit activations, groups beside integer activations and, in convolutions,
+/// ranges that the run gives.
 template <typename OpTy>
 static std::string whyNoKernel(OpTy op) {
-  if (op.getInput().template getDefiningOp<DynamicQuantizeOp>())
+  bool isLinear = std::is_same_v<OpTy, LinearOp>;
+  auto dynamic = op.getInput().template getDefiningOp<DynamicQuantizeOp>();
+  if (dynamic && !(isLinear && op.sumsInFloat()))
     return "a range of activations that the run gives";
-  if (getElementTypeOrSelf(op.getWeight()).isF16())
-    return "half-precision weights";
   if (getElementTypeOrSelf(op.getInput()).isInteger(16))
     return "16-bit activations";
-  if (op.sumsInFloat())
-    return "weights in groups or with zero points beside integer activations";
-  return "";
+  if (!op.sumsInFloat())
+    return "";
+  if (!isLinear)
+    return "weights with zero points beside integer activations";
+  auto weights = cast<ShapedType>(op.getWeight().getType());
+  return op.getGroup() && int64_t(op.getGroup()) < weights.getShape().back()
+             ? "weights in groups beside integer activations"
+             : "";
 }
 
 std::string CUDATarget::whyUnsupported(Operation *op) const {
@@ -59,9 +66,7 @@ std::string CUDATarget::whyUnsupported(Operation *op) const {
     return whyNoKernel(linear);
   if (auto conv = dyn_cast<ConvOp>(op))
     return whyNoKernel(conv);
-  auto gather = dyn_cast<GatherOp>(op);
-  bool isHalf = gather && getElementTypeOrSelf(gather.getWeight()).isF16();
-  return isHalf ? "half-precision weights" : "";
+  return "";
 }
 
 static json::Object describe(const cuda::KernelCode &kernel, StringRef chip) {
@@ -149,6 +154,13 @@ llvm::Expected<DeviceProgram> CUDATarget::buildDevice(ModuleOp module, StringRef
   if (failed(manager.run(module)))
     return llvm::createStringError("the launches could not be lowered");
   DeviceProgram program;
+  for (auto function : module.getOps<func::FuncOp>()) {
+    if (auto reads = function->getAttrOfType<DenseI64ArrayAttr>(cuda::kHostReads))
+      llvm::append_range(program.hostReads, reads.asArrayRef());
+    program.synchronizes |= function->hasAttr(cuda::kSynchronizes);
+    function->removeAttr(cuda::kHostReads);
+    function->removeAttr(cuda::kSynchronizes);
+  }
   json::Array kernels;
   for (const cuda::KernelCode &kernel : library->kernels) {
     json::Object entry = describe(kernel, chips->front());

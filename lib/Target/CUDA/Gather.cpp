@@ -40,6 +40,14 @@ void cuda::generateGather(ModuleOp module, Location loc, StringRef name, const S
     // Of an invalid index nothing is read, whenever the trap takes effect.
     b.ifThen(inside, [&] {
       Value row = wide ? Value(arith::TruncIOp::create(b, b.i32(), index)) : index;
+      Value target = b.at(b.at(output, b.wide(at, s.n * 4)), b.mul(column, 4));
+      if (s.bits == 16) {
+        Value half = b.load(b.f16(), b.at(b.at(table, b.wide(row, s.n * 2)), b.mul(column, 2)), 2);
+        Value scaled = arith::MulFOp::create(b, arith::ExtFOp::create(b, b.f32(), half),
+                                             b.load(b.f32(), parameters, 4));
+        b.store(scaled, target, 4);
+        return;
+      }
       Value stored;
       if (s.bits == 8) {
         stored = b.zext(b.load(b.i8(), b.at(b.at(table, b.wide(row, s.n)), column), 1));
@@ -58,7 +66,7 @@ void cuda::generateGather(ModuleOp module, Location loc, StringRef name, const S
       Value difference =
           arith::SubFOp::create(b, arith::UIToFPOp::create(b, b.f32(), stored), zero);
       Value result = arith::MulFOp::create(b, difference, scale);
-      b.store(result, b.at(b.at(output, b.wide(at, s.n * 4)), b.mul(column, 4)), 4);
+      b.store(result, target, 4);
     });
   });
   gpu::ReturnOp::create(b);

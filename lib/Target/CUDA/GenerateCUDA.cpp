@@ -27,10 +27,18 @@ using Generator = void (*)(ModuleOp, Location, StringRef, const Schedule &);
 static Generator findGenerator(StringRef name) {
   if (name == "cuda.mma_s8")
     return generateMmaS8;
-  if (name == "cuda.w4a16")
-    return generateW4A16;
+  if (name == "cuda.mma_f16" || name == "cuda.w4a16")
+    return generateMmaF16;
+  if (name == "cuda.gemv")
+    return generateGemv;
+  if (name == "cuda.combine")
+    return generateCombine;
   if (name == "cuda.direct_s8")
     return generateDirectS8;
+  if (name == "cuda.depthwise_s8")
+    return generateDepthwiseS8;
+  if (name == "cuda.rowquant")
+    return generateRowQuant;
   if (name == "cuda.gather")
     return generateGather;
   return nullptr;

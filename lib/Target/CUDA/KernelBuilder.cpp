@@ -74,6 +74,8 @@ Value KernelBuilder::sharedMemory() {
 
 void KernelBuilder::barrier() { NVVM::Barrier0Op::create(*this); }
 
+void KernelBuilder::warpBarrier() { NVVM::SyncWarpOp::create(*this, c(-1)); }
+
 void KernelBuilder::copyAsync(Value shared, Value global, int64_t bytes) {
   // Only 16-byte copies can leave the L1 cache out.
   auto cache = bytes == 16 ? NVVM::LoadCacheModifierKind::CG : NVVM::LoadCacheModifierKind::CA;
@@ -123,6 +125,11 @@ Value KernelBuilder::intrinsic(StringRef name, Type result, ValueRange operands)
   return LLVM::CallIntrinsicOp::create(*this, result, getStringAttr(name), operands).getResult(0);
 }
 
+Value KernelBuilder::shuffleXor(Value value, int64_t distance) {
+  return NVVM::ShflOp::create(*this, f32(), c(-1), value, c(distance), c(31), NVVM::ShflKind::bfly,
+                              UnitAttr());
+}
+
 Value KernelBuilder::roundToInt(Value value) { return intrinsic("llvm.nvvm.f2i.rn", i32(), value); }
 
 Value KernelBuilder::maskOr(Value a, Value mask, Value bits) {
@@ -160,7 +167,7 @@ KernelBuilder::loop(Value count, ArrayRef<Value> init,
 }
 
 gpu::GPUFuncOp cuda::beginKernel(KernelBuilder &b, ModuleOp module, StringRef name,
-                                 int64_t pointers, const LaunchShape &launch) {
+                                 int64_t pointers, const LaunchShape &launch, int64_t outputs) {
   b.setInsertionPointToEnd(module.getBody());
   // The lowbit_rt.kernel has the plain name.
   auto gpuModule = gpu::GPUModuleOp::create(b, (name + "_device").str());
@@ -179,8 +186,8 @@ gpu::GPUFuncOp cuda::beginKernel(KernelBuilder &b, ModuleOp module, StringRef na
                                                            launch.blocksN, launch.sharedBytes}));
   for (int64_t i = 0; i < pointers; ++i) {
     kernel.setArgAttr(i, LLVM::LLVMDialect::getNoAliasAttrName(), b.getUnitAttr());
-    // The last is the output; what is never written may be read through the read-only cache.
-    if (i + 1 < pointers)
+    // What is never written may be read through the read-only cache.
+    if (i < pointers - outputs)
       kernel.setArgAttr(i, LLVM::LLVMDialect::getReadonlyAttrName(), b.getUnitAttr());
   }
   b.setInsertionPointToStart(&kernel.getBody().front());

@@ -61,6 +61,7 @@ public:
     return createOrFold<arith::SelectOp>(condition, a, b);
   }
   Value minS(Value a, Value b) { return createOrFold<arith::MinSIOp>(a, b); }
+  Value minU(Value a, Value b) { return createOrFold<arith::MinUIOp>(a, b); }
   Value maxS(Value a, Value b) { return createOrFold<arith::MaxSIOp>(a, b); }
   /// i32 as an unsigned number, times a constant, as i64: for offsets into whole tensors.
   Value wide(Value a, int64_t factor);
@@ -83,6 +84,8 @@ public:
   /// Starts the shared memory of the launch.
   Value sharedMemory();
   void barrier();
+  /// Of the lanes of a warp, all of which must come.
+  void warpBarrier();
   void copyAsync(Value shared, Value global, int64_t bytes);
   void commitCopies();
   void waitForCopies(int64_t pendingGroups);
@@ -94,6 +97,8 @@ public:
   void mmaHalf(ArrayRef<Value> a, ArrayRef<Value> b, MutableArrayRef<Value> acc);
   /// f32 to i32: round half to even, saturate.
   Value roundToInt(Value value);
+  /// The f32 of lane `lane ^ distance`.
+  Value shuffleXor(Value value, int64_t distance);
   Value intrinsic(StringRef name, Type result, ValueRange operands);
   /// (a & mask) | bits in one instruction.
   Value maskOr(Value a, Value mask, Value bits);
@@ -107,10 +112,10 @@ public:
 };
 
 /// A gpu.module after the last op of `module`, holding kernel `name` whose parameters are pointers
-/// to global memory, then the number of rows as i32; `builder` is left at the start of its body.
-/// Returns the kernel.
+/// to global memory, the last `outputs` of them to results, then the number of rows as i32;
+/// `builder` is left at the start of its body. Returns the kernel.
 gpu::GPUFuncOp beginKernel(KernelBuilder &builder, ModuleOp module, StringRef name,
-                           int64_t pointers, const LaunchShape &launch);
+                           int64_t pointers, const LaunchShape &launch, int64_t outputs = 1);
 
 } // namespace lowbit::cuda
 

@@ -23,10 +23,17 @@ LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero,
   k = n ? type.getNumElements() / n : 0;
   weightBits = type.getElementTypeBitWidth();
   weightSigned = !type.getElementType().isUnsignedInteger();
-  if (weightBits > 8 || n == 0 || k == 0) {
+  bool isHalf = type.getElementType().isF16();
+  if ((weightBits > 8 && !isHalf) || n == 0 || k == 0) {
     why = "its weights have " + std::to_string(weightBits) + " bits and are " + std::to_string(n) +
           " x " + std::to_string(k);
     return failure();
+  }
+  scales = scaleData->toFloats();
+  if (isHalf) {
+    ArrayRef<uint16_t> bits = data->as<uint16_t>();
+    halfWeights.assign(bits.begin(), bits.end());
+    return success();
   }
   // Narrow elements take a byte each, whose upper bits are not always the sign: inline constants
   // have zeros there.
@@ -35,7 +42,6 @@ LogicalResult LayerConstants::readWeights(Value weight, Value scale, Value zero,
     auto shifted = static_cast<uint8_t>(static_cast<uint8_t>(raw) << unused);
     weights.push_back(weightSigned ? static_cast<int8_t>(shifted) >> unused : shifted >> unused);
   }
-  scales = scaleData->toFloats();
   if (zero) {
     auto zeros = ConstantData::get(zero);
     if (!zeros) {
@@ -62,6 +68,8 @@ static LogicalResult readRest(LayerConstants &layer, OpTy op, std::string &why) 
       for (int64_t value : bias->toInts())
         layer.integerBias.push_back(static_cast<int32_t>(value));
   }
+  if (layer.sumsInFloat)
+    return success();
   auto scalar = [&](Value scale, Value zero, std::optional<float> &scaleTo, int64_t &zeroTo) {
     if (!scale)
       return true;
@@ -79,6 +87,26 @@ static LogicalResult readRest(LayerConstants &layer, OpTy op, std::string &why) 
   return failure();
 }
 
+LogicalResult LayerConstants::subtractZeros(std::string &why) {
+  if (group && group < k) {
+    why = "integer activations with weights in groups";
+    return failure();
+  }
+  if (weightZeros.empty())
+    weightZeros = {0};
+  for (int64_t i = 0; i < n * k; ++i) {
+    int64_t stored = weightSigned ? int64_t(weights[i]) : int64_t(uint8_t(weights[i]));
+    int64_t difference = stored - weightZeros[weightZeros.size() == 1 ? 0 : i / k];
+    if (difference < -128 || difference > 127) {
+      why = "weights that are no i8 less their zero points";
+      return failure();
+    }
+    weights[i] = static_cast<int8_t>(difference);
+  }
+  weightZeros.clear();
+  return success();
+}
+
 FailureOr<LayerConstants> LayerConstants::get(Operation *op, std::string &why) {
   LayerConstants layer;
   auto read = [&](auto typed) -> LogicalResult {
@@ -89,9 +117,11 @@ FailureOr<LayerConstants> LayerConstants::get(Operation *op, std::string &why) {
   LogicalResult result = failure();
   if (auto gather = dyn_cast<GatherOp>(op))
     result = read(gather);
-  else if (auto linear = dyn_cast<LinearOp>(op))
-    result = success(succeeded(read(linear)) && succeeded(readRest(layer, linear, why)));
-  else if (auto conv = dyn_cast<ConvOp>(op))
+  else if (auto linear = dyn_cast<LinearOp>(op)) {
+    layer.sumsInFloat = linear.sumsInFloat();
+    result = success(succeeded(read(linear)) && succeeded(readRest(layer, linear, why)) &&
+                     (!layer.sumsInFloat || succeeded(layer.subtractZeros(why))));
+  } else if (auto conv = dyn_cast<ConvOp>(op))
     result = success(succeeded(read(conv)) && succeeded(readRest(layer, conv, why)));
   if (failed(result))
     return failure();
@@ -115,6 +145,20 @@ IntegerParameters LayerConstants::integerParameters() const {
   return p;
 }
 
+RunTimeParameters LayerConstants::runTimeParameters() const {
+  RunTimeParameters p;
+  p.relu = relu;
+  p.biases = floatBias.empty() ? std::vector<float>(n, -0.0f) : floatBias;
+  for (int64_t column = 0; column < n; ++column) {
+    uint32_t sum = 0;
+    for (int64_t i = 0; i < k; ++i)
+      sum += static_cast<uint32_t>(int32_t(weights[column * k + i]));
+    p.columnSums.push_back(static_cast<int32_t>(sum));
+    p.scales.push_back(scales[scales.size() == 1 ? 0 : column]);
+  }
+  return p;
+}
+
 GroupedParameters LayerConstants::groupedParameters(const Schedule &s) const {
   GroupedParameters p;
   p.relu = relu;
@@ -125,12 +169,14 @@ GroupedParameters LayerConstants::groupedParameters(const Schedule &s) const {
       size_t index = scales.size() == 1 ? 0 : column * given + std::min(g, given - 1);
       p.scales.push_back(scales[index]);
       int64_t zero = weightZeros.empty() ? 0 : weightZeros[index];
-      p.zeros.push_back(static_cast<uint8_t>(zero - weightMinimum()));
+      p.zeros.push_back(weightBits == 16 ? 0 : static_cast<uint8_t>(zero - weightMinimum()));
     }
   return p;
 }
 
 std::vector<float> LayerConstants::tableParameters() const {
+  if (weightBits == 16)
+    return {scales.front()};
   int64_t groups = group ? (k + group - 1) / group : 1;
   std::vector<float> allScales;
   std::vector<uint8_t> allZeros;

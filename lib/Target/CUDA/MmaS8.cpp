@@ -40,7 +40,7 @@ private:
 
   KernelBuilder &b;
   const Schedule &s;
-  Value input, weights, parameters, output, rows;
+  Value input, weights, parameters, scales, zeros, output, rows;
   Activations activations;
   int64_t granule, tilesM, tilesN, kTiles, bytesA, bytesB;
   Value shared, thread, lane, warpRow, warpColumn, firstRow, firstColumn;
@@ -56,7 +56,9 @@ private:
 
 MmaS8::MmaS8(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
     : b(b), s(s), input(kernel.getArgument(0)), weights(kernel.getArgument(1)),
-      parameters(kernel.getArgument(2)), output(kernel.getArgument(3)), rows(kernel.getArgument(4)),
+      parameters(kernel.getArgument(2)), scales(kernel.getArgument(3)),
+      zeros(kernel.getArgument(4)), output(kernel.getArgument(kernel.getNumArguments() - 2)),
+      rows(kernel.getArgument(kernel.getNumArguments() - 1)),
       activations(b, s, WindowOrder::HWC, input, b.at(parameters, kParamPad * 4), rows),
       granule(Activations::granule(s, WindowOrder::HWC, kChunk)), tilesM(s.tileM / s.warpsM / 16),
       tilesN(s.tileN / s.warpsN / 8), kTiles(s.paddedK() / s.tileK), bytesA(s.tileM * kRowBytes),
@@ -156,7 +158,13 @@ void MmaS8::multiply(Value stage, MutableArrayRef<Value> acc) {
 }
 
 void MmaS8::storeResults(ArrayRef<Value> acc) {
-  Requantize requantize(b, s, parameters);
+  bool given = s.scales == Scales::Constant;
+  std::optional<Requantize> requantize;
+  std::optional<RunTimeScales> runTime;
+  if (given)
+    requantize.emplace(b, s, parameters);
+  else
+    runTime.emplace(b, s, parameters, scales, zeros);
   Value row0 = b.add(b.add(firstRow, warpRow), b.div(lane, 4));
   Value column0 = b.add(b.add(firstColumn, warpColumn), b.mul(b.rem(lane, 4), 2));
   for (int64_t i = 0; i < tilesM; ++i)
@@ -164,6 +172,7 @@ void MmaS8::storeResults(ArrayRef<Value> acc) {
       Value row = b.add(row0, 16 * i + 8 * half);
       b.ifThen(b.below(row, rows), [&] {
         Value rowOffset = b.wide(row, s.n);
+        RunTimeScales::Row ofRow = given ? RunTimeScales::Row() : runTime->row(row);
         for (int64_t j = 0; j < tilesN; ++j) {
           ArrayRef<Value> pair = acc.slice((i * tilesN + j) * 4 + half * 2, 2);
           Value column = b.add(column0, 8 * j);
@@ -173,7 +182,8 @@ void MmaS8::storeResults(ArrayRef<Value> acc) {
             Value at = b.add(column, first);
             auto store = [&] {
               Value offset = b.createOrFold<arith::AddIOp>(rowOffset, b.wide(at, 1));
-              requantize.store(pair.slice(first, width), at, output, offset);
+              given ? requantize->store(pair.slice(first, width), at, output, offset)
+                    : runTime->store(ofRow, pair.slice(first, width), at, output, offset);
             };
             s.n % s.tileN ? b.ifThen(b.below(at, s.n), store) : store();
           }
@@ -207,6 +217,8 @@ void MmaS8::emit() {
 
 void cuda::generateMmaS8(ModuleOp module, Location loc, StringRef name, const Schedule &schedule) {
   KernelBuilder b(loc, module.getContext());
-  gpu::GPUFuncOp kernel = beginKernel(b, module, name, /*pointers=*/4, launchShape(schedule));
+  gpu::GPUFuncOp kernel =
+      beginKernel(b, module, name, /*pointers=*/schedule.scales == Scales::Constant ? 4 : 6,
+                  launchShape(schedule));
   MmaS8(b, schedule, kernel).emit();
 }

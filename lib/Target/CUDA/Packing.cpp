@@ -41,7 +41,17 @@ std::vector<int8_t> cuda::packDirectS8(const Schedule &s, ArrayRef<int8_t> weigh
   return packed;
 }
 
-std::vector<uint32_t> cuda::packW4A16(const Schedule &s, ArrayRef<uint8_t> weights) {
+std::vector<int8_t> cuda::packDepthwiseS8(const Schedule &s, ArrayRef<int8_t> weights) {
+  std::vector<int8_t> packed((s.k + 3) / 4 * 4 * s.paddedN(), 0);
+  for (int64_t n = 0; n < s.n; ++n)
+    for (int64_t k = 0; k < s.k; ++k)
+      packed[(k / 4 * s.paddedN() + n) * 4 + k % 4] = weights[n * s.k + k];
+  return packed;
+}
+
+/// Fills blocks of 16 columns × 64 k; `place(block, lane, step, tile, row, value)` knows the word.
+template <typename T, typename Place>
+static std::vector<uint32_t> packBlocks(const Schedule &s, ArrayRef<T> weights, Place place) {
   int64_t words = s.paddedN() * s.paddedK() * s.bits / 32, blockWords = 16 * 64 * s.bits / 32;
   std::vector<uint32_t> packed(words, 0);
   for (int64_t n = 0; n < s.n; ++n)
@@ -49,14 +59,30 @@ std::vector<uint32_t> cuda::packW4A16(const Schedule &s, ArrayRef<uint8_t> weigh
       int64_t tile = n % 16 / 8, g = n % 8, step = k % 64 / 16, row = k % 16;
       int64_t lane = 4 * g + row % 8 / 2;
       uint32_t *block = &packed[(n / 16 * (s.paddedK() / 64) + k / 64) * blockWords];
-      uint32_t value = weights[n * s.k + k];
-      if (s.bits == 4)
-        block[lane * 4 + step] |= value << (8 * tile + 4 * (row / 8) + 16 * (row % 2));
-      else
-        block[step / 2 * 128 + lane * 4 + step % 2 * 2 + tile] |= value
-                                                                  << (8 * (row / 8 * 2 + row % 2));
+      int64_t from = s.channelsLast() ? originalK(s, k) : k;
+      place(block, lane, step, tile, row, uint32_t(weights[n * s.k + from]));
     }
   return packed;
+}
+
+std::vector<uint32_t> cuda::packWeightOnly(const Schedule &s, ArrayRef<uint8_t> weights) {
+  return packBlocks(
+      s, weights,
+      [&](uint32_t *block, int64_t lane, int64_t step, int64_t tile, int64_t row, uint32_t value) {
+        if (s.bits == 4)
+          block[lane * 4 + step] |= value << (8 * tile + 4 * (row / 8) + 16 * (row % 2));
+        else
+          block[step / 2 * 128 + lane * 4 + step % 2 * 2 + tile] |=
+              value << (8 * (row / 8 * 2 + row % 2));
+      });
+}
+
+std::vector<uint32_t> cuda::packHalf(const Schedule &s, ArrayRef<uint16_t> weights) {
+  return packBlocks(
+      s, weights,
+      [](uint32_t *block, int64_t lane, int64_t step, int64_t tile, int64_t row, uint32_t value) {
+        block[step * 128 + lane * 4 + tile * 2 + row / 8] |= value << (16 * (row % 2));
+      });
 }
 
 static int32_t bitsOf(float value) {
@@ -98,6 +124,18 @@ std::vector<int32_t> cuda::packParameters(const Schedule &s, const GroupedParame
       scales[g * columns + n] = bitsOf(p.scales[g * s.n + n]);
       zeros[g * columns + n] = p.zeros[g * s.n + n];
     }
+  return words;
+}
+
+std::vector<int32_t> cuda::packParameters(const Schedule &s, const RunTimeParameters &p) {
+  std::vector<int32_t> words(kParamHeader + 3 * s.paddedN(), 0);
+  words[kParamClampLow] = bitsOf(p.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+  int32_t *biases = &words[kParamHeader];
+  for (int64_t n = 0; n < s.n; ++n) {
+    biases[n] = bitsOf(p.biases[n]);
+    biases[s.paddedN() + n] = bitsOf(p.scales[n]);
+    biases[2 * s.paddedN() + n] = p.columnSums[n];
+  }
   return words;
 }
 

@@ -83,6 +83,7 @@ struct PlaceBuffers : lowbit::impl::PlaceBuffersBase<PlaceBuffers> {
       moveDeallocation(dealloc);
     for (memref::AllocOp alloc : allocations)
       moveAllocation(alloc);
+    describeHost(function);
   }
 
   static bool isHostAccess(Operation *op) { return !op->getParentOfType<linalg::LinalgOp>(); }
@@ -103,10 +104,25 @@ struct PlaceBuffers : lowbit::impl::PlaceBuffersBase<PlaceBuffers> {
   void transfer(memref::CopyOp copy);
   void moveAllocation(memref::AllocOp alloc);
   void moveDeallocation(memref::DeallocOp dealloc);
+  void describeHost(func::FuncOp function);
 
   const BufferClasses *classes = nullptr;
+  bool synchronizes = false;
 };
 } // namespace
+
+/// What the runtime has to know to replay the launches of one run in another.
+void PlaceBuffers::describeHost(func::FuncOp function) {
+  Builder builder(&getContext());
+  SmallVector<int64_t> reads;
+  for (BlockArgument argument : function.getArguments())
+    if (isa<BaseMemRefType>(argument.getType()) && (*classes)[argument].hostReads)
+      reads.push_back(argument.getArgNumber());
+  if (!reads.empty())
+    function->setAttr(kHostReads, builder.getDenseI64ArrayAttr(reads));
+  if (synchronizes)
+    function->setAttr(kSynchronizes, builder.getUnitAttr());
+}
 
 /// A host op keeps its place and says so; a device op gets device copies of what the host made.
 void PlaceBuffers::place(Operation *op) {
@@ -185,6 +201,7 @@ void PlaceBuffers::fetch(memref::LoadOp load) {
   Value copy = memref::AllocOp::create(builder, loc, rowMajor(buffer), sizes);
   rt::TransferOp::create(builder, loc, source, copy);
   ++downloads;
+  synchronizes = true;
   load.emitRemark("the host waits for a value that the GPU computes");
   load.getMemrefMutable().assign(copy);
   OpBuilder after(&getContext());
@@ -221,6 +238,7 @@ void PlaceBuffers::transfer(memref::CopyOp copy) {
   if (!isOnDevice(copy.getSource()) && !isOnDevice(copy.getTarget()))
     return;
   OpBuilder builder(copy);
+  synchronizes |= isOnDevice(copy.getSource()) && !isOnDevice(copy.getTarget());
   rt::TransferOp::create(builder, copy.getLoc(), copy.getSource(), copy.getTarget());
   copy.erase();
   ++transfers;

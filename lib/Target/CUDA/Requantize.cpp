@@ -42,3 +42,34 @@ void Requantize::store(ArrayRef<Value> sums, Value column, Value output, Value o
       b.createOrFold<arith::MulIOp>(offset, arith::ConstantIntOp::create(b, b.getI64Type(), bytes));
   b.store(count == 1 ? results[0] : b.pack(results), b.at(output, scaled), bytes * count);
 }
+
+RunTimeScales::Row RunTimeScales::row(Value index) const {
+  bool perRow = s.scales == Scales::Row;
+  Value scale = b.load(b.f32(), perRow ? b.at(scales, b.wide(index, 4)) : scales, 4);
+  Value zero = b.load(b.i8(), perRow ? b.at(zeros, b.wide(index, 1)) : zeros, 1);
+  return {scale, s.input == Element::U8 ? b.zext(zero) : b.sext(zero)};
+}
+
+void RunTimeScales::store(const Row &row, ArrayRef<Value> sums, Value column, Value output,
+                          Value offset) const {
+  int64_t count = sums.size();
+  auto vector = [&](Type element, int64_t number) {
+    Value at = b.at(parameters, b.mul(column, 4), (kParamHeader + number * s.paddedN()) * 4);
+    return b.load(b.vec(count, element), at, 4 * count);
+  };
+  Value biases = vector(b.f32(), 0), weightScales = vector(b.f32(), 1),
+        columnSums = vector(b.i32(), 2);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < count; ++i) {
+    Value sum = b.sub(sums[i], b.mul(row.zero, b.element(columnSums, i)));
+    Value real = arith::MulFOp::create(b, arith::SIToFPOp::create(b, b.f32(), sum),
+                                       b.element(weightScales, i));
+    real = arith::MulFOp::create(b, real, row.scale);
+    real = arith::AddFOp::create(b, real, b.element(biases, i));
+    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
+    results.push_back(b.select(below, low, real));
+  }
+  Value bytes =
+      b.createOrFold<arith::MulIOp>(offset, arith::ConstantIntOp::create(b, b.getI64Type(), 4));
+  b.store(count == 1 ? results[0] : b.pack(results), b.at(output, bytes), 4 * count);
+}

@@ -19,8 +19,8 @@ namespace lowbit::cuda {
 class Requantize {
 public:
   Requantize(KernelBuilder &b, const Schedule &schedule, Value parameters);
-  /// Stores one or two neighbouring columns of results, `column` the first (i32, below n), `offset`
-  /// the index of the first result in `output` (i64).
+  /// Stores one, two or four neighbouring columns of results, `column` the first (i32, below n),
+  /// `offset` the index of the first result in `output` (i64).
   void store(ArrayRef<Value> sums, Value column, Value output, Value offset);
 
 private:
@@ -28,6 +28,29 @@ private:
   KernelBuilder &b;
   const Schedule &s;
   Value parameters, low, high, zero;
+};
+
+/// The same where the run gives the input's scale and zero point: f32(Σ (a − z) w) · weight scale ·
+/// input scale + bias, relu; one f32 operation after the other, none fused, as on the CPU. Σ (a −
+/// z) w = Σ a w − z Σ w, wrapping.
+class RunTimeScales {
+public:
+  /// `scales` (f32) and `zeros` (bytes of the input's type): one per row, or one.
+  RunTimeScales(KernelBuilder &b, const Schedule &schedule, Value parameters, Value scales,
+                Value zeros)
+      : b(b), s(schedule), parameters(parameters), scales(scales), zeros(zeros),
+        low(b.load(b.f32(), b.at(parameters, kParamClampLow * 4), 4)) {}
+  struct Row {
+    Value scale, zero;
+  };
+  Row row(Value index) const;
+  /// As Requantize::store.
+  void store(const Row &row, ArrayRef<Value> sums, Value column, Value output, Value offset) const;
+
+private:
+  KernelBuilder &b;
+  const Schedule &s;
+  Value parameters, scales, zeros, low;
 };
 
 } // namespace lowbit::cuda

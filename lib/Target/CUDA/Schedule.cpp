@@ -50,6 +50,14 @@ DictionaryAttr Schedule::toAttr(MLIRContext *context) const {
     attrs.append("bits", b.getI64IntegerAttr(bits));
     attrs.append("group", b.getI64IntegerAttr(group));
   }
+  if (generator == "cuda.gemv" || generator == "cuda.combine") {
+    attrs.append("splits", b.getI64IntegerAttr(splits));
+    attrs.append("columns", b.getI64IntegerAttr(columns));
+  }
+  if (scales != Scales::Constant)
+    attrs.append("scales", b.getStringAttr(scales == Scales::Row ? "row" : "tensor"));
+  if (symmetric)
+    attrs.append("symmetric", b.getUnitAttr());
   if (conv) {
     // channels, height, width, kernel, strides, pads (top, left), dilations, result height and
     // width
@@ -109,6 +117,18 @@ std::optional<Schedule> Schedule::fromAttr(StringRef generator, DictionaryAttr a
     integer("group", s.group);
     integer("bits", s.bits);
   }
+  if (attr.contains("splits"))
+    integer("splits", s.splits);
+  if (attr.contains("columns"))
+    integer("columns", s.columns);
+  if (attr.contains("scales")) {
+    auto a = attr.getAs<StringAttr>("scales");
+    if (!a || (a.getValue() != "row" && a.getValue() != "tensor"))
+      bad("scales", "row or tensor");
+    else
+      s.scales = a.getValue() == "row" ? Scales::Row : Scales::Tensor;
+  }
+  s.symmetric = attr.contains("symmetric");
   if (attr.contains("conv")) {
     s.conv.emplace();
     SmallVector<int64_t *> fields;
@@ -140,7 +160,7 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
   if (s.generator == "cuda.gather") {
     bool index = s.input == Element::I32 || s.input == Element::I64;
     if (!index || s.output != Element::F32 || s.tileM * s.tileN != s.threads() || s.group < 1 ||
-        (s.bits != 4 && s.bits != 8))
+        (s.bits != 4 && s.bits != 8 && s.bits != 16))
       return fail(
           "cuda.gather expects integer indices, f32 results, groups, and tileM x tileN threads");
     return success();
@@ -151,29 +171,76 @@ LogicalResult cuda::verifySchedule(const Schedule &s, Location loc) {
       return fail("cuda.direct_s8 expects an integer convolution and tileM x tileN threads");
     return success();
   }
+  if (s.generator == "cuda.rowquant") {
+    if (s.input != Element::F32 || (s.output != Element::U8 && s.output != Element::I8) ||
+        s.tileM != 1 || s.tileN != s.n || s.n != s.k)
+      return fail("cuda.rowquant expects f32 rows, 8-bit results and a block per row");
+    return success();
+  }
+  if (s.generator == "cuda.depthwise_s8") {
+    if (s.input == Element::F32 || !s.conv || s.conv->groups != s.n || s.conv->channels != s.n ||
+        s.n % 4 || s.tileN % 4 || s.tileM * s.tileN != 4 * s.threads() ||
+        s.conv->kernelH * s.conv->kernelW > 64)
+      return fail(
+          "cuda.depthwise_s8 expects one filter of at most 64 elements per channel, channels "
+          "in fours and tileM x tileN / 4 threads");
+    return success();
+  }
+  if (s.scales != Scales::Constant &&
+      (s.generator != "cuda.mma_s8" || s.conv || s.output != Element::F32))
+    return fail("scales that the run gives are those of a linear cuda.mma_s8 with f32 results");
+  if (s.generator == "cuda.combine") {
+    if (s.input != Element::F32 || s.output != Element::F32 || s.splits < 2 ||
+        s.tileM * s.tileN != s.threads() || s.columns < s.n)
+      return fail("cuda.combine expects f32, two splits or more and tileM x tileN threads");
+    return success();
+  }
+  if (s.weightOnly() && (s.input != Element::F32 || s.output != Element::F32))
+    return fail(s.generator + " expects f32 activations and results");
+  bool integers = s.bits == 4 || s.bits == 8;
+  if (s.weightOnly() && !(integers && s.group >= 16 && s.group % 16 == 0) &&
+      !(s.bits == 16 && s.group >= s.paddedK()))
+    return fail(s.generator +
+                " expects 4 or 8 bits and groups of a multiple of 16, or 16 bits and one group");
+  if (s.generator == "cuda.gemv") {
+    if (s.tileK != 64 || (s.tileM != 8 && s.tileM != 16) || s.tileN % 16 || s.warpsN != 1 ||
+        s.stages < 1 || s.splits < 1 || s.columns % s.tileN || s.columns < s.n || s.conv)
+      return fail("cuda.gemv expects 8 or 16 rows, columns in whole tiles of 16 or more, k tiles "
+                  "of 64 and no convolution");
+    if (s.sharedBytes() > 99 * 1024)
+      return fail("needs " + Twine(s.sharedBytes()) +
+                  " bytes of shared memory; every GPU has 101376");
+    return success();
+  }
   if (s.tileK != 64 || s.stages < 2 || s.tileM % (16 * s.warpsM) || s.tileN % (16 * s.warpsN))
     return fail("expects k tiles of 64, two stages or more, and 16 x 16 results or more per warp");
   if (s.sharedBytes() > 99 * 1024)
     return fail("needs " + Twine(s.sharedBytes()) +
                 " bytes of shared memory; every GPU has 101376");
-  if ((s.generator == "cuda.w4a16") != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
+  if (s.weightOnly() != (s.input == Element::F32) || (s.conv && s.conv->groups != 1))
     return fail("the input's type or the convolution's groups do not fit " + s.generator);
-  if (s.generator == "cuda.w4a16" &&
-      (s.output != Element::F32 || (s.bits != 4 && s.bits != 8) || s.group < 16 || s.group % 16))
-    return fail("cuda.w4a16 expects f32 results, 4 or 8 bits and groups of a multiple of 16");
+  if ((s.generator == "cuda.w4a16" && !integers) || (s.generator == "cuda.mma_f16" && integers))
+    return fail(Twine(s.bits) + " bits do not fit " + s.generator);
   return success();
 }
 
 int64_t Schedule::sharedBytes() const {
+  if (generator == "cuda.rowquant")
+    return warpsM > 1 ? warpsM * 8 : 0;
+  if (generator == "cuda.gemv")
+    return warpsM * (stages * tileM * 128 + tileN * tileM * 4);
   if (generator == "cuda.mma_s8")
     return stages * (tileM + tileN) * tileK;
-  if (generator == "cuda.w4a16")
+  if (weightOnly())
     return 2 * tileM * tileK * 2 + stages * tileN * tileK * bits / 8;
   return 0;
 }
 
 LaunchShape cuda::launchShape(const Schedule &s) {
-  return {s.threads(), s.tileM, s.paddedN() / s.tileN, s.sharedBytes()};
+  int64_t columnBlocks = (s.n + s.tileN - 1) / s.tileN;
+  if (s.generator == "cuda.gemv")
+    columnBlocks *= s.splits;
+  return {s.threads(), s.tileM, columnBlocks, s.sharedBytes()};
 }
 
 namespace {
@@ -200,15 +267,46 @@ static constexpr double kLatencyPerStep = 100, kLatency = 1000; // Cycles that a
 /// Cycles of one multiprocessor for one block and 64 k: small tiles cost copies, large ones waste
 /// rows and columns.
 static double cyclesPerStep(const Schedule &s, const Tile &tile, int64_t rows) {
-  bool weightOnly = s.generator == "cuda.w4a16";
+  bool weightOnly = s.weightOnly();
   double rowBytes = weightOnly ? 128 : 64, columnBytes = 8 * s.bits,
          loadedRowBytes = weightOnly ? 256 : 64;
   double multiply = tile.m * tile.n * 64.0 / (weightOnly ? 1024 : 2048);
   // Warps side by side read the same rows, warps above each other the same columns.
   double fragments = (tile.m * tile.warpsN * rowBytes + tile.n * tile.warpsM * columnBytes) / 128;
   double copies = (std::min(tile.m, rows) * loadedRowBytes + tile.n * columnBytes) / 64;
-  double unpack = weightOnly ? tile.n * tile.warpsM * 64.0 / 75 : 0;
+  double unpack = weightOnly && s.bits < 16 ? tile.n * tile.warpsM * 64.0 / 75 : 0;
   return multiply + fragments + copies + unpack;
+}
+
+void cuda::chooseGemv(Schedule &s, int64_t rows) {
+  // Enough warps to keep the memory of a large GPU busy, each with 4 KB on its way.
+  constexpr int64_t kBlocks = 132, kWarps = 16 * kBlocks, kAhead = 32;
+  s.generator = "cuda.gemv";
+  s.tileM = rows <= 8 ? 8 : 16, s.tileK = 64;
+  int64_t kTiles = (s.k + 63) / 64, tiles = (s.n + 15) / 16, wide = 1;
+  // Wider blocks read the activations less often.
+  while (2 * wide * s.bits <= kAhead && wide < 4 && tiles >= 4 * kBlocks * wide &&
+         s.columns % (32 * wide) == 0)
+    wide *= 2;
+  s.tileN = 16 * wide;
+  if (!s.columns)
+    s.columns = (s.n + s.tileN - 1) / s.tileN * s.tileN;
+  s.stages = std::max<int64_t>(1, std::min({int64_t(4), kAhead / (s.bits * wide), kTiles}));
+  int64_t blocks = (s.n + s.tileN - 1) / s.tileN;
+  s.warpsM = s.warpsN = s.splits = 1;
+  while (s.warpsM < 8 && kTiles >= 4 * s.warpsM * s.stages)
+    s.warpsM *= 2;
+  while (s.splits < 8 && blocks * s.warpsM * s.splits * 2 <= kWarps &&
+         kTiles >= 8 * s.warpsM * s.stages * s.splits)
+    s.splits *= 2;
+}
+
+void cuda::chooseCombine(Schedule &s) {
+  s.generator = "cuda.combine";
+  s.tileK = 1, s.stages = 1;
+  s.tileN = s.n >= 32 ? 32 : 8;
+  s.warpsM = 4, s.warpsN = 1;
+  s.tileM = s.threads() / s.tileN;
 }
 
 void cuda::chooseTiles(Schedule &s, int64_t rows) {
@@ -219,6 +317,19 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
     s.tileM = s.threads() / s.tileN;
     return;
   }
+  if (s.generator == "cuda.rowquant") {
+    s.tileM = 1, s.tileN = s.n, s.tileK = 1, s.stages = 1;
+    s.warpsN = 1;
+    s.warpsM = s.k <= 256 ? 1 : s.k <= 1024 ? 4 : 8;
+    return;
+  }
+  if (s.generator == "cuda.depthwise_s8") {
+    s.tileK = 1;
+    s.tileN = s.n >= 128 ? 128 : s.n >= 64 ? 64 : s.n >= 32 ? 32 : 16;
+    s.warpsM = 4, s.warpsN = 1, s.stages = 1;
+    s.tileM = 4 * s.threads() / s.tileN;
+    return;
+  }
   if (s.generator == "cuda.direct_s8") {
     // A block is tileN channels wide: neighbouring threads read neighbouring bytes.
     s.tileK = 1;
@@ -227,7 +338,7 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
     s.tileM = s.threads() / s.tileN;
     return;
   }
-  bool weightOnly = s.generator == "cuda.w4a16";
+  bool weightOnly = s.weightOnly();
   ArrayRef<Tile> tiles = weightOnly ? ArrayRef<Tile>(kWeightOnlyTiles) : ArrayRef<Tile>(kMmaTiles);
   int64_t steps = (s.k + 63) / 64;
   double best = 0;
@@ -244,5 +355,5 @@ void cuda::chooseTiles(Schedule &s, int64_t rows) {
   }
   s.tileM = choice->m, s.tileN = choice->n, s.warpsM = choice->warpsM, s.warpsN = choice->warpsN;
   s.tileK = 64;
-  s.stages = std::max<int64_t>(2, std::min<int64_t>(4, (s.k + 63) / 64 + 1));
+  s.stages = std::max<int64_t>(2, std::min<int64_t>(4, steps + 1));
 }

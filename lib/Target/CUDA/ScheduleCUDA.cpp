@@ -13,6 +13,7 @@
 #include "lowbit/Target/CUDA/Schedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/BuiltinOps.h"
 
@@ -33,7 +34,14 @@ class ScheduleCUDA : public lowbit::impl::ScheduleCUDABase<ScheduleCUDA> {
   FailureOr<Schedule> choose(Operation *op, const LayerConstants &layer, std::string &why);
   FailureOr<Schedule> chooseGather(GatherOp op, const LayerConstants &layer, std::string &why);
   StringRef kernelFor(const Schedule &schedule, Location loc);
+  /// The layer's launch into `init`; of a gemv with splits, two.
+  Value launch(OpBuilder &b, Location loc, const Schedule &schedule, StringRef layer,
+               ArrayRef<Value> inputs, Value init);
+  /// A launch of one of two kernels by the number of rows that the run gives.
+  Value launchByRows(OpBuilder &b, Location loc, const Schedule &many, StringRef layer,
+                     ArrayRef<Value> inputs, Value init);
   void replace(Operation *op, const LayerConstants &layer, const Schedule &schedule);
+  LogicalResult replaceDynamicQuantize(DynamicQuantizeOp op, std::string &why);
   void replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &schedule);
 
   llvm::DenseMap<Attribute, StringRef> kernelNames; // by schedule, which holds the generator too
@@ -87,6 +95,11 @@ static bool isActivation(std::optional<Element> element) {
   return element == Element::U8 || element == Element::I8 || element == Element::F32;
 }
 
+/// One filter per channel, in words of four channels.
+static bool isDepthwise(const Schedule &s) {
+  return s.conv->groups == s.n && s.conv->channels == s.n && s.n % 4 == 0 && s.k <= 64;
+}
+
 FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants &layer,
                                                std::string &why) {
   std::optional<Element> indices =
@@ -99,7 +112,7 @@ FailureOr<Schedule> ScheduleCUDA::chooseGather(GatherOp op, const LayerConstants
   s.generator = "cuda.gather";
   s.input = *indices, s.output = Element::F32;
   s.n = layer.k, s.k = layer.n;
-  s.bits = layer.weightBits <= 4 ? 4 : 8;
+  s.bits = layer.weightBits <= 4 ? 4 : layer.weightBits <= 8 ? 8 : 16;
   s.group = layer.group ? layer.group : s.n;
   chooseTiles(s, rows);
   return s;
@@ -135,17 +148,29 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
     rowsHere = output.getNumElements() / std::max<int64_t>(s.n, 1);
   }
   if (s.input == Element::F32) {
-    s.generator = "cuda.w4a16";
+    s.generator = layer.weightBits == 16 ? "cuda.mma_f16" : "cuda.w4a16";
     if (s.conv && s.conv->groups != 1)
       return no("a grouped convolution with float activations");
-    s.bits = layer.weightBits <= 4 ? 4 : 8;
+    s.bits = layer.weightBits <= 4 ? 4 : layer.weightBits <= 8 ? 8 : 16;
     s.group = layer.group ? layer.group : (s.k + 63) / 64 * 64;
     if (s.group % 16 && s.group < s.k)
       return no("weight groups of " + Twine(s.group) + " are not a multiple of 16");
     s.group = (s.group + 15) / 16 * 16;
+    if (!s.conv && output.hasStaticShape() && rowsHere <= kGemvRows) {
+      chooseGemv(s, rowsHere);
+      return s;
+    }
   } else {
-    s.generator = s.conv && s.conv->groups != 1 ? "cuda.direct_s8" : "cuda.mma_s8";
-    if (!layer.weightSigned)
+    if (layer.weightBits == 16)
+      return no("integer activations with half-precision weights");
+    s.generator = !s.conv || s.conv->groups == 1 ? "cuda.mma_s8"
+                  : isDepthwise(s)               ? "cuda.depthwise_s8"
+                                                 : "cuda.direct_s8";
+    if (layer.sumsInFloat)
+      s.scales = cast<RankedTensorType>(cast<LinearOp>(op).getInputScale().getType()).getRank()
+                     ? Scales::Row
+                     : Scales::Tensor;
+    else if (!layer.weightSigned)
       return no("integer activations with unsigned weights");
   }
   chooseTiles(s, rowsHere);
@@ -157,15 +182,25 @@ FailureOr<Schedule> ScheduleCUDA::choose(Operation *op, const LayerConstants &la
 static std::string describe(const Schedule &s) {
   auto spell = [](Element e) { return e == Element::U8 ? "u8" : e == Element::I8 ? "i8" : "f32"; };
   if (s.generator == "cuda.gather")
-    return "gather_w" + std::to_string(s.bits) + "_" + std::to_string(s.k) + "x" +
-           std::to_string(s.n);
+    return (s.bits == 16 ? "gather_f" : "gather_w") + std::to_string(s.bits) + "_" +
+           std::to_string(s.k) + "x" + std::to_string(s.n);
   std::string name =
       s.conv ? "conv" + std::to_string(s.conv->kernelH) + "x" + std::to_string(s.conv->kernelW)
              : "linear";
-  if (s.generator == "cuda.w4a16")
+  if (s.generator == "cuda.rowquant")
+    return std::string("rowquant_") + spell(s.output) + (s.symmetric ? "_symmetric_" : "_") +
+           std::to_string(s.k);
+  if (s.generator == "cuda.gemv" || s.generator == "cuda.combine")
+    name = s.generator.substr(5);
+  if (s.input == Element::F32 && s.bits == 16)
+    name += "_f16";
+  else if (s.input == Element::F32)
     name += "_w" + std::to_string(s.bits) + "g" + std::to_string(s.group);
   else
-    name += std::string("_") + spell(s.input) + "_" + spell(s.output);
+    name += std::string("_") + spell(s.input) + "_" +
+            (s.scales == Scales::Row      ? "rows"
+             : s.scales == Scales::Tensor ? "run"
+                                          : spell(s.output));
   return name + "_" + std::to_string(s.n) + "x" + std::to_string(s.k);
 }
 
@@ -218,6 +253,42 @@ static Value vectorConstant(OpBuilder &b, Location loc, const std::vector<T> &va
                                    cast<TypedAttr>(Attribute(makeConstant(type, values, name))));
 }
 
+LogicalResult ScheduleCUDA::replaceDynamicQuantize(DynamicQuantizeOp op, std::string &why) {
+  auto type = cast<RankedTensorType>(op.getInput().getType());
+  std::optional<Element> element =
+      elementOf(cast<RankedTensorType>(op.getOutput().getType()).getElementType());
+  why = !op.getPerToken()                                  ? "one range for the whole tensor"
+        : element != Element::U8 && element != Element::I8 ? "results are not 8 bits wide"
+        : type.isDynamicDim(type.getRank() - 1)            ? "the length of a row is dynamic"
+                                                           : "";
+  if (!why.empty())
+    return failure();
+  Schedule s;
+  s.generator = "cuda.rowquant";
+  s.input = Element::F32, s.output = *element;
+  s.n = s.k = type.getShape().back();
+  s.symmetric = op.getSymmetric();
+  chooseTiles(s, rows);
+  OpBuilder b(op);
+  Location loc = op.getLoc();
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, op.getInput()), one(sizes);
+  one.back() = b.getIndexAttr(1);
+  SmallVector<Value> inits = {tensor::EmptyOp::create(b, loc, sizes, b.getI8Type()),
+                              tensor::EmptyOp::create(b, loc, one, b.getF32Type()),
+                              tensor::EmptyOp::create(b, loc, one, b.getI8Type())};
+  auto launch = rt::LaunchOp::create(b, loc, TypeRange(ValueRange(inits)), kernelFor(s, loc),
+                                     op.getInput(), inits, "");
+  for (auto [result, value] : llvm::zip(op->getResults(), launch.getResults())) {
+    auto wanted = cast<RankedTensorType>(result.getType());
+    Value same = castElement(b, loc, value, wanted.getElementType());
+    if (same.getType() != wanted)
+      same = tensor::CastOp::create(b, loc, wanted, same);
+    result.replaceAllUsesWith(same);
+  }
+  op.erase();
+  return success();
+}
+
 void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const Schedule &s) {
   OpBuilder b(op);
   Location loc = op.getLoc();
@@ -226,16 +297,59 @@ void ScheduleCUDA::replaceGather(GatherOp op, const LayerConstants &layer, const
   for (int64_t axis = 0; axis + 1 < output.getRank(); ++axis)
     if (output.isDynamicDim(axis))
       dynamic.push_back(tensor::DimOp::create(b, loc, op.getIndices(), axis));
+  Value table = s.bits == 16 ? vectorConstant(b, loc, layer.halfWeights, b.getI16Type(), layer.name,
+                                              "weights")
+                             : vectorConstant(b, loc, packTable(s, layer.unsignedWeights()),
+                                              b.getI8Type(), layer.name, "weights");
   SmallVector<Value> inputs = {
-      op.getIndices(),
-      vectorConstant(b, loc, packTable(s, layer.unsignedWeights()), b.getI8Type(), layer.name,
-                     "weights"),
+      op.getIndices(), table,
       vectorConstant(b, loc, layer.tableParameters(), b.getF32Type(), layer.name, "parameters")};
   Value empty = tensor::EmptyOp::create(b, loc, output.getShape(), b.getF32Type(), dynamic);
   auto launch =
       rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
   op.getOutput().replaceAllUsesWith(launch.getResult(0));
   op.erase();
+}
+
+Value ScheduleCUDA::launch(OpBuilder &b, Location loc, const Schedule &s, StringRef layer,
+                           ArrayRef<Value> inputs, Value init) {
+  auto run = [&](const Schedule &one, ArrayRef<Value> reads, Value target) -> Value {
+    return rt::LaunchOp::create(b, loc, target.getType(), kernelFor(one, loc), reads, target, layer)
+        .getResult(0);
+  };
+  if (s.splits == 1)
+    return run(s, inputs, init);
+  auto type = cast<RankedTensorType>(init.getType());
+  SmallVector<OpFoldResult> sizes = tensor::getMixedSizes(b, loc, init);
+  sizes.back() = b.getIndexAttr(s.n * s.splits);
+  Value parts = tensor::EmptyOp::create(b, loc, sizes, type.getElementType());
+  parts = run(s, inputs, parts);
+  Schedule combine = s;
+  chooseCombine(combine);
+  return run(combine, {parts, inputs.back()}, init);
+}
+
+Value ScheduleCUDA::launchByRows(OpBuilder &b, Location loc, const Schedule &many, StringRef layer,
+                                 ArrayRef<Value> inputs, Value init) {
+  Value count = arith::ConstantIndexOp::create(b, loc, 1);
+  auto type = cast<RankedTensorType>(init.getType());
+  for (int64_t axis = 0; axis + 1 < type.getRank(); ++axis)
+    count =
+        b.createOrFold<arith::MulIOp>(loc, count, b.createOrFold<tensor::DimOp>(loc, init, axis));
+  Value few = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ule, count,
+                                    arith::ConstantIndexOp::create(b, loc, kGemvRows));
+  Schedule gemv = many;
+  gemv.columns = many.paddedN();
+  // Most often one row: more than eight are two blocks, the second of which finds its weights in the
+  // L2 cache.
+  chooseGemv(gemv, 8);
+  auto build = [&](const Schedule &s) {
+    return [&](OpBuilder &inner, Location at) {
+      Value result = launch(inner, at, s, layer, inputs, init);
+      scf::YieldOp::create(inner, at, result);
+    };
+  };
+  return scf::IfOp::create(b, loc, few, build(gemv), build(many)).getResult(0);
 }
 
 void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Schedule &s) {
@@ -249,8 +363,7 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   if (s.input != Element::F32)
     input = castElement(b, loc, input, b.getI8Type());
   int64_t rank = output.getRank();
-  // Channels last and back. Float convolutions read channels first: their weight groups run along
-  // that order.
+  // Channels last and back.
   SmallVector<int64_t> toLast = {0}, toFirst = {0, rank - 1};
   for (int64_t axis = 2; axis < rank; ++axis) {
     toLast.push_back(axis);
@@ -259,23 +372,31 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
   toLast.push_back(1);
   bool isConv = s.conv.has_value();
   SmallVector<Value> inputs;
-  if (isConv && s.input != Element::F32)
+  if (isConv && s.channelsLast())
     inputs.push_back(transpose(b, loc, input, toLast));
   else
     inputs.push_back(input);
   ArrayRef<int8_t> weights(layer.weights);
   std::vector<int32_t> parameters;
-  if (s.generator == "cuda.w4a16") {
-    inputs.push_back(vectorConstant(b, loc, packW4A16(s, layer.unsignedWeights()), b.getI32Type(),
-                                    layer.name, "weights"));
+  if (s.weightOnly()) {
+    std::vector<uint32_t> packed =
+        s.bits == 16 ? packHalf(s, layer.halfWeights) : packWeightOnly(s, layer.unsignedWeights());
+    inputs.push_back(vectorConstant(b, loc, packed, b.getI32Type(), layer.name, "weights"));
     parameters = packParameters(s, layer.groupedParameters(s));
   } else {
-    std::vector<int8_t> packed =
-        s.generator == "cuda.direct_s8" ? packDirectS8(s, weights) : packMmaS8(s, weights);
+    std::vector<int8_t> packed = s.generator == "cuda.direct_s8"      ? packDirectS8(s, weights)
+                                 : s.generator == "cuda.depthwise_s8" ? packDepthwiseS8(s, weights)
+                                                                      : packMmaS8(s, weights);
     inputs.push_back(vectorConstant(b, loc, packed, b.getI8Type(), layer.name, "weights"));
-    parameters = packParameters(s, layer.integerParameters());
+    parameters = s.scales == Scales::Constant ? packParameters(s, layer.integerParameters())
+                                              : packParameters(s, layer.runTimeParameters());
   }
   inputs.push_back(vectorConstant(b, loc, parameters, b.getI32Type(), layer.name, "parameters"));
+  if (s.scales != Scales::Constant) {
+    auto linear = cast<LinearOp>(op);
+    inputs.push_back(linear.getInputScale());
+    inputs.push_back(castElement(b, loc, linear.getInputZero(), b.getI8Type()));
+  }
   SmallVector<int64_t> shape(output.getShape());
   SmallVector<Value> dynamic;
   for (int64_t axis = 0; axis < rank; ++axis)
@@ -288,9 +409,9 @@ void ScheduleCUDA::replace(Operation *op, const LayerConstants &layer, const Sch
     shape = last;
   }
   Value empty = tensor::EmptyOp::create(b, loc, shape, element, dynamic);
-  auto launch =
-      rt::LaunchOp::create(b, loc, empty.getType(), kernelFor(s, loc), inputs, empty, layer.name);
-  Value result = launch.getResult(0);
+  bool choose = s.weightOnly() && s.generator != "cuda.gemv" && !isConv && !dynamic.empty();
+  Value result = choose ? launchByRows(b, loc, s, layer.name, inputs, empty)
+                        : launch(b, loc, s, layer.name, inputs, empty);
   if (isConv)
     result = transpose(b, loc, result, toFirst);
   result = castElement(b, loc, result, output.getElementType());
@@ -304,14 +425,19 @@ void ScheduleCUDA::runOnOperation() {
   kernelNames.clear();
   SmallVector<Operation *> layers;
   getOperation().walk([&](Operation *op) {
-    if (isa<LinearOp, ConvOp, GatherOp>(op))
+    if (isa<LinearOp, ConvOp, GatherOp, DynamicQuantizeOp>(op))
       layers.push_back(op);
   });
   for (Operation *op : layers) {
     std::string why;
+    auto dynamic = dyn_cast<DynamicQuantizeOp>(op);
+    if (dynamic && succeeded(replaceDynamicQuantize(dynamic, why))) {
+      ++scheduled;
+      continue;
+    }
     FailureOr<LayerConstants> layer = LayerConstants::get(op, why);
     FailureOr<Schedule> schedule =
-        failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
+        dynamic || failed(layer) ? FailureOr<Schedule>(failure()) : choose(op, *layer, why);
     if (succeeded(schedule)) {
       replace(op, *layer, *schedule);
       ++scheduled;

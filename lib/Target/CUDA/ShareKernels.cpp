@@ -6,8 +6,10 @@
 //===----------------------------------------------------------------------===//
 #include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include "lowbit/Target/CUDA/Passes.h"
+#include "lowbit/Target/CUDA/Pipeline.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 
 namespace lowbit {
@@ -31,10 +33,12 @@ namespace {
 struct ShareKernels : lowbit::impl::ShareKernelsBase<ShareKernels> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    named = 0;
     llvm::StringMap<gpu::GPUModuleOp> byBody;
     llvm::SetVector<Operation *> used;
     /// The module that stands for the one of this name; null where there is none.
-    auto representative = [&](StringRef moduleName, StringRef kernelName) -> gpu::GPUModuleOp {
+    auto representative = [&](StringRef moduleName, StringRef kernelName,
+                              StringRef layer) -> gpu::GPUModuleOp {
       auto found = module.lookupSymbol<gpu::GPUModuleOp>(moduleName);
       if (!found)
         return nullptr;
@@ -42,8 +46,8 @@ struct ShareKernels : lowbit::impl::ShareKernelsBase<ShareKernels> {
       auto [place, fresh] = byBody.try_emplace(bodyText(kernel), found);
       if (fresh) {
         // Outlined kernels of one function all have one name; their modules do not.
-        if (kernelName != moduleName && (kernelName + "_device").str() != moduleName)
-          kernel.setName(moduleName);
+        if ((kernelName + "_device").str() != moduleName)
+          rename(kernel, found, layer);
         used.insert(found);
       } else if (place->second != found) {
         ++shared;
@@ -53,10 +57,11 @@ struct ShareKernels : lowbit::impl::ShareKernelsBase<ShareKernels> {
     module.walk([&](Operation *op) {
       if (auto launch = dyn_cast<rt::LaunchOp>(op)) {
         if (gpu::GPUModuleOp one =
-                representative((launch.getKernel() + "_device").str(), launch.getKernel()))
+                representative((launch.getKernel() + "_device").str(), launch.getKernel(), ""))
           launch.setKernelAttr(FlatSymbolRefAttr::get(nameOf(one)));
       } else if (auto launch = dyn_cast<gpu::LaunchFuncOp>(op)) {
-        gpu::GPUModuleOp one = representative(launch.getKernelModuleName(), launch.getKernelName());
+        gpu::GPUModuleOp one = representative(launch.getKernelModuleName(), launch.getKernelName(),
+                                                cuda::layerOf(op));
         launch.setKernelAttr(
             SymbolRefAttr::get(one.getSymNameAttr(), {FlatSymbolRefAttr::get(nameOf(one))}));
       }
@@ -69,8 +74,24 @@ struct ShareKernels : lowbit::impl::ShareKernelsBase<ShareKernels> {
     kept = used.size();
   }
 
+  /// Profilers show the name: that of the node that the first launch came from, and a number; the
+  /// module's where no node is known.
+  void rename(gpu::GPUFuncOp kernel, gpu::GPUModuleOp device, StringRef layer) {
+    if (layer.empty())
+      return kernel.setName(device.getName());
+    std::string name;
+    for (char c : layer)
+      name += llvm::isAlnum(c) ? c : '_';
+    if (!llvm::isAlpha(name[0]))
+      name = "node_" + name;
+    kernel.setName(name + "_" + std::to_string(named++));
+  }
+
   StringAttr nameOf(gpu::GPUModuleOp device) {
     return (*device.getOps<gpu::GPUFuncOp>().begin()).getNameAttr();
   }
+
+private:
+  int64_t named = 0;
 };
 } // namespace

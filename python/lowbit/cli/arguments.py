@@ -53,7 +53,7 @@ def _count(text: str) -> int:
 class Parser:
     """Builds the parser; `parse` returns a namespace with `verb`, or raises UsageError."""
 
-    VERBS = ("inspect", "recipe", "calibrate", "compile", "run", "bench", "eval", "export")
+    VERBS = ("inspect", "recipe", "calibrate", "compile", "run", "bench", "eval", "restore", "export")
 
     def __init__(self) -> None:
         self._top = _Parser(prog="lowbit", description="Compile ONNX models to low-bit code, run them, and measure what quantization changed.",
@@ -70,6 +70,7 @@ class Parser:
         self._run()
         self._bench()
         self._eval()
+        self._restore()
         self._export()
 
     def parse(self, argv: list[str]) -> argparse.Namespace:
@@ -98,8 +99,8 @@ class Parser:
         parser.add_argument("--recipe", default=recipe, required=recipe is None, metavar="R", help="NAME, NAME:key=value,… or a file" + (f" (default {recipe})" if recipe else ""))
 
     def _inspect(self) -> None:
-        parser = self._verb("inspect", "operators, layers, shapes, bytes per precision; what can be quantized and why not", "F.json")
-        parser.add_argument("model", metavar="MODEL.onnx")
+        parser = self._verb("inspect", "operators, layers, shapes, bytes per precision; what can be quantized and why not; or what a bundle holds", "F.json")
+        parser.add_argument("model", metavar="MODEL.onnx", help="or a bundle")
 
     def _recipe(self) -> None:
         parser = self._verb("recipe", "show a named recipe, explain what it does to a model, or print the schema of recipes", "FILE")
@@ -164,19 +165,49 @@ class Parser:
 
     def _eval(self) -> None:
         parser = self._verb("eval", "measure what candidates lost against a reference", "F.json", epilog=(
-            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime.\n"
+            "An .onnx runs in onnxruntime; ort: or lowbit: before a path chooses the runtime; OUT.lowbit@emulator, @cuda:0 or\n"
+            "@cpu says where a bundle runs; FILE.py:FUNC is a function from a dict of inputs to a dict of outputs.\n"
             "A gate is PATH OPERATOR NUMBER over a candidate's part of the JSON, such as\n"
             "'drift.top1_agreement >= 0.99' or 'tail.kl.p99 < 0.1'; if one fails the exit code is 1."))
         parser.add_argument("--reference", required=True, metavar="MODEL")
         parser.add_argument("--candidate", action="append", required=True, metavar="MODEL", help="repeatable")
+        self._task_options(parser)
+        parser.add_argument("--sensitivity", type=_count, metavar="N", help="bundles: which layers cause the drift, on the first N samples (0: all); one or two compilations per layer")
+        parser.add_argument("--error-budget", type=_count, metavar="K", help="with --sensitivity: what the errors of the K most sensitive layers consist of")
+        self._calibration_options(parser, "; warns of samples that are also evaluated on")
+        parser.add_argument("--baseline", metavar="OLD.json", help="fail (exit 1) where a candidate is worse than in this earlier result")
+        parser.add_argument("--checkpoint", metavar="FILE", help="where an interrupted run leaves what it has (default: F.json.part with -o F.json)")
+        parser.add_argument("--resume", action="store_true", help="go on from the checkpoint; the result is the same as without the interruption")
+        parser.add_argument("--html", metavar="R.html", help="write a page")
+        parser.add_argument("--junit", metavar="R.xml", help="write JUnit test cases")
+
+    def _task_options(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--data", required=True, metavar="D", help="F.npz, a folder, or FILE.py:FUNC; [a:b] selects samples")
         parser.add_argument("--task", required=True, metavar="T", help="classify, embed, lm, regress, drift (no labels) or FILE.py:FUNC")
         parser.add_argument("--label-key", default="label", metavar="KEY", help="the labels' array (default label)")
         parser.add_argument("--output", metavar="NAME", help="the output that the task looks at")
+        parser.add_argument("--metric", metavar="NAME", help="classify: accuracy, top5, f1; regress: rmse, mse, mae, pearson, spearman; embed: spearman, pearson")
         parser.add_argument("--gate", action="append", default=[], metavar="EXPR", help="repeatable")
         parser.add_argument("--batch", type=_count, default=32, metavar="N", help="samples per run where all models allow it (default 32)")
         parser.add_argument("--window", type=_count, default=0, metavar="N", help="lm: tokens per run (default: whole sequences)")
         parser.add_argument("--stride", type=_count, default=0, metavar="N", help="lm: new tokens per window (default: the window)")
         parser.add_argument("--pool", choices=("mean", "cls"), default="mean", help="embed: how [N, T, D] becomes [N, D] (default mean)")
-        parser.add_argument("--html", metavar="R.html", help="write a page")
-        parser.add_argument("--junit", metavar="R.xml", help="write JUnit test cases")
+
+    def _calibration_options(self, parser: argparse.ArgumentParser, warns: str = "") -> None:
+        parser.add_argument("--calibration-data", metavar="C", help="the data that the bundle was calibrated with: what compiling it again needs" + warns)
+        parser.add_argument("--calibration", metavar="CAL", help="the same as a file that lowbit calibrate wrote")
+        parser.add_argument("--dim", type=_size, action="append", default=[], metavar="NAME=SIZE", help="a dynamic dimension that was fixed when the bundle was compiled; repeatable")
+
+    def _restore(self) -> None:
+        parser = self._verb("restore", "raise the fewest layers of a bundle until gates hold", "FIXED.lowbit", required=True, epilog=(
+            "The data are split by hash: layers are chosen on one half, the figures come from the other. FIXED.recipe.yaml is\n"
+            "written beside the bundle. Exit code 1, and nothing written, if the gates cannot be made to hold on both halves."))
+        parser.add_argument("bundle", metavar="OUT.lowbit")
+        parser.add_argument("--model", required=True, metavar="MODEL.onnx", help="what the bundle was compiled from")
+        self._task_options(parser)
+        self._calibration_options(parser)
+        parser.add_argument("--levels", default="int8,fp16", metavar="L,…", help="how layers are raised, in this order: of int8, fp16, float (default int8,fp16)")
+        parser.add_argument("--sensitivity", type=_count, default=64, metavar="N", help="samples on which single layers are measured; 0: the whole half (default 64)")
+        parser.add_argument("--reround", choices=("rtn", "mse", "gptq", "hqq"), metavar="A", help="round the layers of less than 8 bits that are not raised again by this algorithm, at their own width: rtn, mse, hqq or gptq")
+        parser.add_argument("--resamples", type=_count, default=4, metavar="N", help="bootstrap resamples of the choosing half on which the gates have to hold too (default 4)")
+        parser.add_argument("--price-per-hour", type=float, metavar="P", help="what the machine costs: the report says what 1,000 tokens or samples do")

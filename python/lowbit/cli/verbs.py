@@ -21,6 +21,7 @@ from ..compiler import calibrate_to, compile_bundle, compiler_errors, coverage_o
 from ..data import open_data
 from ..errors import InvalidInput
 from ..eval import evaluate
+from ..eval.baseline import Baseline
 from ..eval.table import print_report
 from ..feeds import Feeder
 from ..output import check_free, whole, write_bytes, write_folder
@@ -28,6 +29,9 @@ from ..runtime import Bundle
 from ..signature import batchable
 from .console import Log, size
 from .coverage import show_comparison, show_coverage
+from .inspect_bundle import read_bundle, show_bundle
+from .layers import add_ranges, add_sensitivity, print_sensitivity
+from .restore import restore
 
 
 def _plain_json(log: Log, data: Any) -> None:
@@ -35,10 +39,14 @@ def _plain_json(log: Log, data: Any) -> None:
 
 
 def inspect(options: Namespace) -> int:
-    """ops, layers, shapes, bytes per precision."""
+    """ops, layers, shapes, bytes per precision; of a bundle, what its manifest says."""
     log = Log(options)
     if not Path(options.model).exists():
         raise InvalidInput(f"{options.model}: no such file")
+    if Path(options.model).is_dir():
+        bundle = read_bundle(Path(options.model))
+        log.result(bundle, lambda console: show_bundle(console, bundle))
+        return 0
     with compiler_errors() as compiler, log.busy("reading the model"):
         data = json.loads(compiler.inspect(options.model))
     log.result(data, lambda console: _show_model(console, options.model, data))
@@ -296,14 +304,23 @@ def eval(options: Namespace) -> int:
     for path in (options.out, options.html, options.junit):
         if path:
             check_free(path, options.force)
+    baseline = Baseline(options.baseline) if options.baseline else None
+    checkpoint = options.checkpoint or (f"{options.out}.part" if options.out else None)
+    if options.resume and checkpoint is None:
+        raise InvalidInput("--resume needs --checkpoint FILE, or -o F.json whose checkpoint is F.json.part")
     with log.progress("evaluating") as progress:
         report = evaluate(options.reference, options.candidate, options.data, task=options.task, label_key=options.label_key,
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
-                          stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress)
+                          stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress,
+                          metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data)
+    if baseline:
+        report.data["baseline"] = baseline.compare(report.data)
+    add_sensitivity(options, log, report)
+    add_ranges(options, log, report)
     log.say(f"reference: {report.data['reference']['name']} in {report.data['reference']['runtime']}")
     for candidate in report.data["candidates"]:
         log.say(f"candidate: {candidate['name']} in {candidate['runtime']}")
-    log.result(report.data, lambda console: print_report(console, report))
+    log.result(report.data, lambda console: (print_report(console, report), print_sensitivity(console, report)))
     if options.html:
         report.to_html(options.html, force=options.force)
         log.say(f"wrote {options.html}")
@@ -315,4 +332,10 @@ def eval(options: Namespace) -> int:
     for entry in report.data["gates"]:
         if not entry["holds"]:
             print(f"lowbit eval: gate failed: {entry['gate']}: {entry['candidate']} has {entry['value']}", file=sys.stderr)
-    return 0 if report.data["passed"] else 1
+    worse = report.data["baseline"]["regressions"] if baseline else []
+    for entry in worse:
+        print(f"lowbit eval: worse than {options.baseline}: {entry['candidate']}: {entry['what']}", file=sys.stderr)
+    if options.json or options.out:
+        for warning in report.data["guards"]["warnings"]:
+            log.say(f"warning: {warning}")
+    return 0 if report.data["passed"] and not worse else 1

@@ -3,30 +3,18 @@
 """The embed task: sentence and image embeddings, judged by scored pairs, or against the reference alone."""
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..data import Data
 from ..errors import InvalidInput
 from ..feeds import Feed
 from . import metrics
+from .ranks import pearson, resampled_ranks, spearman
 from .tasks import Columns, Outputs, Task, rows
 
 POOLS = ("mean", "cls")
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values share their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return ((last - counts + last - 1) / 2)[inverse]
-
-
-def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation; NaN where one side is constant."""
-    x, y = ranks(a), ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    norm = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / norm) if norm > 0 else float("nan")
 
 
 class Embed(Task):
@@ -35,8 +23,11 @@ class Embed(Task):
 
     name, metric, higher_is_better, worst_by = "embed", None, True, "cosine_distance"
 
-    def __init__(self, label_key: str = "label", output: str | None = None, pool: str = "mean") -> None:
-        super().__init__(label_key, output)
+    metrics = ("spearman", "pearson")
+
+    def __init__(self, label_key: str = "label", output: str | None = None, pool: str = "mean", metric: str | None = None) -> None:
+        super().__init__(label_key, output, metric)
+        self._correlation, self.metric = self.metric, None  # until pairs are there to correlate
         if pool not in POOLS:
             raise InvalidInput(f"--pool must be mean or cls, not '{pool}'")
         self._pool = pool
@@ -57,7 +48,8 @@ class Embed(Task):
         pairs = pairs.astype(np.int64) - first
         if len(pairs) < 3 or pairs.min() < 0 or pairs.max() >= count:
             raise InvalidInput(f"{data.name}: 'pairs' must be three or more and name samples {first} … {first + count - 1}")
-        self._pairs, self._score, self.metric = pairs, score, "spearman"
+        self._pairs, self._score, self.metric = pairs, score, self._correlation
+        self.retained = "the pooled vectors, until the pairs are judged"
 
     def _pooled(self, output: np.ndarray, name: str, feed: Feed) -> np.ndarray:
         values = np.asarray(rows(output, name, feed), np.float64)
@@ -97,14 +89,14 @@ class Embed(Task):
 
     def total(self, subject: int) -> float:
         """The task value of one model."""
-        return spearman(self._similarity(subject), self._score)
+        return (spearman if self.metric == "spearman" else pearson)(self._similarity(subject), self._score)
 
-    def resample(self, seed: int, subjects: int, resamples: int = 2000) -> np.ndarray:
+    def resample(self, seed: int, subjects: int) -> np.ndarray:
         """[resamples, subjects] task values of resampled pairs, the same ones for every model."""
-        similarities = [self._similarity(i) for i in range(subjects)]
-        rng = np.random.default_rng(seed)
-        result = np.empty((resamples, subjects))
-        for i in range(resamples):
-            pick = rng.integers(0, len(self._score), len(self._score))
-            result[i] = [spearman(s[pick], self._score[pick]) for s in similarities]
-        return result
+        return resampled_ranks([self._similarity(i) for i in range(subjects)], self._score, seed, spearman if self.metric == "spearman" else pearson)
+
+    def state(self) -> dict[str, Any]:
+        return {"vectors": {str(i): np.concatenate(parts) for i, parts in self._vectors.items()}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._vectors = {int(i): [vectors] for i, vectors in state["vectors"].items()}

@@ -66,10 +66,11 @@ class OutputDrift:
         self.nonfinite += int(c.size - np.isfinite(c).sum())
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.where(c == r, 0.0, c - r)
-            self._rr += float(r @ r)
-            self._cc += float(c @ c)
-            self._rc += float(r @ c)
-            self._ee += float(error @ error)
+            # Not as BLAS products, whose rounding depends on the number of threads.
+            self._rr += float(np.square(r).sum())
+            self._cc += float(np.square(c).sum())
+            self._rc += float((r * c).sum())
+            self._ee += float(np.square(error).sum())
             if error.size:
                 self._max = float(np.fmax(self._max, np.abs(error).max())) if not np.isnan(error).any() else math.nan
 
@@ -83,3 +84,9 @@ class OutputDrift:
             norm = math.sqrt(self._rr) * math.sqrt(self._cc)
             cosine = self._rc / norm if norm > 0 else 0.0
         return {"cosine": cosine, "sqnr_db": sqnr, "max_abs": self._max}
+
+    def state(self) -> list[float]:
+        return [self._rr, self._cc, self._rc, self._ee, self._max, self.nonfinite]
+
+    def restore(self, state: list[float]) -> None:
+        self._rr, self._cc, self._rc, self._ee, self._max, self.nonfinite = state

@@ -15,7 +15,7 @@ from ..output import write_text
 from .figures import Figures
 from .gates import Gate, parse_gate
 
-SCHEMA = "lowbit.eval/1"
+SCHEMA = "lowbit.eval/2"
 _INFINITY = "\ue000infinity"
 
 

@@ -57,8 +57,17 @@ def print_report(console: Console, report: Report) -> None:
         where = f" ({verdict['where']})" if verdict["where"] else ""
         console.print(f"[{COLOURS[verdict['value']]}]{verdict['value']}[/] {escape(c['name'])}: {escape(verdict['rule'] + where)}")
         if c["flips"]:
-            console.print(f"    McNemar p = {show(c['flips']['mcnemar_p'])}; {data['protocol']['units']:,} {data['protocol']['unit']}s detect a drop of "
+            console.print(f"    McNemar p = {show(c['flips']['mcnemar_p_adjusted'])}{' (Holm)' if len(data['candidates']) > 1 else ''}; {data['protocol']['units']:,} {data['protocol']['unit']}s detect a drop of "
                           f"{c['flips']['detectable_drop']:.2%} or more")
     for entry in data.get("gates", []):
         mark = "[green]holds[/]" if entry["holds"] else "[bold red]FAILS[/]"
         console.print(f"gate {escape(entry['gate'])}: {mark} for {escape(entry['candidate'])} ({show(entry['value'])})")
+    ladder = data.get("ladder")
+    if ladder and ladder["change"]:
+        change = ladder["change"]
+        expected = f", where rounding noise alone gives {show(change['expected'])} times" if change["expected"] else ""
+        console.print(f"damage sets in between {escape(change['after'])} and {escape(change['before'])}: {show(change['factor'])} times{expected}")
+    for entry in data.get("baseline", {}).get("regressions", []):
+        console.print(f"[bold red]worse than before[/] {escape(entry['candidate'])}: {escape(entry['what'])}")
+    for warning in data["guards"]["warnings"]:
+        console.print(f"[yellow]warning[/] {escape(warning)}")

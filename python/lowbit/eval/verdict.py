@@ -24,6 +24,7 @@ LIMITS: dict[str, dict[str, float]] = {
     "lm": {
         "open.perplexity_ratio": 1.5, "open.kl": 0.5,
         "hidden.kl_cvar1": 2.0, "hidden.slice_ratio": 1.5, "hidden.slice_count": 100, "hidden.sequence_ratio": 2.0,
+        "hidden.position_ratio": 1.5, "hidden.position_p": 0.01,
         "drift.perplexity_ratio": 1.001, "drift.kl": 0.01, "drift.top1_agreement": 0.98,
     },
     "regress": {
@@ -43,7 +44,7 @@ def verdict(figures: Figures, index: int, candidate: dict[str, Any], gates: list
     task = figures.task.name
     limits = limits_for(task)
     if candidate["drift"]["nonfinite"]:
-        where = next(name for name, drift in figures.m.outputs[index].items() if drift.nonfinite)
+        where = next(name for name, drift in figures.seen.outputs[index].items() if drift.nonfinite)
         return _result("cliff", "open: the candidate's output holds NaN or infinity", f"output {where}")
     judge = {"classify": _classify, "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
     found = judge(figures, index, candidate, limits)
@@ -59,12 +60,12 @@ def _result(value: str, rule: str, where: str = "") -> dict[str, str]:
 
 def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
     flips, drift = c["flips"], c["drift"]
-    drop, p = -c["task"]["change"]["value"], flips["mcnemar_p"]
+    drop, p = (flips["correct_to_wrong"] - flips["wrong_to_correct"]) / flips["pairs"], flips["mcnemar_p_adjusted"]
     if drop >= limits["open.accuracy_drop"] and p < limits["open.accuracy_drop_p"]:
         return _result("cliff", f"open: accuracy fell by {drop:.1%} (limit {limits['open.accuracy_drop']:.0%}, McNemar p = {p:.1e})", "all samples")
     if drift["top1_agreement"] <= limits["open.top1_agreement"]:
         return _result("cliff", f"open: only {drift['top1_agreement']:.1%} of the answers stayed (limit {limits['open.top1_agreement']:.0%})", "all samples")
-    level = limits["hidden.slice_p"] / max(1, len(c["slices"]))
+    level = limits["hidden.slice_p"] / max(1, figures.slice_count())
     for name, part in sorted(c["slices"].items(), key=lambda item: item[1]["change"]):
         if -part["change"] >= limits["hidden.slice_drop"] and part["mcnemar_p"] < level and part["correct_to_wrong"] > part["wrong_to_correct"]:
             return _result("cliff", f"hidden: accuracy of a slice fell by {-part['change']:.1%} (limit {limits['hidden.slice_drop']:.0%}, "
@@ -75,15 +76,18 @@ def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
                                 f"(limit {limits['hidden.confident_broken']:.0%})", "tail: confident answers")
     if p < limits["drift.p"]:
         return _result("drift", f"answers changed significantly: {flips['correct_to_wrong']} correct→wrong, {flips['wrong_to_correct']} wrong→correct, McNemar p = {p:.2g}", "all samples")
-    return _moved(drift, limits)
+    change = c["task"]["change"]
+    if figures.task.metric != "accuracy" and change["p_adjusted"] < limits["drift.p"]:
+        return _result("drift", f"{figures.task.metric} changed significantly, by {change['value']:.3g} (p = {change['p_adjusted']:.2g})", "all samples")
+    return _moved(drift, limits, f"{flips['pairs']:,} samples detect a drop of ≥ {flips['detectable_drop']:.2%}")
 
 
-def _moved(drift: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
+def _moved(drift: dict[str, Any], limits: dict[str, float], power: str) -> dict[str, str]:
     if drift["kl"] > limits["drift.kl"]:
         return _result("drift", f"the distribution moved by {drift['kl']:.3g} nats of KL (limit {limits['drift.kl']:g})", "all samples")
     if drift["top1_agreement"] < limits["drift.top1_agreement"]:
         return _result("drift", f"{drift['top1_agreement']:.1%} of the answers stayed (limit {limits['drift.top1_agreement']:.0%})", "all samples")
-    return _result("ok", "no significant change of the task value, KL and agreement within their limits", "")
+    return _result("ok", f"no difference of the task value found ({power}), KL and agreement within their limits", "")
 
 
 def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
@@ -106,14 +110,18 @@ def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
     if worst >= limits["hidden.kl_cvar1"]:
         return _result("cliff", f"hidden: the worst 1 % of positions have a mean KL of {worst:.2f} nats (limit {limits['hidden.kl_cvar1']:g}) "
                                 f"while the mean is {drift['kl']:.3f}", f"tail: sequence {c['worst'][0]['index']}, position {c['worst'][0]['position']}")
+    place = figures.position_change(index)
+    if place and place["p"] < limits["hidden.position_p"] and place["after"] / max(place["before"], 1.0) >= limits["hidden.position_ratio"]:
+        return _result("cliff", f"hidden: from position {place['position']} on perplexity is {place['after']:.2f} times the reference's, {place['before']:.2f} before "
+                                f"(limit {limits['hidden.position_ratio']:g} between them)", f"positions from {place['position']}")
     low, high = drift["perplexity_ratio_ci95"]
-    if ratio > limits["drift.perplexity_ratio"] and low > 1:
+    if ratio > limits["drift.perplexity_ratio"] and low > 1 and c["task"]["change"]["p_adjusted"] < 0.05:
         return _result("drift", f"perplexity rose significantly, to {ratio:.4f} times the reference's (95 % interval {low:.4f} … {high:.4f})", "all positions")
-    return _moved(drift, limits)
+    return _moved(drift, limits, f"{figures.m.protocol['units']:,} positions detect a ratio of ≥ {drift['perplexity_ratio_detectable']:.4f}")
 
 
 def _regress(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
-    value, reference = c["task"]["value"], c["task"]["value"] - c["task"]["change"]["value"]
+    reference, value = (math.sqrt(figures.seen.mean(name)) for name in ("value", f"{index}.value"))
     if reference > 0 and value / reference >= limits["open.rmse_ratio"]:
         return _result("cliff", f"open: rmse rose to {value / reference:.2f} times the reference's (limit {limits['open.rmse_ratio']:g})", "all samples")
     found = _plain(figures, index, c, limits)
@@ -123,26 +131,28 @@ def _regress(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, 
         if part["reference"] > 0 and part["count"] >= 20 and part["candidate"] / part["reference"] >= limits["hidden.slice_ratio"]:
             return _result("cliff", f"hidden: rmse of a slice rose to {part['candidate'] / part['reference']:.2f} times the reference's "
                                     f"(limit {limits['hidden.slice_ratio']:g}) while the mean passes", f"slice {name} ({part['count']} samples)")
-    low, high = c["task"]["change"]["ci95"]
-    if low > 0:
-        return _result("drift", f"rmse rose significantly, by {c['task']['change']['value']:.3g} (95 % interval {low:.3g} … {high:.3g})", "all samples")
+    change, metric = c["task"]["change"], figures.task.metric
+    low, high = change["ci95"]
+    worse = high < 0 if figures.task.higher_is_better else low > 0
+    if worse and change["p_adjusted"] < 0.05:
+        return _result("drift", f"{metric} got worse significantly, by {abs(change['value']):.3g} (95 % interval of the change {low:.3g} … {high:.3g})", "all samples")
     return found
 
 
 def _embed(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
     distance, change = c["tail"]["cosine_distance"], (c["task"] or {}).get("change")
     if change and -change["value"] >= limits["open.spearman_drop"] and change["ci95"][1] < 0:
-        return _result("cliff", f"open: Spearman's correlation fell by {-change['value']:.3f} (limit {limits['open.spearman_drop']:g})", "all pairs")
+        return _result("cliff", f"open: {figures.task.metric.capitalize()}'s correlation fell by {-change['value']:.3f} (limit {limits['open.spearman_drop']:g})", "all pairs")
     if distance["mean"] >= limits["open.cosine_distance"]:
         return _result("cliff", f"open: mean cosine distance {distance['mean']:.3f} (limit {limits['open.cosine_distance']:g})", "all samples")
     if distance["cvar1"] >= limits["hidden.cosine_distance_cvar1"]:
         return _result("cliff", f"hidden: the worst 1 % of embeddings have a mean cosine distance of {distance['cvar1']:.3f} (limit {limits['hidden.cosine_distance_cvar1']:g}) "
                                 f"while the mean is {distance['mean']:.3f}", f"tail: sample {c['worst'][0]['index']}")
-    if change and not change["ci95"][0] <= 0 <= change["ci95"][1]:
-        return _result("drift", f"Spearman's correlation changed significantly, by {change['value']:.3g}", "all pairs")
+    if change and not change["ci95"][0] <= 0 <= change["ci95"][1] and change["p_adjusted"] < 0.05:
+        return _result("drift", f"the correlation changed significantly, by {change['value']:.3g}", "all pairs")
     if distance["mean"] > limits["drift.cosine_distance"]:
         return _result("drift", f"mean cosine distance {distance['mean']:.3g} (limit {limits['drift.cosine_distance']:g})", "all samples")
-    return _result("ok", "no significant change of the task value, distances within their limits", "")
+    return _result("ok", _found_nothing(change) + "distances within their limits", "")
 
 
 def _plain(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
@@ -155,11 +165,18 @@ def _plain(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, fl
         return _result("cliff", f"hidden: the worst 1 % of samples are off by {worst:.0%} (limit {limits['hidden.relative_error_cvar1']:.0%}) while SQNR is {sqnr:.1f} dB",
                        f"tail: sample {c['worst'][0]['index']}")
     change = (c.get("task") or {}).get("change")
-    if change and change["ci95"] and not change["ci95"][0] <= 0 <= change["ci95"][1]:
+    if figures.task.name != "regress" and change and change["ci95"] and not change["ci95"][0] <= 0 <= change["ci95"][1] and change["p_adjusted"] < 0.05:
         return _result("drift", f"{c['task']['metric']} changed significantly, by {change['value']:.3g}", "all samples")
     if sqnr < limits["drift.sqnr_db"]:
         return _result("drift", f"SQNR {sqnr:.1f} dB (limit {limits['drift.sqnr_db']:g} dB)", f"output {chosen}")
-    return _result("ok", "SQNR and the worst 1 % within their limits", "")
+    return _result("ok", _found_nothing(change) + "SQNR and the worst 1 % within their limits", "")
+
+
+def _found_nothing(change: dict[str, Any] | None) -> str:
+    """What not finding a difference means: how large a one would have been found."""
+    if not change:
+        return ""
+    return f"no difference of the task value found (this much data detects ≥ {change['detectable']:.3g}), "
 
 
 def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dict[str, str] | None:
@@ -182,13 +199,13 @@ def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dic
         return _result("inconclusive", f"{units} samples detect a drop of {flips['detectable_drop']:.1%} or more, the limit of a collapse is {LIMITS['classify']['open.accuracy_drop']:.0%}", "all samples")
     if figures.task.name == "lm":
         high = c["drift"]["perplexity_ratio_ci95"][1]
-        if figures.m.samples > 1 and (math.isnan(high) or high >= LIMITS["lm"]["open.perplexity_ratio"]):
+        if figures.seen.samples > 1 and (math.isnan(high) or high >= LIMITS["lm"]["open.perplexity_ratio"]):
             return _result("inconclusive", f"the perplexity ratio may be up to {high:.2f}, the limit of a collapse is {LIMITS['lm']['open.perplexity_ratio']:g}", "all positions")
     return None
 
 
 def _allowed_drop(figures: Figures, c: dict[str, Any], gate: Gate) -> float | None:
-    if figures.task.name != "classify" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
+    if figures.task.name != "classify" or figures.task.metric != "accuracy" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
         return None
     if gate.path == "task.change.value":
         return -gate.limit

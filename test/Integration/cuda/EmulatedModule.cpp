@@ -9,9 +9,11 @@
 #include "lowbit/InitAll.h"
 #include "lowbit/Support/ConstantData.h"
 #include "lowbit/Target/CUDA/Passes.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
@@ -41,7 +43,10 @@ EmulatedModule::EmulatedModule(const std::string &text, const std::function<void
                                int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
   ScopedDiagnosticHandler handler(
-      &context, [&](Diagnostic &diagnostic) { error += diagnostic.str() + "\n"; });
+      &context, [&](Diagnostic &diagnostic) {
+        if (diagnostic.getSeverity() == DiagnosticSeverity::Error)
+          error += diagnostic.str() + "\n";
+      });
   root = parseSourceString<ModuleOp>(text, &context);
   if (!root)
     return;
@@ -51,6 +56,9 @@ EmulatedModule::EmulatedModule(const std::string &text, const std::function<void
   generate.addPass(createScheduleCUDA(scheduling));
   generate.addPass(createGenerateCUDA());
   if (failed(generate.run(*root)))
+    return;
+  hasNoKernel = root->getOps<gpu::GPUModuleOp>().empty();
+  if (hasNoKernel)
     return;
   if (mutate) {
     mutate(*root);
@@ -98,26 +106,30 @@ static Tensor transpose(const Tensor &input, ArrayRef<int64_t> permutation, int6
   return result;
 }
 
-Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs,
-                              std::vector<int64_t> shape, uint64_t seed) {
+std::vector<Tensor> EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                                           std::vector<std::vector<int64_t>> shapes,
+                                           uint64_t seed) {
   auto launch = cast<rt::LaunchOp>(op);
   std::string kernel = launch.getKernel().str();
   auto function =
       root->lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
   auto shapeOf = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
-  Tensor output;
-  output.shape = std::move(shape);
-  int64_t bytes =
-      bytesPerElement(cast<ShapedType>(launch.getOutputs()[0].getType()).getElementType());
-  // Rubbish, so that a result that nobody writes is noticed.
-  output.bytes.assign(output.elements() * bytes, 0x5a);
-  int64_t rows = output.elements() / output.shape.back();
   statistics.size = sizeof statistics;
   std::vector<lowbit_emu_argument> arguments;
   for (const Tensor *input : inputs)
     arguments.push_back(
         {LOWBIT_EMU_READ, 0, 0, const_cast<char *>(input->bytes.data()), input->bytes.size()});
-  arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, output.bytes.data(), output.bytes.size()});
+  std::vector<Tensor> outputs(shapes.size());
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    Tensor &output = outputs[i];
+    output.shape = shapes[i];
+    int64_t bytes =
+        bytesPerElement(cast<ShapedType>(launch.getOutputs()[i].getType()).getElementType());
+    // Rubbish, so that a result that nobody writes is noticed.
+    output.bytes.assign(output.elements() * bytes, 0x5a);
+    arguments.push_back({LOWBIT_EMU_READ_WRITE, 0, 0, output.bytes.data(), output.bytes.size()});
+  }
+  int64_t rows = outputs[0].elements() / outputs[0].shape.back();
   arguments.push_back({LOWBIT_EMU_I32, 0, rows, nullptr, 0});
   lowbit_emu_launch grid = {
       sizeof grid,
@@ -131,7 +143,20 @@ Tensor EmulatedModule::launch(Operation *op, const std::vector<const Tensor *> &
   if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
       LOWBIT_OK)
     error = lowbit_emulator_last_error();
-  return output;
+  return outputs;
+}
+
+/// Sizes that the host computes: products of dimensions, and comparisons of them.
+static int64_t evaluate(Value value, llvm::function_ref<int64_t(tensor::DimOp)> dim) {
+  Operation *op = value.getDefiningOp();
+  if (auto constant = dyn_cast<arith::ConstantIndexOp>(op))
+    return constant.value();
+  if (auto size = dyn_cast<tensor::DimOp>(op))
+    return dim(size);
+  if (auto product = dyn_cast<arith::MulIOp>(op))
+    return evaluate(product.getLhs(), dim) * evaluate(product.getRhs(), dim);
+  auto compare = cast<arith::CmpIOp>(op);
+  return evaluate(compare.getLhs(), dim) <= evaluate(compare.getRhs(), dim);
 }
 
 Tensor EmulatedModule::run(const Tensor &input, uint64_t seed) {
@@ -139,33 +164,53 @@ Tensor EmulatedModule::run(const Tensor &input, uint64_t seed) {
   llvm::DenseMap<Value, Tensor> values;
   values[function.getArgument(0)] = input;
   int64_t batch = input.shape[0];
-  for (Operation &op : function.getBody().front()) {
-    if (auto done = dyn_cast<func::ReturnOp>(op))
-      return values[done.getOperand(0)];
-    if (auto constant = ConstantData::get(op.getNumResults() == 1 ? op.getResult(0) : Value())) {
-      ArrayRef<char> bytes = constant->bytes();
-      values[op.getResult(0)] = {constant->getType().getShape().vec(),
-                                 {bytes.begin(), bytes.end()}};
-    } else if (auto transposed = dyn_cast<linalg::TransposeOp>(op)) {
-      int64_t bytes = bytesPerElement(transposed.getInput().getType().getElementType());
-      values[op.getResult(0)] =
-          transpose(values[transposed.getInput()], transposed.getPermutation(), bytes);
-    } else if (isa<tensor::CastOp, UnrealizedConversionCastOp>(op)) {
-      values[op.getResult(0)] = values[op.getOperand(0)];
-    } else if (auto launched = dyn_cast<rt::LaunchOp>(op)) {
-      std::vector<const Tensor *> inputs;
-      for (Value value : launched.getInputs())
-        inputs.push_back(&values[value]);
-      auto type = cast<RankedTensorType>(launched.getResult(0).getType());
-      // The only dynamic sizes of these tests are leading ones of the input.
-      std::vector<int64_t> shape = type.getShape().vec();
-      for (size_t i = 0; i < shape.size(); ++i)
-        if (ShapedType::isDynamic(shape[i]))
-          shape[i] = i == 0 ? batch : input.shape[i];
-      values[op.getResult(0)] = launch(launched, inputs, std::move(shape), seed);
+  std::function<Value(Block &)> runBlock = [&](Block &block) -> Value {
+    for (Operation &op : block) {
+      if (isa<func::ReturnOp, scf::YieldOp>(op))
+        return op.getOperand(0);
+      if (auto constant = ConstantData::get(op.getNumResults() == 1 ? op.getResult(0) : Value())) {
+        ArrayRef<char> bytes = constant->bytes();
+        values[op.getResult(0)] = {constant->getType().getShape().vec(),
+                                   {bytes.begin(), bytes.end()}};
+      } else if (auto transposed = dyn_cast<linalg::TransposeOp>(op)) {
+        int64_t bytes = bytesPerElement(transposed.getInput().getType().getElementType());
+        values[op.getResult(0)] =
+            transpose(values[transposed.getInput()], transposed.getPermutation(), bytes);
+      } else if (isa<tensor::CastOp, UnrealizedConversionCastOp>(op)) {
+        Tensor same = values[op.getOperand(0)];
+        values[op.getResult(0)] = std::move(same);
+      } else if (auto branch = dyn_cast<scf::IfOp>(op)) {
+        // Dynamic sizes are the batch's.
+        bool taken = evaluate(branch.getCondition(), [&](tensor::DimOp dim) {
+          auto type = cast<RankedTensorType>(dim.getSource().getType());
+          int64_t axis = *dim.getConstantIndex();
+          return type.isDynamicDim(axis) ? batch : type.getDimSize(axis);
+        });
+        Value result =
+            runBlock(taken ? branch.getThenRegion().front() : branch.getElseRegion().front());
+        Tensor same = values[result];
+        values[op.getResult(0)] = std::move(same);
+      } else if (auto launched = dyn_cast<rt::LaunchOp>(op)) {
+        std::vector<const Tensor *> inputs;
+        for (Value value : launched.getInputs())
+          inputs.push_back(&values[value]);
+        // The only dynamic sizes of these tests are leading ones of the input.
+        std::vector<std::vector<int64_t>> shapes;
+        for (Value result : launched.getResults()) {
+          shapes.push_back(cast<RankedTensorType>(result.getType()).getShape().vec());
+          for (size_t i = 0; i < shapes.back().size(); ++i)
+            if (ShapedType::isDynamic(shapes.back()[i]))
+              shapes.back()[i] = i == 0 ? batch : input.shape[i];
+        }
+        std::vector<Tensor> outputs = launch(launched, inputs, std::move(shapes), seed);
+        for (auto [result, output] : llvm::zip(launched.getResults(), outputs))
+          values[result] = std::move(output);
+      }
       if (!error.empty())
         return {};
     }
-  }
-  return {};
+    return {};
+  };
+  Value result = runBlock(function.getBody().front());
+  return error.empty() ? values[result] : Tensor();
 }

@@ -45,10 +45,12 @@ public:
   std::string error;
   /// Of the last launch.
   lowbit_emu_statistics statistics = {};
+  /// Nothing was scheduled: there is nothing to run.
+  bool hasNoKernel = false;
 
 private:
-  Tensor launch(Operation *op, const std::vector<const Tensor *> &inputs,
-                std::vector<int64_t> shape, uint64_t seed);
+  std::vector<Tensor> launch(Operation *op, const std::vector<const Tensor *> &inputs,
+                             std::vector<std::vector<int64_t>> shapes, uint64_t seed);
   MLIRContext context;
   OwningOpRef<ModuleOp> root;
   lowbit_emulator *emulator = nullptr;

@@ -118,6 +118,19 @@ TEST(IntegerConv, Depthwise) {
   }
 }
 
+TEST(IntegerConv, DepthwiseShapes) {
+  for (int64_t channels : {6, 20, 132}) // Not in words of four: one thread per result.
+    for (IntType input : {IntType::U8, IntType::I8}) {
+      IntegerLayer layer;
+      layer.conv = conv(channels, 6, channels, input == IntType::U8 ? 5 : 2, 2, 1, channels);
+      layer.conv->dilationW = channels == 20 ? 2 : 1;
+      layer.input = input, layer.seed = unsigned(channels), layer.relu = channels == 20;
+      if (channels == 132)
+        layer.output.reset();
+      expectExact(layer, {2});
+    }
+}
+
 TEST(IntegerConv, Grouped) {
   IntegerLayer layer;
   layer.conv = conv(12, 6, 20, 3, 1, 1, 4);

@@ -60,6 +60,27 @@ TEST(WeightOnlyLinear, PerChannelAndTensor) {
     }
 }
 
+// Up to 16 rows are a gemv, over one warp or several, one block per column or several (splits).
+TEST(WeightOnlyLinear, FewRows) {
+  for (IntType type : {IntType::U4, IntType::I8})
+    for (int64_t group : {0, 32, 48, 96, 128}) {
+      WeightOnlyLayer layer;
+      layer.scheme = grouped(type, group);
+      if (!group)
+        layer.scheme = {type, Scheme::Granularity::Channel, 0, isSigned(type)};
+      layer.n = group == 96 ? 33 : 48, layer.k = group == 32 ? 2048 : 1000;
+      layer.relu = group == 128, layer.seed = unsigned(group);
+      expectClose(layer, {1, 9, 16});
+    }
+}
+
+TEST(WeightOnlyLinear, FewRowsOfManyProducts) {
+  WeightOnlyLayer layer;
+  layer.scheme = grouped(IntType::U4, 64);
+  layer.n = 20, layer.k = 16500, layer.relu = true;
+  expectClose(layer, {3});
+}
+
 TEST(WeightOnlyConv, Shapes) {
   for (int64_t channels : {1, 3, 16}) {
     WeightOnlyLayer layer;
@@ -73,5 +94,11 @@ TEST(WeightOnlyConv, Shapes) {
     layer.conv = shape;
     layer.relu = true;
     expectClose(layer, {1, 3});
+    // Int8 per channel, with and without zero points: an implicit GEMM on NHWC.
+    for (IntType type : {IntType::I8, IntType::U8}) {
+      layer.scheme = {type, Scheme::Granularity::Channel, 0, isSigned(type)};
+      layer.biases.clear();
+      expectClose(layer, {2}, channels == 16 ? 1000000 : 256);
+    }
   }
 }

@@ -44,6 +44,10 @@ lowbit_status lowbit_bundle_open(const char *path, const lowbit_open_options *op
     lastError = "no such kernel variant";
     return LOWBIT_UNSUPPORTED;
   }
+  if (options && options->device && strcmp(options->device, "cpu") != 0) {
+    lastError = "the bundle cannot run on that device";
+    return LOWBIT_INVALID;
+  }
   *out = malloc(sizeof(lowbit_bundle));
   (*out)->threads = options ? options->threads : 0;
   return LOWBIT_OK;
@@ -95,6 +99,25 @@ lowbit_status lowbit_bundle_run(lowbit_bundle *bundle, const lowbit_tensor *inpu
   results[1].owned = 1;
   __atomic_add_fetch(&toy_live, 2, __ATOMIC_SEQ_CST);
   return LOWBIT_OK;
+}
+
+static lowbit_status noDevice(void) {
+  lastError = "this runtime has no device";
+  return LOWBIT_UNSUPPORTED;
+}
+
+lowbit_status lowbit_tensor_read(const lowbit_tensor *tensor, void *data, size_t bytes) {
+  (void)tensor, (void)data, (void)bytes;
+  return noDevice();
+}
+lowbit_status lowbit_bundle_plan(lowbit_bundle *bundle, lowbit_plan_info *info) {
+  (void)bundle, (void)info;
+  return noDevice();
+}
+lowbit_status lowbit_bundle_time(lowbit_bundle *bundle, const lowbit_tensor *inputs,
+                                 size_t num_inputs, int64_t repeat, double *milliseconds) {
+  (void)bundle, (void)inputs, (void)num_inputs, (void)repeat, (void)milliseconds;
+  return noDevice();
 }
 
 void lowbit_tensor_release(lowbit_tensor *tensor) {

@@ -62,6 +62,7 @@ func.func @upload(%x: memref<2xi64>, %n: i64) -> memref<2xi64> {
 // A kernel's result that the host loads, in a loop that does not change it: one copy before the loop. The buffer that
 // both the kernel and the host write is the device's, and the store a kernel of one thread.
 // CHECK-LABEL: func @wait
+// CHECK-SAME: attributes {lowbit_rt.synchronizes}
 func.func @wait(%x: memref<4xi32>, %w: memref<4xi32>) -> memref<4xi32> {
   %c0 = arith.constant 0 : index
   %c1 = arith.constant 1 : index
@@ -87,4 +88,15 @@ func.func @wait(%x: memref<4xi32>, %w: memref<4xi32>) -> memref<4xi32> {
   // CHECK: memref.store %{{.*}}, %[[Y]]
   memref.store %sum, %y[%c0] : memref<4xi32>
   return %y : memref<4xi32>
+}
+
+// An input whose values the host reads: launches may depend on them.
+// CHECK-LABEL: func @read
+// CHECK-SAME: attributes {lowbit_rt.host_reads = array<i64: 1>}
+func.func @read(%x: memref<?xi32>, %n: memref<1xindex>) -> memref<?xi32> {
+  %c0 = arith.constant 0 : index
+  %size = memref.load %n[%c0] : memref<1xindex>
+  %y = memref.alloc(%size) : memref<?xi32>
+  lowbit_rt.launch @k ins(%x, %x : memref<?xi32>, memref<?xi32>) outs(%y : memref<?xi32>)
+  return %y : memref<?xi32>
 }

@@ -45,7 +45,7 @@ func.func @conv(%x: tensor<?x16x8x8xui8>) -> tensor<?x32x4x4xf32> {
 
 // -----
 
-// CHECK: lowbit_rt.kernel @conv3x3_i8_i8_8x9 generator("cuda.direct_s8") schedule({{.*}}groups = 8 : i64
+// CHECK: lowbit_rt.kernel @conv3x3_i8_i8_8x9 generator("cuda.depthwise_s8") schedule({{.*}}groups = 8 : i64
 func.func @depthwise(%x: tensor<1x8x6x6xi8>) -> tensor<1x8x6x6xi8> {
   %w = arith.constant dense<1> : tensor<8x1x3x3xi8>
   %s = arith.constant dense<0.1> : tensor<f32>
@@ -58,18 +58,85 @@ func.func @depthwise(%x: tensor<1x8x6x6xi8>) -> tensor<1x8x6x6xi8> {
 
 // -----
 
-// Few rows get a tile of 16.
-// CHECK: lowbit_rt.kernel @linear_w4g32_512x256 generator("cuda.w4a16") schedule({bits = 4 : i64, group = 32 : i64, input = "f32", k = 256 : i64, n = 512 : i64, output = "f32", stages = 4 : i64, tile = array<i64: 16, 32, 64>, warps = array<i64: 1, 2>})
+// Few rows: a gemv.
+// CHECK: lowbit_rt.kernel @gemv_w4g32_512x256 generator("cuda.gemv") schedule({bits = 4 : i64, columns = 512 : i64, group = 32 : i64, input = "f32", k = 256 : i64, n = 512 : i64, output = "f32", splits = 1 : i64, stages = 4 : i64, tile = array<i64: 8, 16, 64>, warps = array<i64: 1, 1>})
 // CHECK-LABEL: func.func @weight_only
 func.func @weight_only(%x: tensor<1x1x256xf32>) -> tensor<1x1x512xf32> {
   %w = "onnx.Constant"() {value = dense<3> : tensor<512x256xui4>} : () -> tensor<512x256xui4>
   %s = arith.constant dense<0.1> : tensor<512x8xf32>
   %z = "onnx.Constant"() {value = dense<7> : tensor<512x8xui4>} : () -> tensor<512x8xui4>
   // 512 × 256 × 4 bits; 20 + 512 + 8 × 512 words, 8 × 512 bytes.
-  // CHECK: lowbit_rt.launch @linear_w4g32_512x256 ins(%arg0, {{.*}} : tensor<1x1x256xf32>, tensor<16384xi32>, tensor<5652xi32>)
+  // CHECK: lowbit_rt.launch @gemv_w4g32_512x256 ins(%arg0, {{.*}} : tensor<1x1x256xf32>, tensor<16384xi32>, tensor<5652xi32>)
   %y = lowbit.linear %x, %w scale(%s) zero(%z) {layer = "l", group = 32 : i64}
     : (tensor<1x1x256xf32>, tensor<512x256xui4>, tensor<512x8xf32>, tensor<512x8xui4>) -> tensor<1x1x512xf32>
   return %y : tensor<1x1x512xf32>
+}
+
+// -----
+
+// Where the run gives the rows, the host takes one of two kernels of the same weights. A gemv whose columns would leave
+// most of a GPU idle splits k over blocks; another kernel adds up their sums.
+// CHECK-DAG: lowbit_rt.kernel @linear_w8g16384_80x16384 generator("cuda.w4a16") schedule({{.*}}tile = array<i64
+// CHECK-DAG: lowbit_rt.kernel @gemv_w8g16384_80x16384 generator("cuda.gemv") schedule({bits = 8 : i64, columns = [[#COLUMNS:]] : i64, {{.*}}splits = 2 : i64, stages = 4 : i64, tile = array<i64: 8, 16, 64>, warps = array<i64: 8, 1>})
+// CHECK-DAG: lowbit_rt.kernel @combine_w8g16384_80x16384 generator("cuda.combine")
+// CHECK-LABEL: func.func @rows_of_the_run
+func.func @rows_of_the_run(%x: tensor<?x3x16384xf32>) -> tensor<?x3x80xf32> {
+  %w = arith.constant dense<3> : tensor<80x16384xi8>
+  %s = arith.constant dense<0.1> : tensor<80xf32>
+  // CHECK: %[[W:.*]] = arith.constant {{.*}} : tensor<[[#mul(COLUMNS,4096)]]xi32>
+  // CHECK: %[[P:.*]] = arith.constant
+  // CHECK: %[[Y:.*]] = tensor.empty
+  // CHECK: %[[D:.*]] = tensor.dim %[[Y]], %c0
+  // CHECK: %[[ROWS:.*]] = arith.muli %[[D]], %c3
+  // CHECK: %[[FEW:.*]] = arith.cmpi ule, %[[ROWS]], %c16
+  // CHECK: scf.if %[[FEW]] -> (tensor<?x3x80xf32>) {
+  // CHECK:   %[[PARTS:.*]] = lowbit_rt.launch @gemv_w8g16384_80x16384 ins(%arg0, %[[W]], %[[P]] : {{.*}} -> tensor<?x3x160xf32>
+  // CHECK:   lowbit_rt.launch @combine_w8g16384_80x16384 ins(%[[PARTS]], %[[P]] : {{.*}} outs(%[[Y]]
+  // CHECK: } else {
+  // CHECK:   lowbit_rt.launch @linear_w8g16384_80x16384 ins(%arg0, %[[W]], %[[P]] : {{.*}} outs(%[[Y]]
+  %y = lowbit.linear %x, %w scale(%s) {layer = "l"} : (tensor<?x3x16384xf32>, tensor<80x16384xi8>, tensor<80xf32>) -> tensor<?x3x80xf32>
+  return %y : tensor<?x3x80xf32>
+}
+
+// -----
+
+// Ranges that the run gives, row by row: a kernel quantizes, another takes scales and zero points as operands.
+// CHECK-DAG: lowbit_rt.kernel @rowquant_u8_96 generator("cuda.rowquant")
+// CHECK-DAG: lowbit_rt.kernel @linear_u8_rows_8x96 generator("cuda.mma_s8") schedule({{.*}}scales = "row"
+// CHECK-LABEL: func.func @dynamic
+func.func @dynamic(%x: tensor<?x4x96xf32>) -> tensor<?x4x8xf32> {
+  %w = arith.constant dense<3> : tensor<8x96xi8>
+  %s = arith.constant dense<0.1> : tensor<8xf32>
+  // CHECK: %[[Q:.*]]:3 = lowbit_rt.launch @rowquant_u8_96 ins(%arg0 : tensor<?x4x96xf32>) outs({{.*}}) -> tensor<?x4x96xi8>, tensor<?x4x1xf32>, tensor<?x4x1xi8>
+  %q, %qs, %qz = lowbit.dynamic_quantize %x {per_token} : tensor<?x4x96xf32> -> tensor<?x4x96xui8>, tensor<?x4x1xf32>, tensor<?x4x1xui8>
+  // CHECK: lowbit_rt.launch @linear_u8_rows_8x96 ins({{.*}} : tensor<?x4x96xi8>, tensor<{{.*}}xi8>, tensor<{{.*}}xi32>, tensor<?x4x1xf32>, tensor<?x4x1xi8>)
+  %y = lowbit.linear %q, %w scale(%s) input_scale(%qs) input_zero(%qz)
+    : (tensor<?x4x96xui8>, tensor<8x96xi8>, tensor<8xf32>, tensor<?x4x1xf32>, tensor<?x4x1xui8>) -> tensor<?x4x8xf32>
+  return %y : tensor<?x4x8xf32>
+}
+
+// -----
+
+// Half-precision weights; a convolution runs channels last.
+// CHECK-DAG: lowbit_rt.kernel @linear_f16_512x256 generator("cuda.mma_f16") schedule({bits = 16 : i64, group = 256 : i64, {{.*}}stages = 4 : i64, tile = array<i64: 16, 32, 64>
+// CHECK-DAG: lowbit_rt.kernel @conv3x3_f16_32x144 generator("cuda.mma_f16")
+// CHECK-DAG: lowbit_rt.kernel @gather_f16_40x24 generator("cuda.gather")
+// CHECK-LABEL: func.func @half
+func.func @half(%x: tensor<40x256xf32>, %v: tensor<?x16x8x8xf32>, %i: tensor<?xi64>) -> (tensor<40x512xf32>, tensor<?x32x8x8xf32>, tensor<?x24xf32>) {
+  %w = arith.constant dense<3.0> : tensor<512x256xf16>
+  %f = arith.constant dense<3.0> : tensor<32x16x3x3xf16>
+  %t = arith.constant dense<3.0> : tensor<40x24xf16>
+  %s = arith.constant dense<1.0> : tensor<f32>
+  // 512 × 256 × 16 bits; 20 + 512 + 512 words, 512 bytes.
+  // CHECK: lowbit_rt.launch @linear_f16_512x256 ins(%arg0, {{.*}} : tensor<40x256xf32>, tensor<65536xi32>, tensor<1172xi32>)
+  %y = lowbit.linear %x, %w scale(%s) {layer = "l"} : (tensor<40x256xf32>, tensor<512x256xf16>, tensor<f32>) -> tensor<40x512xf32>
+  // CHECK: linalg.transpose ins(%arg1 {{.*}} permutation = [0, 2, 3, 1]
+  // CHECK: lowbit_rt.launch @conv3x3_f16_32x144
+  %c = lowbit.conv %v, %f scale(%s) {strides = array<i64: 1, 1>, pads = array<i64: 1, 1, 1, 1>, dilations = array<i64: 1, 1>}
+    : (tensor<?x16x8x8xf32>, tensor<32x16x3x3xf16>, tensor<f32>) -> tensor<?x32x8x8xf32>
+  // CHECK: lowbit_rt.launch @gather_f16_40x24 ins(%arg2, {{.*}} : tensor<?xi64>, tensor<960xi16>, tensor<1xf32>)
+  %g = lowbit.gather %t[%i] scale(%s) : (tensor<40x24xf16>, tensor<?xi64>, tensor<f32>) -> tensor<?x24xf32>
+  return %y, %c, %g : tensor<40x512xf32>, tensor<?x32x8x8xf32>, tensor<?x24xf32>
 }
 
 // -----

@@ -9,8 +9,9 @@ module attributes {gpu.container_module} {
     gpu.launch_func @main_graph_kernel_1::@main_graph_kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%x : memref<4xf32>)
     // CHECK: gpu.launch_func @main_graph_kernel_1::@main_graph_kernel_1
     gpu.launch_func @main_graph_kernel_2::@main_graph_kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%x : memref<4xf32>)
-    // CHECK: gpu.launch_func @main_graph_kernel_3::@main_graph_kernel_3
-    gpu.launch_func @main_graph_kernel_3::@main_graph_kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%x : memref<4xf32>)
+    // A kernel of a node has its name.
+    // CHECK: gpu.launch_func @main_graph_kernel_3::@node__layer_1_0
+    gpu.launch_func @main_graph_kernel_3::@main_graph_kernel blocks in (%c1, %c1, %c1) threads in (%c1, %c1, %c1) args(%x : memref<4xf32>) loc("/layer/1")
     return
   }
   // CHECK-NOT: gpu.module @main_graph_kernel {

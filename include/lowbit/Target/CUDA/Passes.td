@@ -13,8 +13,9 @@ def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
   let description = [{
     Replaces `lowbit.linear` and `lowbit.conv` by launches of kernels: chooses the family and its tile sizes, packs
     weights, biases and multipliers as that kernel reads them, folds the input's zero point into the bias. Layers of
-    equal shapes and schedules share a kernel. Convolutions run channels last: transposes are put around them. What has no
-    kernel stays as it is, with a remark that says why; `lowbit-to-linalg` decomposes it.
+    equal shapes and schedules share a kernel. Convolutions run channels last: transposes are put around them. Float activations of 1 to 16 rows
+    get a `cuda.gemv`; where the run gives the number of rows, both kernels are launched from an `scf.if` and read the same
+    packed weights. What has no kernel stays as it is, with a remark that says why; `lowbit-to-linalg` decomposes it.
 
     Example: `lowbit.linear %x, %w scale(%s) …` becomes
 
@@ -33,7 +34,7 @@ def ScheduleCUDA : Pass<"lowbit-schedule-cuda", "::mlir::ModuleOp"> {
     Statistic<"kernels", "kernels", "Distinct kernels">,
     Statistic<"left", "layers left", "Quantized layers without a CUDA kernel">,
   ];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::tensor::TensorDialect",
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::linalg::LinalgDialect", "::mlir::scf::SCFDialect", "::mlir::tensor::TensorDialect",
                            "::lowbit::rt::LowbitRTDialect"];
 }
 
@@ -87,7 +88,9 @@ def PlaceBuffers : Pass<"lowbit-place-buffers", "::mlir::func::FuncOp"> {
     conditions of loops) is the host's where the host also knows everything that it reads; all others are the device's.
     Allocations become `lowbit_rt.device_alloc` where a kernel writes them; what crosses the border is copied by
     `lowbit_rt.transfer`. A host op on more than a shape's worth of elements, and every place where the host has to wait
-    for the device, is a remark.
+    for the device, is a remark. The function gets `lowbit_rt.synchronizes` where there is such a place, and
+    `lowbit_rt.host_reads`, the numbers of the inputs whose values the host reads: without either, the launches are the
+    same for all inputs of the same shapes, and the runtime replays them.
 
     Example: of two fills, the one whose result the host loads stays:
 
@@ -110,8 +113,8 @@ def PlaceBuffers : Pass<"lowbit-place-buffers", "::mlir::func::FuncOp"> {
 def ShareKernels : Pass<"lowbit-share-kernels", "::mlir::ModuleOp"> {
   let summary = "Equal kernels become one, each with a name of its own";
   let description = [{
-    Outlining makes a kernel of every launch. Afterwards each `gpu.module` holds one kernel of the same name (but for the
-    suffix `_device`), no two kernels are equal, none is unused, and their order in the module is that of their first
+    Outlining makes a kernel of every launch. Afterwards each `gpu.module` holds one kernel with a name of its own (that of its
+    node, where there is one), no two kernels are equal, none is unused, and their order in the module is that of their first
     launch: the number of a kernel in a bundle.
 
     Example: `gpu.launch_func @main_graph_kernel_4::@main_graph_kernel` becomes

@@ -1,31 +1,32 @@
-//===- W4A16.cpp - float activations times grouped integer weights ---*- C++ -*-===//
+//===- MmaF16.cpp - float activations on f16 tensor cores ---*- C++ -*-===//
 //
 // Part of the lowbit project, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 //===----------------------------------------------------------------------===//
 //
+// cuda.mma_f16 (half-precision weights) and cuda.w4a16 (integers of 4 or 8 bits with scales).
+//
 // A block computes tileM × tileN results in steps of 64 k. Activations are rounded to f16 on their
 // way into one of two buffers in shared memory; weights arrive packed, `stages` buffers deep, and
-// are unpacked in registers to q − zero, which f16 holds exactly. Tensor cores multiply and add in
-// f32; after each group of k the sums are multiplied by the group's f32 scale, so that rounding the
-// activations to f16 is the only loss beside f32 summation.
-//
-// Unpacking uses that the bits 0x6400 + q are the f16 number 1024 + q, and 0x6400 + 16 q is 1024 +
-// 16 q.
+// are unpacked in registers (WeightFragments.h). Tensor cores multiply and add in f32; after each
+// group of k the sums are multiplied by the group's f32 scale, so that rounding the activations to
+// f16 is the only loss beside f32 summation. Convolutions are implicit GEMMs on NHWC, or on NCHW
+// where groups of weights run along the filter as it is stored.
 //
 //===----------------------------------------------------------------------===//
 #include "Activations.h"
 #include "Generators.h"
+#include "WeightFragments.h"
 #include <numeric>
 
 using namespace lowbit;
 using namespace lowbit::cuda;
 
 namespace {
-class W4A16 {
+class MmaF16 {
 public:
-  W4A16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel);
+  MmaF16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel);
   void emit();
 
 private:
@@ -33,11 +34,8 @@ private:
   SmallVector<Value> loadActivations(Value kTile);
   void storeActivations(ArrayRef<Value> chunks, Value buffer);
   void copyWeights(Value kTile, Value stage);
-  /// The pairs of f16 that one lane contributes for a step of 16 k and a tile of 8 columns.
-  std::array<Value, 2> unpack(ArrayRef<Value> words, int64_t step, int64_t tile, Value zero);
   void multiply(Value kTile, MutableArrayRef<Value> acc);
   void storeResults(ArrayRef<Value> acc);
-  Value scaleOf(Value group, Value column, int64_t count);
 
   static constexpr int64_t kRowBytes = 128, kChunk = 16, kChunks = kRowBytes / kChunk;
   static Value swizzle(KernelBuilder &b, Value row, Value chunk) {
@@ -47,7 +45,9 @@ private:
   KernelBuilder &b;
   const Schedule &s;
   Value weights, parameters, output, rows;
+  WindowOrder order;
   Activations activations;
+  WeightFragments fragments;
   int64_t granule, tilesM, tilesN, kTiles, bytesA, bytesB, blockBytes;
   bool oneGroup;
   Value shared, thread, lane, warpRow, warpColumn, firstRow, firstColumn;
@@ -57,15 +57,16 @@ private:
 };
 } // namespace
 
-W4A16::W4A16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
+MmaF16::MmaF16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
     : b(b), s(s), weights(kernel.getArgument(1)), parameters(kernel.getArgument(2)),
       output(kernel.getArgument(3)), rows(kernel.getArgument(4)),
-      activations(b, s, WindowOrder::CHW, kernel.getArgument(0), b.at(parameters, kParamPad * 4),
-                  rows,
+      order(s.channelsLast() ? WindowOrder::HWC : WindowOrder::CHW),
+      activations(b, s, order, kernel.getArgument(0), b.at(parameters, kParamPad * 4), rows,
                   /*pastTheEnd=*/true),
-      granule(Activations::granule(s, WindowOrder::CHW, 4)), tilesM(s.tileM / s.warpsM / 16),
-      tilesN(s.tileN / s.warpsN / 8), kTiles(s.paddedK() / s.tileK), bytesA(s.tileM * kRowBytes),
-      bytesB(s.tileN * s.tileK * s.bits / 8), blockBytes(16 * s.tileK * s.bits / 8),
+      fragments(b, s, parameters), granule(Activations::granule(s, order, 4)),
+      tilesM(s.tileM / s.warpsM / 16), tilesN(s.tileN / s.warpsN / 8),
+      kTiles(s.paddedK() / s.tileK), bytesA(s.tileM * kRowBytes),
+      bytesB(s.tileN * s.tileK * s.bits / 8), blockBytes(fragments.blockBytes()),
       oneGroup(s.group >= s.paddedK()) {
   shared = b.sharedMemory();
   thread = b.threadId();
@@ -77,7 +78,7 @@ W4A16::W4A16(KernelBuilder &b, const Schedule &s, gpu::GPUFuncOp kernel)
   firstColumn = b.mul(b.blockY(), s.tileN);
 }
 
-void W4A16::prepareCopies() {
+void MmaF16::prepareCopies() {
   int64_t rowsPerPass = s.threads() / kChunks;
   Value row = b.div(thread, kChunks), chunk = b.rem(thread, kChunks);
   chunkK = b.mul(chunk, 8);
@@ -92,24 +93,15 @@ void W4A16::prepareCopies() {
 
 /// Eight neighbouring activations per row, as f16. Elements outside of the matrix are read from the
 /// pad, which is 0.
-SmallVector<Value> W4A16::loadActivations(Value kTile) {
+SmallVector<Value> MmaF16::loadActivations(Value kTile) {
   SmallVector<Value> chunks;
   Value k = b.add(b.mul(kTile, s.tileK), chunkK);
-  for (const Activations::Row &row : sourceRows) {
-    SmallVector<Value> halves;
-    for (int64_t i = 0; i < 8; i += granule) {
-      Value address = activations.address(row, b.add(k, i));
-      Value loaded = b.load(granule == 1 ? b.f32() : b.vec(granule, b.f32()), address, 4 * granule);
-      for (int64_t j = 0; j < granule; ++j)
-        halves.push_back(
-            arith::TruncFOp::create(b, b.f16(), granule == 1 ? loaded : b.element(loaded, j)));
-    }
-    chunks.push_back(b.pack(halves));
-  }
+  for (const Activations::Row &row : sourceRows)
+    chunks.push_back(activations.loadHalves(row, k, 8, granule));
   return chunks;
 }
 
-void W4A16::storeActivations(ArrayRef<Value> chunks, Value buffer) {
+void MmaF16::storeActivations(ArrayRef<Value> chunks, Value buffer) {
   Value base = b.at(shared, b.mul(buffer, bytesA));
   auto store = [&] {
     for (auto [chunk, target] : llvm::zip(chunks, targetRows))
@@ -118,7 +110,7 @@ void W4A16::storeActivations(ArrayRef<Value> chunks, Value buffer) {
   copiesA ? b.ifThen(copiesA, store) : store();
 }
 
-void W4A16::copyWeights(Value kTile, Value stage) {
+void MmaF16::copyWeights(Value kTile, Value stage) {
   Value target = b.at(shared, b.mul(stage, bytesB), 2 * bytesA);
   for (int64_t first = 0; first < bytesB / kChunk; first += s.threads()) {
     Value chunk = b.add(thread, first);
@@ -134,76 +126,46 @@ void W4A16::copyWeights(Value kTile, Value stage) {
   }
 }
 
-std::array<Value, 2> W4A16::unpack(ArrayRef<Value> words, int64_t step, int64_t tile, Value zero) {
-  Type pair = b.pair16();
-  Value low, high;
-  if (s.bits == 4) {
-    Value word = b.shr(words[step], 8 * tile), magic = b.c(0x64006400);
-    low = b.bitcast(b.maskOr(word, b.c(0x000f000f), magic), pair);
-    high = b.bitcast(b.maskOr(word, b.c(0x00f000f0), magic), pair);
-    // zero is 1024 + z in both halves: 64 + q − (64 + z), one rounding, exact.
-    Value less = arith::SubFOp::create(b, b.cf(960.0, pair), zero);
-    high = LLVM::FMAOp::create(b, high, b.cf(0.0625, pair), less);
-  } else {
-    Value word = words[step / 2 * 4 + step % 2 * 2 + tile], magic = b.c(0x64646464);
-    low = b.bitcast(b.intrinsic("llvm.nvvm.prmt", b.i32(), {word, magic, b.c(0x4140)}), pair);
-    high = b.bitcast(b.intrinsic("llvm.nvvm.prmt", b.i32(), {word, magic, b.c(0x4342)}), pair);
-    high = arith::SubFOp::create(b, high, zero);
-  }
-  return {arith::SubFOp::create(b, low, zero), high};
-}
-
-Value W4A16::scaleOf(Value group, Value column, int64_t count) {
-  Value index = b.add(b.mul(group, s.paddedN()), column);
-  Value address = b.at(parameters, b.mul(index, 4), (kParamHeader + s.paddedN()) * 4);
-  return b.load(b.vec(count, b.f32()), address, 4 * count);
-}
-
-void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
+void MmaF16::multiply(Value kTile, MutableArrayRef<Value> acc) {
   Value tileA = b.at(shared, b.mul(b.rem(kTile, 2), bytesA));
   Value tileB = b.at(shared, b.mul(b.rem(kTile, s.stages), bytesB), 2 * bytesA);
   Value rowA = b.add(warpRow, b.rem(lane, 16)), chunkA = b.div(lane, 16);
-  SmallVector<SmallVector<Value>> words(tilesN / 2);
-  for (int64_t j = 0; j < tilesN / 2; ++j) {
-    Value block = b.at(tileB, b.mul(b.add(b.div(warpColumn, 16), j), blockBytes));
-    for (int64_t half = 0; half < s.bits / 4; ++half) {
-      Value four = b.load(b.vec(4, b.i32()), b.at(block, b.mul(lane, kChunk), half * 512), 16);
-      for (int64_t i = 0; i < 4; ++i)
-        words[j].push_back(b.element(four, i));
+  SmallVector<Value> words(tilesN / 2);
+  auto loadWords = [&](int64_t step) {
+    for (int64_t j = 0; j < tilesN / 2; ++j) {
+      Value block = b.at(tileB, b.mul(b.add(b.div(warpColumn, 16), j), blockBytes));
+      words[j] = b.load(b.vec(4, b.i32()), b.at(block, fragments.offset(lane, step)), 16);
     }
-  }
+  };
   // k per scale within this tile: a group may be shorter than the tile, or span several, or end in
   // its middle.
   int64_t span = oneGroup ? s.tileK : std::gcd(s.group, s.tileK);
-  int64_t zerosAt = (kParamHeader + s.paddedN() + s.paddedGroups() * s.paddedN()) * 4;
   Value column = b.add(b.add(firstColumn, warpColumn), b.mul(b.rem(lane, 4), 2));
   Value columnB = b.add(b.add(firstColumn, warpColumn), b.div(lane, 4));
   for (int64_t first = 0; first < s.tileK; first += span) {
     Value group = oneGroup ? b.c(0) : b.div(b.add(b.mul(kTile, s.tileK), first), s.group);
     SmallVector<Value> zeros, partial;
-    for (int64_t j = 0; j < tilesN; ++j) {
-      Value index = b.add(b.mul(group, s.paddedN()), b.add(columnB, 8 * j));
-      Value zero = b.zext(b.load(b.i8(), b.at(parameters, index, zerosAt), 1));
-      // 1024 + z in both halves of a register.
-      zeros.push_back(b.bitcast(b.mul(b.bitOr(zero, b.c(0x6400)), 0x10001), b.pair16()));
-    }
+    for (int64_t j = 0; j < tilesN; ++j)
+      zeros.push_back(fragments.zero(group, b.add(columnB, 8 * j)));
     if (oneGroup)
       partial.assign(acc.begin(), acc.end());
     else
       partial.assign(acc.size(), b.cf(0.0));
     for (int64_t step = first / 16; step < (first + span) / 16; ++step) {
+      if (step % fragments.stepsPerLoad() == 0)
+        loadWords(step);
       Value columnA = swizzle(b, rowA, b.add(chunkA, 2 * step));
-      SmallVector<SmallVector<Value>> fragments;
+      SmallVector<SmallVector<Value>> fragmentsA;
       for (int64_t i = 0; i < tilesM; ++i) {
         auto raw =
             b.loadMatrices(b.at(tileA, b.add(b.mul(b.add(rowA, 16 * i), kRowBytes), columnA)));
-        fragments.push_back(
+        fragmentsA.push_back(
             llvm::map_to_vector(raw, [&](Value word) { return b.bitcast(word, b.pair16()); }));
       }
       for (int64_t j = 0; j < tilesN; ++j) {
-        std::array<Value, 2> pairs = unpack(words[j / 2], step, j % 2, zeros[j]);
+        std::array<Value, 2> pairs = fragments.unpack(words[j / 2], step, j % 2, zeros[j]);
         for (int64_t i = 0; i < tilesM; ++i)
-          b.mmaHalf(fragments[i], pairs,
+          b.mmaHalf(fragmentsA[i], pairs,
                     MutableArrayRef<Value>(partial).slice((i * tilesN + j) * 4, 4));
       }
     }
@@ -212,7 +174,7 @@ void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
       continue;
     }
     for (int64_t j = 0; j < tilesN; ++j) {
-      Value scales = scaleOf(group, b.add(column, 8 * j), 2);
+      Value scales = fragments.scale(group, b.add(column, 8 * j), 2);
       for (int64_t i = 0; i < tilesM; ++i)
         for (int64_t e = 0; e < 4; ++e) {
           Value &sum = acc[(i * tilesN + j) * 4 + e];
@@ -223,17 +185,11 @@ void W4A16::multiply(Value kTile, MutableArrayRef<Value> acc) {
   }
 }
 
-void W4A16::storeResults(ArrayRef<Value> acc) {
-  Value low = b.load(b.f32(), b.at(parameters, kParamClampLow * 4), 4);
+void MmaF16::storeResults(ArrayRef<Value> acc) {
+  FloatEpilogue epilogue(b, s, parameters);
   Value row0 = b.add(b.add(firstRow, warpRow), b.div(lane, 4));
   Value column0 = b.add(b.add(firstColumn, warpColumn), b.mul(b.rem(lane, 4), 2));
   int64_t width = s.n % 2 ? 1 : 2; // Results per store: a row of odd length has no aligned pairs.
-  auto finish = [&](Value sum, Value scale, Value bias) -> Value {
-    Value real = oneGroup ? Value(arith::MulFOp::create(b, sum, scale)) : sum;
-    real = arith::AddFOp::create(b, real, bias);
-    Value below = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, real, low);
-    return b.select(below, low, real);
-  };
   for (int64_t i = 0; i < tilesM; ++i)
     for (int64_t half = 0; half < 2; ++half) {
       Value row = b.add(row0, 16 * i + 8 * half);
@@ -241,16 +197,16 @@ void W4A16::storeResults(ArrayRef<Value> acc) {
         Value rowBase = b.at(output, b.wide(row, s.n * 4));
         for (int64_t j = 0; j < tilesN; ++j) {
           Value column = b.add(column0, 8 * j);
-          Value biases =
-              b.load(b.vec(2, b.f32()), b.at(parameters, b.mul(column, 4), kParamHeader * 4), 8);
-          Value scales = oneGroup ? scaleOf(b.c(0), column, 2) : biases;
+          Value biases = epilogue.bias(column, 2);
+          Value scales = oneGroup ? fragments.scale(b.c(0), column, 2) : Value();
           for (int64_t first = 0; first < 2; first += width) {
             Value at = b.add(column, first);
             auto store = [&] {
               SmallVector<Value> results;
               for (int64_t e = first; e < first + width; ++e)
-                results.push_back(finish(acc[(i * tilesN + j) * 4 + half * 2 + e],
-                                         b.element(scales, e), b.element(biases, e)));
+                results.push_back(epilogue.finish(acc[(i * tilesN + j) * 4 + half * 2 + e],
+                                                  oneGroup ? b.element(scales, e) : Value(),
+                                                  b.element(biases, e)));
               b.store(width == 1 ? results[0] : b.pack(results), b.at(rowBase, b.wide(at, 4)),
                       4 * width);
             };
@@ -261,7 +217,7 @@ void W4A16::storeResults(ArrayRef<Value> acc) {
     }
 }
 
-void W4A16::emit() {
+void MmaF16::emit() {
   prepareCopies();
   storeActivations(loadActivations(b.c(0)), b.c(0));
   for (int64_t stage = 0; stage < s.stages - 1; ++stage) {
@@ -288,8 +244,8 @@ void W4A16::emit() {
   gpu::ReturnOp::create(b);
 }
 
-void cuda::generateW4A16(ModuleOp module, Location loc, StringRef name, const Schedule &schedule) {
+void cuda::generateMmaF16(ModuleOp module, Location loc, StringRef name, const Schedule &schedule) {
   KernelBuilder b(loc, module.getContext());
   gpu::GPUFuncOp kernel = beginKernel(b, module, name, /*pointers=*/4, launchShape(schedule));
-  W4A16(b, schedule, kernel).emit();
+  MmaF16(b, schedule, kernel).emit();
 }
