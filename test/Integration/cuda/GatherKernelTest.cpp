@@ -5,6 +5,7 @@
 //
 //===----------------------------------------------------------------------===//
 #include "GatherTable.h"
+#include "TestLayer.h"
 #include <gtest/gtest.h>
 
 using namespace lowbit;

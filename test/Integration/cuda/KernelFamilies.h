@@ -15,8 +15,9 @@ namespace lowbit::test {
 /// within a tile. A new family is one more row in kernelFamilies().
 struct KernelFamily {
   std::string name;
-  std::string text; // the module, in quantized form
-  int64_t rows;     // for which tiles are chosen
+  std::string generator; // of the kernel that it is about
+  std::string text;      // the module, in quantized form
+  int64_t rows;          // for which tiles are chosen
   Tensor input;
   /// "" or how the result is wrong.
   std::function<std::string(const Tensor &)> judge;

@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 #include "KernelFamilies.h"
 #include "Mutations.h"
+#include "lowbit/Dialect/LowbitRT/IR/LowbitRT.h"
 #include <gtest/gtest.h>
 #include <iostream>
 #include <map>
@@ -43,6 +44,11 @@ static std::string judge(const KernelFamily &family, EmulatedModule &module, uin
   return "";
 }
 
+static gpu::GPUFuncOp deviceFunction(ModuleOp root, rt::KernelOp kernel) {
+  std::string name = kernel.getSymName().str();
+  return root.lookupSymbol<gpu::GPUModuleOp>(name + "_device").lookupSymbol<gpu::GPUFuncOp>(name);
+}
+
 TEST(Mutations, AllAreCaught) {
   size_t caught = 0, planted = 0;
   std::map<std::string, size_t> byKind;
@@ -54,7 +60,9 @@ TEST(Mutations, AllAreCaught) {
       EmulatedModule module(
           family.text,
           [&](ModuleOp root) {
-            root.walk([&](gpu::GPUFuncOp kernel) { applied |= mutation.apply(kernel); });
+            for (rt::KernelOp op : root.getOps<rt::KernelOp>())
+              if (op.getGenerator() == family.generator)
+                applied |= mutation.apply(deviceFunction(root, op));
           },
           family.rows);
       ASSERT_TRUE(applied) << "nothing to mutate: " << mutation.name << " in " << family.name;

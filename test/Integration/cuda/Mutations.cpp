@@ -123,20 +123,35 @@ static Apply onNth(int64_t n, std::function<bool(Op)> change,
   };
 }
 
-static const std::vector<std::string> kPipelined = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
-                                      // Copies that another thread reads.
+static const std::vector<std::string>
+    kPipelined = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
+    // Copies that another thread reads.
     kShared = {"mma_s8 linear", "mma_s8 conv", "w8a16"},
-                                      kMma = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
-                                      kEveryMma = {"mma_s8 linear", "mma_s8 conv",
-                                                   "mma_s8 conv bytes", "w4a16", "w8a16"},
-                                      kInteger = {"mma_s8 linear", "mma_s8 conv", "direct_s8"},
-                                      kAll = {"mma_s8 linear", "mma_s8 conv", "mma_s8 conv bytes",
-                                              "direct_s8",     "w4a16",       "w8a16",
-                                              "gather"};
+    kMma = {"mma_s8 linear", "mma_s8 conv", "w4a16"},
+    kEveryMma = {"mma_s8 linear", "mma_s8 conv", "mma_s8 conv bytes", "w4a16", "w8a16",
+                 "mma_f16",       "gemv"},
+    kInteger = {"mma_s8 linear", "mma_s8 conv", "direct_s8"},
+    kAll = {"mma_s8 linear", "mma_s8 conv", "mma_s8 conv bytes", "direct_s8", "w4a16",
+            "w8a16",         "gather"};
 
 static void addSynchronization(std::vector<Mutation> &all) {
   all.push_back({"barrier dropped", kEveryMma,
                  onNth<NVVM::Barrier0Op>(0, [](auto op) { return erase(op); })});
+  all.push_back({"barrier dropped", {"rowquant"}, onNth<NVVM::Barrier0Op>(0, [](auto op) {
+                   return erase(op);
+                 })});
+  all.push_back({"barrier of a warp before its stores dropped",
+                 {"gemv"},
+                 onNth<NVVM::SyncWarpOp>(0, [](auto op) { return erase(op); })});
+  all.push_back({"barrier of a warp after its stores dropped",
+                 {"gemv"},
+                 onNth<NVVM::SyncWarpOp>(-1, [](auto op) { return erase(op); })});
+  all.push_back({"a shuffle over another distance",
+                 {"rowquant"},
+                 onNth<NVVM::ShflOp>(0, [](auto op) { return setOperand(op, 2, 8); })});
+  all.push_back({"shuffles leave lanes out", {"rowquant"}, onNth<NVVM::ShflOp>(0, [](auto op) {
+                   return setOperand(op, 0, 0xffff);
+                 })});
   all.push_back({"only every other thread comes to the barrier", kMma,
                  onNth<NVVM::Barrier0Op>(0, [](NVVM::Barrier0Op op) {
                    OpBuilder b(op);
