@@ -11,6 +11,9 @@
 //===----------------------------------------------------------------------===//
 #include "Fiber.h"
 #include <cstdint>
+#include <new>
+#include <sys/mman.h>
+#include <vector>
 
 using namespace lowbit::emulator;
 
@@ -56,10 +59,41 @@ void lowbit::emulator::switchContext(Context &from, const Context &to) {
   lowbit_emu_switch(&from.stackPointer, to.stackPointer);
 }
 
-Fiber::Fiber() : stack(new char[kStackBytes]) {}
+static constexpr std::size_t kPageBytes = 4096;
+
+namespace {
+struct Stacks {
+  std::vector<char *> unused;
+  ~Stacks() {
+    for (char *stack : unused)
+      munmap(stack - kPageBytes, Fiber::kStackBytes + kPageBytes);
+  }
+};
+} // namespace
+
+static thread_local Stacks stacks;
+
+Fiber::Fiber() {
+  if (!stacks.unused.empty()) {
+    stack = stacks.unused.back();
+    stacks.unused.pop_back();
+    return;
+  }
+  void *memory = mmap(nullptr, kStackBytes + kPageBytes, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED)
+    throw std::bad_alloc();
+  mprotect(memory, kPageBytes, PROT_NONE);
+  stack = static_cast<char *>(memory) + kPageBytes;
+}
+
+Fiber::~Fiber() {
+  if (stack)
+    stacks.unused.push_back(stack);
+}
 
 void Fiber::prepare(void (*entry)(void *), void *argument) {
-  auto top = reinterpret_cast<std::uintptr_t>(stack.get() + kStackBytes) & ~std::uintptr_t(15);
+  auto top = reinterpret_cast<std::uintptr_t>(stack + kStackBytes) & ~std::uintptr_t(15);
   auto *slots = reinterpret_cast<void **>(top) - 9;
   slots[0] = nullptr;                         // r15
   slots[1] = nullptr;                         // r14

@@ -8,7 +8,6 @@
 #define LOWBIT_LIB_EMULATOR_FIBER_H
 
 #include <cstddef>
-#include <memory>
 
 namespace lowbit::emulator {
 
@@ -21,17 +20,24 @@ struct Context {
 /// Leaves the current computation in `from` and goes on with `to`.
 void switchContext(Context &from, const Context &to);
 
+/// Its stack comes from, and goes back to, a store of the calling thread: launches are many. Below
+/// it lies a page that cannot be touched.
 class Fiber {
 public:
-  static constexpr std::size_t kStackBytes = 64 * 1024;
+  static constexpr std::size_t kStackBytes = 128 * 1024;
   Fiber();
-  Fiber(Fiber &&) = default;
+  ~Fiber();
+  Fiber(Fiber &&other) : context(other.context), stack(other.stack) { other.stack = nullptr; }
   /// The next switch to `context` calls entry(argument) on this stack. `entry` must not return.
   void prepare(void (*entry)(void *), void *argument);
+  /// Whether an address is one of this stack.
+  bool holds(const char *address) const {
+    return address >= stack && address < stack + kStackBytes;
+  }
   Context context;
 
 private:
-  std::unique_ptr<char[]> stack;
+  char *stack;
 };
 
 } // namespace lowbit::emulator

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "Grid.h"
 #include <cstring>
+#include <numeric>
 
 using namespace lowbit::emulator;
 
@@ -13,26 +14,43 @@ static thread_local Grid *currentGrid = nullptr;
 
 Grid &Grid::current() { return *currentGrid; }
 
+// Descriptors of warpgroup operands hold the low 18 bits of an address in shared memory, so that it
+// starts where these are 0.
+static constexpr uintptr_t kSharedAlignment = 1 << 18;
+
 Grid::Grid(Kernel kernel, void *const *parameters, const lowbit_emu_launch &launch,
            std::vector<Buffer> buffers)
-    : kernel(kernel), parameters(parameters), launch(launch), buffers(std::move(buffers)),
-      sharedStorage(launch.shared_bytes + 128),
+    : sharedShadow(clocks), globalShadow(clocks), kernel(kernel), parameters(parameters),
+      launch(launch), buffers(std::move(buffers)),
+      sharedStorage(new char[launch.shared_bytes + kSharedAlignment]),
       threads(std::size_t(launch.block[0]) * launch.block[1] * launch.block[2]),
       random(launch.seed) {
-  auto address = reinterpret_cast<uintptr_t>(sharedStorage.data());
-  shared = sharedStorage.data() + (128 - address % 128) % 128;
+  auto address = reinterpret_cast<uintptr_t>(sharedStorage.get());
+  shared = sharedStorage.get() + (kSharedAlignment - address % kSharedAlignment) % kSharedAlignment;
   warps.resize((threads.size() + kLanes - 1) / kLanes);
-  for (uint32_t i = 0; i < threads.size(); ++i)
-    threads[i].id = i;
+  clocks.resize(static_cast<uint32_t>(threads.size()));
+  if (detectsRaces())
+    sharedShadow.resize(launch.shared_bytes);
 }
 
 std::string Grid::run() {
   Grid *outer = currentGrid;
   currentGrid = this;
-  for (block[2] = 0; block[2] < launch.grid[2] && error.empty(); ++block[2])
-    for (block[1] = 0; block[1] < launch.grid[1] && error.empty(); ++block[1])
-      for (block[0] = 0; block[0] < launch.grid[0] && error.empty(); ++block[0])
-        runBlock();
+  // Blocks come in any order.
+  uint64_t blocks = uint64_t(launch.grid[0]) * launch.grid[1] * launch.grid[2];
+  std::vector<uint64_t> order(blocks);
+  std::iota(order.begin(), order.end(), 0);
+  for (uint64_t i = blocks; i > 1; --i)
+    std::swap(order[i - 1], order[random() % i]);
+  for (uint64_t number : order) {
+    block[0] = number % launch.grid[0];
+    block[1] = number / launch.grid[0] % launch.grid[1];
+    block[2] = number / launch.grid[0] / launch.grid[1];
+    runBlock(number);
+    if (!error.empty())
+      break;
+    ++counts.blocks;
+  }
   currentGrid = outer;
   return error;
 }
@@ -40,31 +58,48 @@ std::string Grid::run() {
 void Grid::threadMain(void *grid) {
   auto *self = static_cast<Grid *>(grid);
   self->kernel(self->parameters);
-  ++self->done;
-  self->suspend(State::Done);
+  finishStores();
+  self->endThread();
 }
 
-void Grid::runBlock() {
+void Grid::endThread() {
+  ++done;
+  // Threads that have ended no longer count, as on the device.
+  for (NamedBarrier &other : barriers)
+    if (other.arrived && !other.expected && other.arrived + done == threads.size())
+      complete(other);
+  suspend(State::Done);
+}
+
+void Grid::runBlock(uint64_t number) {
   std::memset(shared, 0x55, launch.shared_bytes);
-  warps.assign(warps.size(), Warp());
-  atBarrier = done = 0;
-  for (Thread &thread : threads) {
+  for (Warp &warp : warps)
+    warp = Warp();
+  objects.clear();
+  proxyFences.assign(threads.size(), 0);
+  for (NamedBarrier &barrier : barriers)
+    barrier = NamedBarrier();
+  dependencyWaits.clear();
+  done = 0;
+  clocks.beginBlock();
+  sharedShadow.beginBlock();
+  globalShadow.beginBlock(static_cast<uint32_t>(number) + 1);
+  for (uint32_t i = 0; i < threads.size(); ++i) {
+    Thread &thread = threads[i];
     thread.state = State::Ready;
+    ++warps[i / kLanes].ready;
+    thread.dependencyMet = false;
     thread.open.clear();
     thread.groups.clear();
+    thread.openStores.clear();
+    thread.storeGroups.clear();
     thread.fiber.prepare(threadMain, this);
   }
   // A random warp runs for a random, often long, while: a warp may be several barriers' worth of
   // work ahead of another wherever nothing stops it.
   while (error.empty() && done < threads.size()) {
     uint32_t first = random() % warps.size(), warp = first;
-    auto canRun = [&](uint32_t w) {
-      for (uint32_t i = w * kLanes; i < threads.size() && i < (w + 1) * kLanes; ++i)
-        if (threads[i].state == State::Ready)
-          return true;
-      return false;
-    };
-    while (!canRun(warp)) {
+    while (!warps[warp].ready) {
       warp = (warp + 1) % warps.size();
       if (warp == first) {
         error = describeWaiting();
@@ -72,45 +107,65 @@ void Grid::runBlock() {
       }
     }
     uint32_t rounds = 1 + random() % 400, shift = random() % kLanes;
-    for (bool any = true; any && rounds && error.empty(); --rounds) {
-      any = false;
+    for (; warps[warp].ready && rounds && error.empty(); --rounds)
       for (uint32_t i = 0; i < kLanes && error.empty(); ++i) {
         uint32_t index = warp * kLanes + (i + shift) % kLanes;
-        if (index < threads.size() && threads[index].state == State::Ready) {
+        if (index < threads.size() && threads[index].state == State::Ready)
           resume(index);
-          any = true;
-        }
       }
-    }
   }
+  if (error.empty() && globalShadow.mustVerify())
+    error = globalShadow.verify();
+  for (Warp &warp : warps)
+    warp.accesses.flush();
 }
 
 std::string Grid::describeWaiting() const {
-  uint32_t inWarp = 0;
-  for (const Thread &thread : threads)
+  uint32_t inWarp = 0, atBarrier = 0, atObject = 0;
+  for (const Thread &thread : threads) {
     inWarp += thread.state == State::InWarp;
-  return "deadlock in block (" + std::to_string(block[0]) + ", " + std::to_string(block[1]) +
-         "): of " + std::to_string(threads.size()) + " threads " + std::to_string(atBarrier) +
-         " wait at a barrier, " + std::to_string(inWarp) + " for other lanes of their warp, " +
+    atBarrier += thread.state == State::AtBarrier;
+    atObject += thread.state == State::AtObject;
+  }
+  return "deadlock in block (" + std::to_string(block[0]) + ", " + std::to_string(block[1]) + ", " +
+         std::to_string(block[2]) + "): of " + std::to_string(threads.size()) + " threads " +
+         std::to_string(atBarrier) + " wait at a barrier, " + std::to_string(atObject) +
+         " at an mbarrier, " + std::to_string(inWarp) + " for other lanes of their warp, " +
          std::to_string(done) + " have ended";
 }
 
 void Grid::resume(uint32_t index) {
-  running = index;
+  runningThread = index;
   switchContext(scheduler, threads[index].fiber.context);
 }
 
 void Grid::suspend(State state) {
+  if (globalShadow.mustVerify() && error.empty())
+    error = globalShadow.verify();
   Thread &self = thread();
   self.state = state;
+  --warps[runningThread / kLanes].ready;
   switchContext(self.fiber.context, scheduler);
+}
+
+void Grid::yield() {
+  if (++polls > 1 << 22)
+    fail("a thread polls in vain");
+  switchContext(thread().fiber.context, scheduler);
+}
+
+void Grid::wake(uint32_t index) {
+  polls = 0;
+  threads[index].state = State::Ready;
+  ++warps[index / kLanes].ready;
 }
 
 void Grid::fail(const std::string &message) {
   uint32_t width = launch.block[0], plane = width * launch.block[1];
   error = message + " (block " + std::to_string(block[0]) + ", " + std::to_string(block[1]) + ", " +
-          std::to_string(block[2]) + ", thread " + std::to_string(running % width) + ", " +
-          std::to_string(running % plane / width) + ", " + std::to_string(running / plane) + ")";
+          std::to_string(block[2]) + ", thread " + std::to_string(runningThread % width) + ", " +
+          std::to_string(runningThread % plane / width) + ", " +
+          std::to_string(runningThread / plane) + ")";
   suspend(State::Done);
   __builtin_unreachable();
 }
@@ -119,11 +174,11 @@ uint32_t Grid::specialRegister(uint32_t which) const {
   uint32_t width = launch.block[0], plane = width * launch.block[1];
   switch (which) {
   case LOWBIT_EMU_TID_X:
-    return running % width;
+    return runningThread % width;
   case LOWBIT_EMU_TID_Y:
-    return running % plane / width;
+    return runningThread % plane / width;
   case LOWBIT_EMU_TID_Z:
-    return running / plane;
+    return runningThread / plane;
   case LOWBIT_EMU_NTID_X:
   case LOWBIT_EMU_NTID_Y:
   case LOWBIT_EMU_NTID_Z:
@@ -137,66 +192,14 @@ uint32_t Grid::specialRegister(uint32_t which) const {
   case LOWBIT_EMU_NCTAID_Z:
     return launch.grid[which - LOWBIT_EMU_NCTAID_X];
   default:
-    return running % kLanes;
+    return runningThread % kLanes;
   }
 }
 
-void Grid::check(const void *address, uint64_t bytes, uint32_t access) {
-  auto *begin = static_cast<const char *>(address);
-  if (access == LOWBIT_EMU_SHARED_READ || access == LOWBIT_EMU_SHARED_WRITE) {
-    if (begin < shared || begin + bytes > shared + launch.shared_bytes)
-      fail("shared memory access of " + std::to_string(bytes) + " bytes at offset " +
-           std::to_string(begin - shared) + " of " + std::to_string(launch.shared_bytes));
-  } else {
-    bool write = access == LOWBIT_EMU_GLOBAL_WRITE;
-    for (const Buffer &buffer : buffers)
-      if (begin >= buffer.begin && begin + bytes <= buffer.end) {
-        if (write && !buffer.writable)
-          fail("write of " + std::to_string(bytes) + " bytes into a read-only buffer");
-        if (reinterpret_cast<uintptr_t>(begin) % bytes && (bytes & (bytes - 1)) == 0)
-          fail("misaligned access of " + std::to_string(bytes) + " bytes");
-        return;
-      }
-    fail(std::string(write ? "write of " : "read of ") + std::to_string(bytes) +
-         " bytes outside of every buffer");
-  }
-  if (reinterpret_cast<uintptr_t>(begin) % bytes && (bytes & (bytes - 1)) == 0)
-    fail("misaligned shared memory access of " + std::to_string(bytes) + " bytes");
-}
-
-void Grid::barrier(uint32_t id) {
-  if (atBarrier && id != barrierId)
-    fail("threads of one block wait at barriers " + std::to_string(barrierId) + " and " +
-         std::to_string(id));
-  barrierId = id;
-  // Threads that have ended no longer count, as on the device.
-  if (++atBarrier + done < threads.size())
-    return suspend(State::AtBarrier);
-  atBarrier = 0;
-  for (Thread &other : threads)
-    if (other.state == State::AtBarrier)
-      other.state = State::Ready;
-}
-
-const Meeting &Grid::meet(uint32_t code, const uint32_t *words, uint32_t count,
-                          const void *pointer) {
-  uint32_t index = running / kLanes, me = lane();
-  Warp &warp = warps[index];
-  Meeting &meeting = warp.meetings[warp.phase[me]];
-  warp.phase[me] ^= 1;
-  if (meeting.arrived && meeting.code != code)
-    fail("lanes of one warp meet at different instructions");
-  meeting.code = code;
-  if (count)
-    std::memcpy(meeting.words[me], words, count * sizeof(uint32_t));
-  meeting.pointers[me] = pointer;
-  if (++meeting.arrived < kLanes) {
-    suspend(State::InWarp);
-    return meeting;
-  }
-  meeting.arrived = 0;
-  for (uint32_t i = 0; i < kLanes; ++i)
-    if (Thread &other = threads[index * kLanes + i]; other.state == State::InWarp)
-      other.state = State::Ready;
-  return meeting;
+uint32_t Grid::activeLanes() const {
+  uint32_t first = runningThread / kLanes * kLanes, lanes = 0;
+  for (uint32_t i = 0; i < kLanes && first + i < threads.size(); ++i)
+    if (threads[first + i].state == State::Ready)
+      lanes |= 1u << i;
+  return lanes;
 }

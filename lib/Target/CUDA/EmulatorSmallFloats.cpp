@@ -10,8 +10,8 @@
 
 using namespace llvm;
 
-/// f64 to f32, inexact ones rounded to odd (Boldo and Melquiond, 2008): an f32 has more than two bits
-/// beyond f16 and bf16, so a second rounding sees on which side of a tie the number is.
+/// f64 to f32, inexact ones rounded to odd (Boldo and Melquiond, 2008): an f32 has more than two
+/// bits beyond f16 and bf16, so a second rounding sees on which side of a tie the number is.
 static Value *roundToOdd(IRBuilder<> &b, Value *value) {
   Value *nearest = b.CreateFPTrunc(value, b.getFloatTy());
   Value *back = b.CreateFPExt(nearest, b.getDoubleTy());
@@ -20,8 +20,8 @@ static Value *roundToOdd(IRBuilder<> &b, Value *value) {
   Value *larger = b.CreateFCmpOGT(b.CreateUnaryIntrinsic(Intrinsic::fabs, back),
                                   b.CreateUnaryIntrinsic(Intrinsic::fabs, value));
   Value *towardsZero = b.CreateSelect(larger, b.CreateSub(bits, b.getInt32(1)), bits);
-  Value *odd = b.CreateSelect(b.CreateFCmpONE(back, value),
-                              b.CreateOr(towardsZero, b.getInt32(1)), bits);
+  Value *odd =
+      b.CreateSelect(b.CreateFCmpONE(back, value), b.CreateOr(towardsZero, b.getInt32(1)), bits);
   return b.CreateBitCast(odd, b.getFloatTy());
 }
 

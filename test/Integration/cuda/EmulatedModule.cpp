@@ -16,12 +16,12 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/raw_ostream.h"
 
 using namespace lowbit;
 using namespace lowbit::test;
@@ -39,8 +39,8 @@ static DialectRegistry makeRegistry() {
   return registry;
 }
 
-EmulatedModule::EmulatedModule(const std::string &text,
-                               const std::function<void(std::string &)> &mutate, int64_t rows)
+EmulatedModule::EmulatedModule(const std::string &text, const std::function<void(ModuleOp)> &mutate,
+                               int64_t rows)
     : context(makeRegistry(), MLIRContext::Threading::DISABLED) {
   ScopedDiagnosticHandler handler(
       &context, [&](Diagnostic &diagnostic) {
@@ -61,12 +61,8 @@ EmulatedModule::EmulatedModule(const std::string &text,
   if (hasNoKernel)
     return;
   if (mutate) {
-    std::string code;
-    llvm::raw_string_ostream stream(code);
-    root->print(stream);
-    mutate(code);
-    root = parseSourceString<ModuleOp>(code, &context);
-    if (!root)
+    mutate(*root);
+    if (failed(verify(*root)))
       return;
   }
   SmallString<128> folder;
@@ -118,6 +114,7 @@ std::vector<Tensor> EmulatedModule::launch(Operation *op, const std::vector<cons
   auto function =
       root->lookupSymbol<gpu::GPUModuleOp>(kernel + "_device").lookupSymbol<gpu::GPUFuncOp>(kernel);
   auto shapeOf = function->getAttrOfType<DenseI64ArrayAttr>("lowbit.launch").asArrayRef();
+  statistics.size = sizeof statistics;
   std::vector<lowbit_emu_argument> arguments;
   for (const Tensor *input : inputs)
     arguments.push_back(
@@ -139,7 +136,10 @@ std::vector<Tensor> EmulatedModule::launch(Operation *op, const std::vector<cons
       {uint32_t((rows + shapeOf[1] - 1) / shapeOf[1]), uint32_t(shapeOf[2]), 1},
       {uint32_t(shapeOf[0]), 1, 1},
       uint32_t(shapeOf[3]),
-      seed};
+      seed,
+      0,
+      0,
+      &statistics};
   if (lowbit_emulator_run(emulator, kernel.c_str(), &grid, arguments.data(), arguments.size()) !=
       LOWBIT_OK)
     error = lowbit_emulator_last_error();

@@ -30,11 +30,10 @@ struct Tensor {
 /// understands transposes and casts, nothing else.
 class EmulatedModule {
 public:
-  /// `mutate` changes the text of the generated code before it is compiled; tiles are chosen for
-  /// `rows` where the module leaves them open. Check `error` before anything else.
+  /// `mutate` changes the generated code before it is compiled; tiles are chosen for `rows` where
+  /// the module leaves them open. Check `error` before anything else.
   explicit EmulatedModule(const std::string &text,
-                          const std::function<void(std::string &)> &mutate = {},
-                          int64_t rows = 256);
+                          const std::function<void(ModuleOp)> &mutate = {}, int64_t rows = 256);
   ~EmulatedModule();
 
   /// Runs @main_graph on its one argument; the result of its return. On failure `error` says why.
@@ -44,6 +43,8 @@ public:
   ModuleOp module() { return *root; }
 
   std::string error;
+  /// Of the last launch.
+  lowbit_emu_statistics statistics = {};
   /// Nothing was scheduled: there is nothing to run.
   bool hasNoKernel = false;
 

@@ -108,13 +108,13 @@
 
 // What the emulator lacks is an error that names it.
 // RUN: not lowbit-opt %s --lowbit-emit-cuda="format=emulator output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-UNKNOWN
-// CHECK-UNKNOWN: error: the emulator does not know llvm.nvvm.membar.gl (in fence)
+// CHECK-UNKNOWN: error: the emulator does not know llvm.nvvm.read.ptx.sreg.clock (in fence)
 // A library call is an error too.
-// RUN: sed 's/^ *nvvm.memory.barrier .*/%%r = math.exp %%x : f32\n    llvm.store %%r, %%p : f32, !llvm.ptr<1>/' %s | not lowbit-opt --lowbit-emit-cuda="output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-CALL
+// RUN: sed 's/^ *%%t = nvvm.read.*/%%r = math.exp %%x : f32\n    llvm.store %%r, %%p : f32, !llvm.ptr<1>/' %s | not lowbit-opt --lowbit-emit-cuda="output=%t" 2>&1 | FileCheck %s --check-prefix=CHECK-CALL
 // CHECK-CALL: error: GPU code calls '__nv_expf', which no device library provides
 gpu.module @fence_device {
   gpu.func @fence(%x: f32, %p: !llvm.ptr<1>) kernel {
-    nvvm.memory.barrier #nvvm.mem_scope<gpu>
+    %t = nvvm.read.ptx.sreg.clock : i32
     gpu.return
   }
 }

@@ -35,18 +35,21 @@ protected:
   }
 
   lowbit_status run(const char *kernel, std::vector<lowbit_emu_argument> arguments,
-                    uint32_t threads = 32, uint64_t seed = 1) {
-    lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {threads, 1, 1}, 4096, seed};
+                    uint32_t threads = 32, uint64_t seed = 1, uint32_t flags = 0) {
+    statistics = {};
+    statistics.size = sizeof statistics;
+    lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {threads, 1, 1}, 4096, seed, flags, 0, &statistics};
     return lowbit_emulator_run(emulator, kernel, &launch, arguments.data(), arguments.size());
   }
 
   lowbit_emulator *emulator = nullptr;
+  lowbit_emu_statistics statistics;
 };
 } // namespace
 
 TEST_F(Emulator, Registers) {
   std::vector<uint32_t> out(2 * 3 * 24 * 4, ~0u);
-  lowbit_emu_launch launch = {sizeof launch, {3, 2, 1}, {24, 4, 1}, 0, 1};
+  lowbit_emu_launch launch = {sizeof launch, {3, 2, 1}, {24, 4, 1}, 0, 1, 0, 0, nullptr};
   lowbit_emu_argument argument = write(out);
   ASSERT_EQ(lowbit_emulator_run(emulator, "registers", &launch, &argument, 1), LOWBIT_OK)
       << lowbit_emulator_last_error();
@@ -61,9 +64,15 @@ TEST_F(Emulator, BarrierOrdersWarps) {
     for (uint32_t i = 0; i < 256; ++i)
       ASSERT_EQ(out[i], (255 - i) * 3);
   }
-  // Without it some thread comes too early, whatever the order.
+  // Without it some thread comes too early, whatever the order; and that is a race, or a read of
+  // what is not there yet.
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    ASSERT_EQ(run("mirror", {write(out), number(0)}, 256, seed), LOWBIT_OK);
+    ASSERT_EQ(run("mirror", {write(out), number(0)}, 256, seed), LOWBIT_INTERNAL);
+    std::string message = lowbit_emulator_last_error();
+    EXPECT_TRUE(message.find("race in shared memory") != std::string::npos ||
+                message.find("which nothing has written") != std::string::npos)
+        << message;
+    ASSERT_EQ(run("mirror", {write(out), number(0)}, 256, seed, LOWBIT_EMU_NO_RACES), LOWBIT_OK);
     uint32_t wrong = 0;
     for (uint32_t i = 0; i < 256; ++i)
       wrong += out[i] != (255 - i) * 3;
@@ -75,12 +84,16 @@ TEST_F(Emulator, CopiesLandAtTheWait) {
   std::vector<uint32_t> source(128), out(256);
   for (uint32_t i = 0; i < source.size(); ++i)
     source[i] = i + 1;
-  ASSERT_EQ(run("copies", {write(out), read(source), number(0)}), LOWBIT_OK);
+  ASSERT_EQ(run("copies", {write(out), read(source), number(0), number(0)}), LOWBIT_OK);
   EXPECT_EQ(out[0], 0x7b7b7b7bu);
-  ASSERT_EQ(run("copies", {write(out), read(source), number(1)}), LOWBIT_OK);
+  ASSERT_EQ(run("copies", {write(out), read(source), number(0), number(1)}), LOWBIT_INTERNAL);
+  EXPECT_NE(std::string(lowbit_emulator_last_error()).find("nobody has waited for"),
+            std::string::npos)
+      << lowbit_emulator_last_error();
+  ASSERT_EQ(run("copies", {write(out), read(source), number(1), number(0)}), LOWBIT_OK);
   EXPECT_EQ(out[8 * 3 + 1], 4u * 3 + 2);
   EXPECT_EQ(out[4], 0x7b7b7b7bu);
-  ASSERT_EQ(run("copies", {write(out), read(source), number(2)}), LOWBIT_OK);
+  ASSERT_EQ(run("copies", {write(out), read(source), number(2), number(0)}), LOWBIT_OK);
   EXPECT_EQ(out[4], 1u);
   EXPECT_EQ(out[5], 2u);
   EXPECT_EQ(out[6], 0u) << "what is not copied is filled with zeros";
@@ -179,7 +192,7 @@ TEST_F(Emulator, Refusals) {
                             "stopped itself"};
   std::vector<uint32_t> out(4);
   for (int i = 0; i < 6; ++i) {
-    lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {64, 1, 1}, 128, 3};
+    lowbit_emu_launch launch = {sizeof launch, {1, 1, 1}, {64, 1, 1}, 128, 3, 0, 0, nullptr};
     lowbit_emu_argument arguments[] = {write(out), number(i)};
     EXPECT_EQ(lowbit_emulator_run(emulator, "wrong", &launch, arguments, 2), LOWBIT_INTERNAL);
     std::string message = lowbit_emulator_last_error();

@@ -49,14 +49,15 @@ KERNEL(mirror, 2) {
   t()->check(shared + tid(), 4, LOWBIT_EMU_SHARED_WRITE);
   shared[tid()] = tid() * 3;
   if (barriers)
-    t()->barrier(0);
+    t()->barrier(0, 0, 0);
+  t()->check(shared + last - tid(), 4, LOWBIT_EMU_SHARED_READ);
   store(POINTER(uint32_t, 0), tid(), shared[last - tid()]);
 }
 
-/* Copies 16 bytes per thread; waits where `waits` says so. */
-KERNEL(copies, 3) {
+/* Copies 16 bytes per thread; waits where `waits` says so. Where `reads`, it says what it reads. */
+KERNEL(copies, 4) {
   uint32_t *shared = t()->shared_memory(), *source = POINTER(uint32_t, 1);
-  int32_t waits = *(int32_t *)p[2];
+  int32_t waits = *(int32_t *)p[2], reads = *(int32_t *)p[3];
   t()->copy_async(shared + 4 * tid(), source + 4 * tid(), 16, 16);
   t()->commit_group();
   t()->copy_async(shared + 4 * tid() + 128, source, 16, 8);
@@ -65,6 +66,8 @@ KERNEL(copies, 3) {
     t()->wait_group(waits == 1 ? 1 : 0);
   uint32_t *out = POINTER(uint32_t, 0) + 8 * tid();
   for (uint32_t i = 0; i < 4; ++i) {
+    if (reads)
+      t()->check(shared + 4 * tid() + i, 4, LOWBIT_EMU_SHARED_READ);
     store(out, i, shared[4 * tid() + i]);
     store(out, 4 + i, shared[4 * tid() + 128 + i]);
   }
@@ -73,16 +76,17 @@ KERNEL(copies, 3) {
 /* out[4 lane + kind] for the four shuffles. */
 KERNEL(shuffles, 1) {
   uint32_t *out = POINTER(uint32_t, 0) + 4 * tid(), value = 100 + tid();
-  store(out, 0, t()->shuffle(~0u, value, 5, 31, LOWBIT_EMU_SHUFFLE_IDX));
-  store(out, 1, t()->shuffle(~0u, value, 1, 0, LOWBIT_EMU_SHUFFLE_UP));
-  store(out, 2, t()->shuffle(~0u, value, 2, 31, LOWBIT_EMU_SHUFFLE_DOWN));
-  store(out, 3, t()->shuffle(~0u, value, 16, 31, LOWBIT_EMU_SHUFFLE_BFLY));
+  store(out, 0, t()->shuffle(~0u, value, 5, 31, LOWBIT_EMU_SHUFFLE_IDX, NULL));
+  store(out, 1, t()->shuffle(~0u, value, 1, 0, LOWBIT_EMU_SHUFFLE_UP, NULL));
+  store(out, 2, t()->shuffle(~0u, value, 2, 31, LOWBIT_EMU_SHUFFLE_DOWN, NULL));
+  store(out, 3, t()->shuffle(~0u, value, 16, 31, LOWBIT_EMU_SHUFFLE_BFLY, NULL));
 }
 
 /* The words of four 8 × 8 matrices of 16-bit elements, element (r, c) of matrix m being 64 m + 8 r
  * + c. */
 KERNEL(matrices, 2) {
   uint16_t *shared = t()->shared_memory();
+  t()->check(shared + tid() * 8, 16, LOWBIT_EMU_SHARED_WRITE);
   for (uint32_t c = 0; c < 8; ++c)
     shared[tid() * 8 + c] = (uint16_t)(tid() * 8 + c);
   t()->warp_barrier(~0u);
@@ -108,7 +112,7 @@ static void multiply(void *const *p, uint32_t bytes, uint32_t signs) {
   if (bytes == 1)
     t()->mma_int8(result, words, signs);
   else
-    t()->mma_half(result, words);
+    t()->mma_half(result, words, 0);
   for (uint32_t i = 0; i < 4; ++i)
     store(POINTER(uint32_t, 0), (g + i / 2 * 8) * 8 + 2 * pair + i % 2, result[i]);
 }
@@ -124,7 +128,7 @@ KERNEL(arithmetic, 2) {
   store(out, 2, t()->permute(0x80, 0, 0x8888));
   store(out, 3, t()->dot4(0xff020304, 0xff010101, 10, LOWBIT_EMU_UNSIGNED_A));
   for (uint32_t i = 0; i < 7; ++i)
-    store(out, 4 + i, (uint32_t)t()->round_to_int(x[i]));
+    store(out, 4 + i, (uint32_t)t()->round_to_int(x[i], LOWBIT_EMU_ROUND_NEAREST_EVEN, 32, 0));
 }
 
 /* What must be refused, by number. */
@@ -144,13 +148,13 @@ KERNEL(wrong, 2) {
     if (tid() % 2)
       t()->warp_barrier(~0u);
     else
-      t()->barrier(0);
+      t()->barrier(0, 0, 0);
     break;
   case 4: /* lanes at different instructions */
     if (tid() % 2)
       t()->warp_barrier(~0u);
     else
-      t()->shuffle(~0u, 0, 0, 31, LOWBIT_EMU_SHUFFLE_IDX);
+      t()->shuffle(~0u, 0, 0, 31, LOWBIT_EMU_SHUFFLE_IDX, NULL);
     break;
   case 5:
     t()->trap();
