@@ -202,7 +202,7 @@ LogicalResult EmulatorRewriter::rewriteStatement(Builder &b, StringRef text, llv
   // Global memory with cache hints, which the emulator has no use for. A policy is one operand
   // more.
   if (llvm::Regex load(
-          "^ld\\.global(\\.nc)?(\\.(L1|L2)::[a-z0-9_:]+)*(\\.v([24]))?\\.[busf](8|16|32|64)$");
+          "^ld\\.global(\\.nc)?(\\.(L1|L2)::[A-Za-z0-9_:]+)*(\\.v([24]))?\\.[busf](8|16|32|64)$");
       load.match(opcode, &match)) {
     unsigned count = 1, bits = 0;
     match[5].getAsInteger(10, count);
@@ -219,7 +219,7 @@ LogicalResult EmulatorRewriter::rewriteStatement(Builder &b, StringRef text, llv
     return done();
   }
   if (llvm::Regex store(
-          "^st\\.global(\\.(L1|L2)::[a-z0-9_:]+)*(\\.v([24]))?\\.[busf](8|16|32|64)$");
+          "^st\\.global(\\.(L1|L2)::[A-Za-z0-9_:]+)*(\\.v([24]))?\\.[busf](8|16|32|64)$");
       store.match(opcode, &match)) {
     unsigned count = 1, bits = 0;
     match[4].getAsInteger(10, count);
@@ -259,7 +259,7 @@ LogicalResult EmulatorRewriter::rewriteStatement(Builder &b, StringRef text, llv
     return done();
   }
   // cp.async [shared], [global], bytes {, valid bytes} {, policy}.
-  if (llvm::Regex copy("^cp\\.async\\.(ca|cg)\\.shared\\.global((\\.L2::[a-z0-9_]+)*)$");
+  if (llvm::Regex copy("^cp\\.async\\.(ca|cg)\\.shared\\.global((\\.L2::[A-Za-z0-9_]+)*)$");
       copy.match(opcode, &match)) {
     size_t plain = match[2].contains("cache_hint") ? 4 : 3;
     bool partial = statement.operands.size() > plain;

@@ -390,7 +390,7 @@ TEST(WarpgroupMultiplication, Mistakes) {
   expectError(error("    nvvm.mbarrier.try_wait.parity %object, %c0, %ticks : !llvm.ptr<3>, i32, "
                     "i32\n",
                     "", wrong),
-              "nobody has waited for");
+              "of shared memory with wgmma");
   // Another swizzle than the copy's.
   Multiplication other = m;
   std::string text = m.text(), from = std::to_string(int64_t(m.descriptor(32)));

@@ -7,6 +7,7 @@
 #include "lowbit-c/Emulator.h"
 #include "lowbit/Emulator/Table.h"
 #include <cmath>
+#include <cstddef>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <string>
@@ -211,6 +212,18 @@ TEST_F(Emulator, Interface) {
   EXPECT_EQ(run("registers", {}), LOWBIT_INVALID);
   EXPECT_STREQ(lowbit_emulator_last_error(), "kernel 'registers' takes 1 arguments, not 0");
   EXPECT_EQ(run("registers", {write(out)}, 2000), LOWBIT_INVALID);
+  // A launch of the first version ends after the seed.
+  lowbit_emu_launch launch = {offsetof(lowbit_emu_launch, flags), {1, 1, 1}, {4, 1, 1}, 4096, 1,
+                              ~0u, 0, nullptr};
+  lowbit_emu_argument arguments[] = {write(out), number(1)};
+  EXPECT_EQ(lowbit_emulator_run(emulator, "mirror", &launch, arguments, 2), LOWBIT_OK)
+      << lowbit_emulator_last_error();
+  launch.size = sizeof launch;
+  EXPECT_EQ(lowbit_emulator_run(emulator, "mirror", &launch, arguments, 2), LOWBIT_UNSUPPORTED);
+  launch.size = 4;
+  EXPECT_EQ(lowbit_emulator_run(emulator, "mirror", &launch, arguments, 2), LOWBIT_INVALID);
+  launch = {sizeof launch, {1, 1, 1}, {4, 1, 1}, 1 << 20, 1, 0, 0, nullptr};
+  EXPECT_EQ(lowbit_emulator_run(emulator, "mirror", &launch, arguments, 2), LOWBIT_INVALID);
   lowbit_emulator *other = emulator;
   EXPECT_EQ(lowbit_emulator_open("/nonexistent/emulator.so", &other), LOWBIT_INVALID);
   EXPECT_EQ(other, nullptr);
