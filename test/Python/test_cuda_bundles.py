@@ -87,6 +87,27 @@ def test_int4(model: Path, calibration: Path, evaluation: Path, tmp_path: Path) 
     assert all(kernel["spill_bytes"] == 0 for kernel in gpu.manifest["device"]["kernels"])
 
 
+@pytest.mark.parametrize("recipe", ["fp16", "int8-weights"])
+@pytest.mark.parametrize("model,calibration,evaluation", BUNDLED)
+def test_float_activations(model: Path, calibration: Path, evaluation: Path, recipe: str, tmp_path: Path) -> None:
+    """On one sample the linear layers of the Llama have 16 rows and run as decoding would, on three they are matrix products."""
+    cpu, gpu = both(model, recipe, tmp_path)
+    for samples in (1, 3):
+        assert difference(cpu, gpu, feed_of(cpu, evaluation, samples)) <= 1e-3
+    kernels = gpu.manifest["device"]["kernels"]
+    family = "cuda.mma_f16" if recipe == "fp16" else "cuda.w4a16"
+    assert {family, "cuda.gemv"} & {kernel["generator"] for kernel in kernels}
+    assert all(kernel["spill_bytes"] == 0 for kernel in kernels)
+    if model == LLAMA:
+        assert {family, "cuda.gemv"} <= {kernel["generator"] for kernel in kernels}
+
+
+def test_ranges_of_the_run(tmp_path: Path) -> None:
+    cpu, gpu = both(LLAMA, "int8-dynamic", tmp_path)
+    assert difference(cpu, gpu, feed_of(cpu, data_of("tiny_llama", "eval"), 1)) <= 1e-2
+    assert {"cuda.rowquant", "cuda.mma_s8"} <= {kernel["generator"] for kernel in gpu.manifest["device"]["kernels"]}
+
+
 @pytest.mark.parametrize("model,calibration,evaluation", BUNDLED)
 def test_shapes_follow_the_inputs(model: Path, calibration: Path, evaluation: Path, tmp_path: Path) -> None:
     cpu, gpu = both(model, "fp32", tmp_path)
