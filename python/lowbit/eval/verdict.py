@@ -35,7 +35,12 @@ LIMITS: dict[str, dict[str, float]] = {
 }
 
 
+# Tasks whose units are right or wrong.
+ACCURACY = ("classify", "choices", "cloze", "generate")
+
+
 def limits_for(task: str) -> dict[str, float]:
+    task = "classify" if task in ACCURACY else task
     return LIMITS.get(task, LIMITS["drift"])
 
 
@@ -46,7 +51,7 @@ def verdict(figures: Figures, index: int, candidate: dict[str, Any], gates: list
     if candidate["drift"]["nonfinite"]:
         where = next(name for name, drift in figures.seen.outputs[index].items() if drift.nonfinite)
         return _result("cliff", "open: the candidate's output holds NaN or infinity", f"output {where}")
-    judge = {"classify": _classify, "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
+    judge = {**dict.fromkeys(ACCURACY, _classify), "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
     found = judge(figures, index, candidate, limits)
     if found["value"] == "cliff":
         return found
@@ -195,7 +200,7 @@ def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dic
             return _result("inconclusive", f"the gate allows a drop of {allowed:.2%}; {units} samples detect one of {flips['detectable_drop']:.2%} or more", f"gate {gate.text}")
     if gates:
         return None
-    if figures.task.name == "classify" and flips["detectable_drop"] > LIMITS["classify"]["open.accuracy_drop"]:
+    if figures.task.name in ACCURACY and flips["detectable_drop"] > LIMITS["classify"]["open.accuracy_drop"]:
         return _result("inconclusive", f"{units} samples detect a drop of {flips['detectable_drop']:.1%} or more, the limit of a collapse is {LIMITS['classify']['open.accuracy_drop']:.0%}", "all samples")
     if figures.task.name == "lm":
         high = c["drift"]["perplexity_ratio_ci95"][1]
@@ -205,7 +210,7 @@ def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dic
 
 
 def _allowed_drop(figures: Figures, c: dict[str, Any], gate: Gate) -> float | None:
-    if figures.task.name != "classify" or figures.task.metric != "accuracy" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
+    if figures.task.name not in ACCURACY or figures.task.metric != "accuracy" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
         return None
     if gate.path == "task.change.value":
         return -gate.limit
