@@ -39,8 +39,12 @@ LIMITS: dict[str, dict[str, float]] = {
 ACCURACY = ("classify", "choices", "cloze", "generate")
 
 
+# Generations of equal worth part at the first near tie, so that how many stayed the same decides nothing.
+LIMITS["generate"] = {key: limit for key, limit in LIMITS["classify"].items() if not key.endswith("top1_agreement")}
+
+
 def limits_for(task: str) -> dict[str, float]:
-    task = "classify" if task in ACCURACY else task
+    task = "classify" if task in ("choices", "cloze") else task
     return LIMITS.get(task, LIMITS["drift"])
 
 
@@ -68,7 +72,7 @@ def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
     drop, p = (flips["correct_to_wrong"] - flips["wrong_to_correct"]) / flips["pairs"], flips["mcnemar_p_adjusted"]
     if drop >= limits["open.accuracy_drop"] and p < limits["open.accuracy_drop_p"]:
         return _result("cliff", f"open: accuracy fell by {drop:.1%} (limit {limits['open.accuracy_drop']:.0%}, McNemar p = {p:.1e})", "all samples")
-    if drift["top1_agreement"] <= limits["open.top1_agreement"]:
+    if "open.top1_agreement" in limits and drift["top1_agreement"] <= limits["open.top1_agreement"]:
         return _result("cliff", f"open: only {drift['top1_agreement']:.1%} of the answers stayed (limit {limits['open.top1_agreement']:.0%})", "all samples")
     level = limits["hidden.slice_p"] / max(1, figures.slice_count())
     for name, part in sorted(c["slices"].items(), key=lambda item: item[1]["change"]):
@@ -90,9 +94,9 @@ def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
 def _moved(drift: dict[str, Any], limits: dict[str, float], power: str) -> dict[str, str]:
     if drift["kl"] > limits["drift.kl"]:
         return _result("drift", f"the distribution moved by {drift['kl']:.3g} nats of KL (limit {limits['drift.kl']:g})", "all samples")
-    if drift["top1_agreement"] < limits["drift.top1_agreement"]:
+    if "drift.top1_agreement" in limits and drift["top1_agreement"] < limits["drift.top1_agreement"]:
         return _result("drift", f"{drift['top1_agreement']:.1%} of the answers stayed (limit {limits['drift.top1_agreement']:.0%})", "all samples")
-    return _result("ok", f"no difference of the task value found ({power}), KL and agreement within their limits", "")
+    return _result("ok", f"no difference of the task value found ({power}), KL{' and agreement' if 'drift.top1_agreement' in limits else ''} within {'their limits' if 'drift.top1_agreement' in limits else 'its limit'}", "")
 
 
 def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
