@@ -83,7 +83,8 @@ def _nearest_file(path: Path) -> str:
     return nearest(path.name, [p.name for p in folder.iterdir()][:1000]) if folder.is_dir() else ""
 
 
-def _split_range(text: str) -> tuple[str, slice]:
+def split_range(text: str) -> tuple[str, slice]:
+    """PATH and the range of PATH[a:b]."""
     match = re.fullmatch(r"(.+)\[(-?\d*):(-?\d*)\]", text)
     if not match or os.path.exists(text):
         if re.search(r"\[[^\]/]*\]$", text) and not os.path.exists(text) and not match:
@@ -97,7 +98,7 @@ def _split_range(text: str) -> tuple[str, slice]:
 
 
 def _open_path(text: str) -> Data:
-    path_text, selected = _split_range(text)
+    path_text, selected = split_range(text)
     function = re.fullmatch(r"(.+\.py):(\w+)", path_text)
     if function:
         return _iterated(path_text, load_function(path_text), selected)

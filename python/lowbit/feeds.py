@@ -202,14 +202,7 @@ class Feeder:
         return True
 
     def _ids(self) -> Value:
-        """The input that takes token ids: `input_ids`, or the only integer input."""
-        for value in self.inputs:
-            if value.name == "input_ids":
-                return value
-        integers = [value for value in self.inputs if value.dtype in ("i64", "i32")]
-        if len(integers) != 1:
-            raise InvalidInput(f"tokens need an input named input_ids or a single integer input; the model has {', '.join(map(str, self.inputs))}")
-        return integers[0]
+        return ids_input(self.inputs)
 
     def _token_feeds(self, tokens: np.ndarray, extras: Record, first: int, origin: str) -> Iterator[Feed]:
         ids = self._ids()
@@ -225,26 +218,53 @@ class Feeder:
                 yield Feed(inputs, first + begin, len(rows), origin, some, part, scored, start, rows.shape[1])
 
     def _token_inputs(self, ids: Value, tokens: np.ndarray, origin: str) -> Record:
-        batch, length = tokens.shape
-        inputs: Record = {}
         for value in self.inputs:
-            name, dtype = value.name, numpy_dtype(value.dtype)
-            if value is ids:
-                array = tokens.astype(dtype)
-            elif "mask" in name:
-                array = np.ones((batch, length), dtype)
-            elif "position" in name:
-                array = np.broadcast_to(np.arange(length, dtype=dtype), (batch, length)).copy()
-            elif name.startswith("past"):
-                # Batch first; the one other dynamic axis counts past positions, of which there are none.
-                array = np.empty([batch if i == 0 else max(d, 0) for i, d in enumerate(value.dims)], dtype)
-                self._note(f"{name}: empty past")
-            else:
-                raise InvalidInput(f"{origin}: do not know what to feed input {value} from tokens; give every input as an array instead")
-            check_array(value, array, origin)
-            inputs[name] = array
-        return inputs
+            if value is not ids and is_past(value):
+                self._note(f"{value.name}: empty past")
+        return token_inputs(self.inputs, tokens, origin)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def ids_input(inputs: list[Value]) -> Value:
+    """The input that takes token ids: `input_ids`, or the only integer input."""
+    for value in inputs:
+        if value.name == "input_ids":
+            return value
+    integers = [value for value in inputs if value.dtype in ("i64", "i32")]
+    if len(integers) != 1:
+        raise InvalidInput(f"tokens need an input named input_ids or a single integer input; the model has {', '.join(map(str, inputs))}")
+    return integers[0]
+
+
+def is_past(value: Value) -> bool:
+    """Whether an input takes keys and values of earlier tokens."""
+    return value.name.startswith("past")
+
+
+def token_inputs(inputs: list[Value], tokens: np.ndarray, origin: str, past: Record | None = None, begin: int = 0) -> Record:
+    """All inputs for integer tokens [sequences, length]: ids, a mask of ones, positions from `begin`.
+
+    past: the arrays that past inputs get, of `begin` positions; None: empty ones.
+    """
+    ids = ids_input(inputs)
+    batch, length = tokens.shape
+    result: Record = {}
+    for value in inputs:
+        name, dtype = value.name, numpy_dtype(value.dtype)
+        if value is ids:
+            array = tokens.astype(dtype)
+        elif "mask" in name:
+            array = np.ones((batch, begin + length), dtype)
+        elif "position" in name:
+            array = np.broadcast_to(np.arange(begin, begin + length, dtype=dtype), (batch, length)).copy()
+        elif is_past(value):
+            # Batch first; the one other dynamic axis counts past positions, of which there are none at first.
+            array = past[name] if past is not None else np.empty([batch if i == 0 else max(d, 0) for i, d in enumerate(value.dims)], dtype)
+        else:
+            raise InvalidInput(f"{origin}: do not know what to feed input {value} from tokens; give every input as an array instead")
+        check_array(value, array, origin)
+        result[name] = array
+    return result

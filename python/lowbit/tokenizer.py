@@ -40,3 +40,7 @@ class Tokenizer:
         """What a token adds after its context: decoders treat a first one differently."""
         before, after = (self._tokenizer.decode(ids, skip_special_tokens=False) for ids in (list(context), [*context, token]))
         return after[len(before):] if after.startswith(before) and len(after) > len(before) else (self._tokenizer.id_to_token(token) or str(token))
+
+    def token(self, number: int) -> str | None:
+        """A token as the vocabulary writes it."""
+        return self._tokenizer.id_to_token(number)

@@ -178,21 +178,22 @@ class Parser:
         parser.add_argument("--baseline", metavar="OLD.json", help="fail (exit 1) where a candidate is worse than in this earlier result")
         parser.add_argument("--checkpoint", metavar="FILE", help="where an interrupted run leaves what it has (default: F.json.part with -o F.json)")
         parser.add_argument("--resume", action="store_true", help="go on from the checkpoint; the result is the same as without the interruption")
+        parser.add_argument("--tokenizer", metavar="TOKENIZER.json", help="choices, cloze, generate: for text; lm: shows the worst tokens as text")
+        parser.add_argument("--scorer", metavar="FILE.py:FUNC", help="generate: FUNC(text, item) → a score; from 0.5 on an answer is right")
         parser.add_argument("--bench", metavar="B.json", help="times of these models, as lowbit bench -o wrote them, for the report")
         parser.add_argument("--html", metavar="R.html", help="write a page")
         parser.add_argument("--junit", metavar="R.xml", help="write JUnit test cases")
 
     def _task_options(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--data", required=True, metavar="D", help="F.npz, a folder, or FILE.py:FUNC; [a:b] selects samples")
-        parser.add_argument("--task", required=True, metavar="T", help="classify, embed, lm, regress, drift (no labels) or FILE.py:FUNC")
+        parser.add_argument("--data", required=True, metavar="D", help="F.npz, a folder, FILE.py:FUNC, or F.jsonl for tasks on text; [a:b] selects samples")
+        parser.add_argument("--task", required=True, metavar="T", help="classify, embed, lm, regress, drift (no labels), choices, cloze, generate (all three on a .jsonl), or FILE.py:FUNC")
         parser.add_argument("--label-key", default="label", metavar="KEY", help="the labels' array (default label)")
         parser.add_argument("--output", metavar="NAME", help="the output that the task looks at")
-        parser.add_argument("--metric", metavar="NAME", help="classify: accuracy, top5, f1; regress: rmse, mse, mae, pearson, spearman; embed: spearman, pearson")
+        parser.add_argument("--metric", metavar="NAME", help="classify: accuracy, top5, f1; choices: accuracy, acc_norm; regress: rmse, mse, mae, pearson, spearman; embed: spearman, pearson")
         parser.add_argument("--gate", action="append", default=[], metavar="EXPR", help="repeatable")
         parser.add_argument("--batch", type=_count, default=32, metavar="N", help="samples per run where all models allow it (default 32)")
         parser.add_argument("--window", type=_count, default=0, metavar="N", help="lm: tokens per run (default: whole sequences)")
         parser.add_argument("--stride", type=_count, default=0, metavar="N", help="lm: new tokens per window (default: the window)")
-        parser.add_argument("--tokenizer", metavar="TOKENIZER.json", help="lm: shows the worst tokens as text")
         parser.add_argument("--pool", choices=("mean", "cls"), default="mean", help="embed: how [N, T, D] becomes [N, D] (default mean)")
 
     def _calibration_options(self, parser: argparse.ArgumentParser, warns: str = "") -> None:

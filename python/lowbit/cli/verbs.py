@@ -318,7 +318,7 @@ def eval(options: Namespace) -> int:
                           output=options.output, gates=options.gate, batch=max(1, options.batch), window=options.window,
                           stride=options.stride, pool=options.pool, seed=options.seed, threads=options.threads, progress=progress,
                           metric=options.metric, checkpoint=checkpoint, resume=options.resume, calibration_data=options.calibration_data,
-                          tokenizer=options.tokenizer)
+                          tokenizer=options.tokenizer, scorer=options.scorer)
     if bench_result:
         add_speed(report.data, bench_result, options.bench)
     if baseline:

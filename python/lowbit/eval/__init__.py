@@ -15,9 +15,12 @@ from ..errors import InvalidInput, nearest
 from ..feeds import Window
 from ..tokenizer import Tokenizer
 from ..subjects import Subject, is_function, open_subject
+from .choices import Choices
 from .embed import Embed
 from .figures import Figures
 from .gates import parse_gate
+from .generate import Cloze, Generate
+from .items import as_data, read_lines
 from .ladder import ladder
 from .report import SCHEMA, Report
 from .run import measure
@@ -28,6 +31,7 @@ from .verdict import limits_for, verdict
 
 __all__ = ["Report", "evaluate"]
 
+TEXT_TASKS = (Choices, Cloze, Generate)
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
 
 
@@ -35,16 +39,17 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
              output: str | None = None, metric: str | None = None, gates: Sequence[str] = (), batch: int = 32, window: int = 0, stride: int = 0,
              pool: str = "mean", seed: int = 0, threads: int = 0, progress: Callable[[int, int | None], None] | None = None,
              checkpoint: str | os.PathLike[str] | None = None, resume: bool = False, calibration_data: Any = None,
-             tokenizer: str | os.PathLike[str] | None = None) -> Report:
+             tokenizer: str | os.PathLike[str] | None = None, scorer: str | None = None) -> Report:
     """Runs the reference and all candidates over the data, once, and compares them sample by sample.
 
     reference, candidates: paths (`ort:`/`lowbit:` chooses the runtime), Bundles, ONNX models as bytes
     or ModelProto, or functions dict → dict of arrays. data: as for `--data`, or a dict
-    of stacked arrays, or an iterable of dicts. task: classify, embed, lm, regress, drift or FILE.py:FUNC;
+    of stacked arrays, or an iterable of dicts. task: classify, embed, lm, regress, drift, choices, cloze, generate or FILE.py:FUNC;
     metric: the task value, where a task has several. batch: samples per run where the models allow it.
     window, stride: for lm, in tokens; 0 takes whole sequences. pool: for embed, mean or cls. seed: of the
     bootstrap. checkpoint: a file that an interrupted run leaves; with resume it goes on from there, to the
-    same figures. calibration_data: warns of samples that are in both. tokenizer: a tokenizer.json, for the worst tokens as text.
+    same figures. calibration_data: warns of samples that are in both. tokenizer: a tokenizer.json, for
+    tasks on text, and for the worst tokens of lm as text. scorer: of generate, FILE.py:FUNC.
     """
     if not candidates:
         raise InvalidInput("nothing to compare: name at least one candidate")
@@ -54,8 +59,14 @@ def evaluate(reference: Any, candidates: Sequence[Any], data: Any, *, task: str 
         raise InvalidInput("nothing to resume from: name the checkpoint")
     parsed = [parse_gate(text) for text in gates]
     words = None if tokenizer is None else Tokenizer(tokenizer)
-    kind = make_task(task, label_key, output, pool, metric)
+    kind = make_task(task, label_key, output, pool, metric, scorer)
     reference_subject, subjects = _open(reference, candidates, threads)
+    if isinstance(kind, TEXT_TASKS):
+        if calibration_data is not None:
+            raise InvalidInput(f"task {kind.name} reads text, which cannot be looked for in calibration data; leave --calibration-data out")
+        name, first, lines = read_lines(data)
+        reference_subject, *subjects = kind.wrap([reference_subject, *subjects], lines, words)
+        data, words = as_data(name, first, lines), None
     measured = measure(reference_subject, subjects, data, kind, batch=batch, window=Window(window, stride), progress=progress,
                        checkpoint=None if checkpoint is None else Path(checkpoint), resume=resume, calibration_data=calibration_data)
     figures = Figures(measured, seed)
@@ -100,16 +111,21 @@ def _open(reference: Any, candidates: Sequence[Any], threads: int) -> tuple[Subj
             [like if candidate is model else open_subject(candidate, threads=threads, like=like) for candidate in candidates])
 
 
-def make_task(text: str, label_key: str = "label", output: str | None = None, pool: str = "mean", metric: str | None = None) -> Task:
+def make_task(text: str, label_key: str = "label", output: str | None = None, pool: str = "mean", metric: str | None = None,
+              scorer: str | None = None) -> Task:
     """The task that --task names."""
-    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task}
+    kinds = {"classify": Classify, "lm": LanguageModel, "regress": Regress, "drift": Task, "choices": Choices, "cloze": Cloze}
+    if scorer is not None and text != "generate":
+        raise InvalidInput("--scorer is for task generate")
+    if text == "generate":
+        return Generate(label_key, output, metric, scorer)
     if text in kinds:
         return kinds[text](label_key, output, metric)
     if text == "embed":
         return Embed(label_key, output, pool, metric)
     if ".py:" in text:
         return Function(text, label_key, output, metric)
-    raise InvalidInput(f"unknown task '{text}'{nearest(text, [*kinds, 'embed'])}; or FILE.py:FUNC")
+    raise InvalidInput(f"unknown task '{text}'{nearest(text, [*kinds, 'embed', 'generate'])}; or FILE.py:FUNC")
 
 
 def _candidate(figures: Figures, index: int, subject: Subject, name: str) -> dict[str, Any]:

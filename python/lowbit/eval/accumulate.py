@@ -194,18 +194,21 @@ class Accumulated:
             if len(kept) == WORST and key[unit] <= kept[-1]["key"]:
                 break
             picture = None if "position" in own else thumbnail(feed.inputs, int(own["sample"][unit]) - feed.start, feed.count)
-            kept.append({"key": float(key[unit]), "entry": self._entry(unit, feed, own, table, found), "picture": picture})
+            kept.append({"key": float(key[unit]), "entry": self._entry(i, unit, feed, own, table, found), "picture": picture})
             kept.sort(key=lambda item: -item["key"])
             del kept[WORST:]
 
-    def _entry(self, unit: int, feed: Feed, own: Columns, table: Columns, found: Columns) -> dict[str, Any]:
+    def _entry(self, i: int, unit: int, feed: Feed, own: Columns, table: Columns, found: Columns) -> dict[str, Any]:
         sample = int(own["sample"][unit])
         entry: dict[str, Any] = {"index": sample, self.task.worst_by: float(found[self.task.worst_by][unit]), "origin": feed.origin}
         if "position" in own:
             entry["position"] = int(own["position"][unit])
             row, here = sample - feed.start, entry["position"] - feed.offset
             entry["context"] = [int(t) for t in feed.tokens[row, max(0, here - CONTEXT) : here]]
-        if "top1" in own:
+        described = self.task.describe(i)
+        if described is not None:
+            entry.update(described, confidence=float(own["confidence"][unit]), loss_increase=float(found["loss_increase"][unit]))
+        elif "top1" in own:
             entry.update(label=int(own["target"][unit]), reference=int(own["top1"][unit]), candidate=int(table["top1"][unit]),
                          confidence=float(own["confidence"][unit]), delta_p=float(table["delta_p"][unit]), loss_increase=float(found["loss_increase"][unit]))
         return entry

@@ -85,6 +85,11 @@ class Figures:
             chance = max(chance, common) if common < 1 else chance
             if classes > 1 and binomial_tail(right, n, chance) > 0.01:
                 message = f"accuracy {right / n:.2%} on {n} samples, chance {chance:.2%}"
+        elif self.task.name in ("choices", "cloze", "generate"):
+            right = int(seen.sum("correct"))
+            chance = self.task.chance() if self.task.name == "choices" else 0.0
+            if right == 0 or (chance and binomial_tail(right, n, chance) > 0.01):
+                message = f"accuracy {right / n:.2%} on {n} items" + (f", chance {chance:.2%}" if chance else "")
         elif self.task.name == "lm":
             value = float(np.exp(seen.mean("nll")))
             chance, what = float(self.task.classes), "a uniform guess"

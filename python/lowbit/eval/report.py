@@ -16,6 +16,7 @@ from .figures import Figures
 from .gates import Gate, parse_gate
 
 SCHEMA = "lowbit.eval/2"
+PERCENT = ("accuracy", "top5", "acc_norm")  # metrics that people read in percent
 _INFINITY = "\ue000infinity"
 
 
@@ -110,4 +111,4 @@ def show_task(metric: str | None, value: float | None) -> str:
     """A task value as usual: accuracies in percent."""
     if value is None or metric is None:
         return "–"
-    return f"{value:.2%}" if metric == "accuracy" and math.isfinite(value) else show(value)
+    return f"{value:.2%}" if metric in PERCENT and math.isfinite(value) else show(value)

@@ -29,7 +29,7 @@ def print_report(console: Console, report: Report) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("model")
     table.add_column("verdict")
-    distribution = task in ("classify", "lm")
+    distribution = all("kl" in c["tail"] for c in data["candidates"])
     columns = [value["metric"] or "", "95 % interval", "bytes"]
     columns += ["KL mean", "KL p99", "KL worst 1 %", "same answer", "c→w", "w→c"] if distribution else ["SQNR dB", "cosine", "rel. error p99", "worst 1 %"]
     for name in columns:

@@ -74,6 +74,10 @@ class Task:
     def prepare(self, data: Data, first: int, count: int | None) -> None:
         """Sees the data before the first feed; their samples are `first` … `first + count − 1`."""
 
+    def describe(self, candidate: int) -> dict[str, Any] | None:
+        """What a reader of a worst sample is told of the feed that was compared last, instead of class numbers."""
+        return None
+
     def choose_output(self, names: list[str]) -> str:
         """The output the task looks at: --output, the only one, or one called logits."""
         if self.output is not None:

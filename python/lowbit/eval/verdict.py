@@ -37,7 +37,16 @@ LIMITS: dict[str, dict[str, float]] = {
 }
 
 
+# Tasks whose units are right or wrong.
+ACCURACY = ("classify", "choices", "cloze", "generate")
+
+
+# Generations of equal worth part at the first near tie, so that how many stayed the same decides nothing.
+LIMITS["generate"] = {key: limit for key, limit in LIMITS["classify"].items() if not key.endswith("top1_agreement")}
+
+
 def limits_for(task: str) -> dict[str, float]:
+    task = "classify" if task in ("choices", "cloze") else task
     return LIMITS.get(task, LIMITS["drift"])
 
 
@@ -48,7 +57,7 @@ def verdict(figures: Figures, index: int, candidate: dict[str, Any], gates: list
     if candidate["drift"]["nonfinite"]:
         where = next(name for name, drift in figures.seen.outputs[index].items() if drift.nonfinite)
         return _result("cliff", "open: the candidate's output holds NaN or infinity", f"output {where}")
-    judge = {"classify": _classify, "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
+    judge = {**dict.fromkeys(ACCURACY, _classify), "lm": _language, "regress": _regress, "embed": _embed}.get(task, _plain)
     found = judge(figures, index, candidate, limits)
     if found["value"] == "cliff":
         return found
@@ -65,7 +74,7 @@ def _classify(figures: Figures, index: int, c: dict[str, Any], limits: dict[str,
     drop, p = (flips["correct_to_wrong"] - flips["wrong_to_correct"]) / flips["pairs"], flips["mcnemar_p_adjusted"]
     if drop >= limits["open.accuracy_drop"] and p < limits["open.accuracy_drop_p"]:
         return _result("cliff", f"open: accuracy fell by {drop:.1%} (limit {limits['open.accuracy_drop']:.0%}, McNemar p = {p:.1e})", "all samples")
-    if drift["top1_agreement"] <= limits["open.top1_agreement"]:
+    if "open.top1_agreement" in limits and drift["top1_agreement"] <= limits["open.top1_agreement"]:
         return _result("cliff", f"open: only {drift['top1_agreement']:.1%} of the answers stayed (limit {limits['open.top1_agreement']:.0%})", "all samples")
     level = limits["hidden.slice_p"] / max(1, figures.slice_count())
     for name, part in sorted(c["slices"].items(), key=lambda item: item[1]["change"]):
@@ -88,9 +97,10 @@ def _moved(drift: dict[str, Any], limits: dict[str, float], power: str, within: 
     """within: what to say of a change that was found and is within its limit."""
     if drift["kl"] > limits["drift.kl"]:
         return _result("drift", f"the distribution moved by {drift['kl']:.3g} nats of KL (limit {limits['drift.kl']:g})", "all samples")
-    if drift["top1_agreement"] < limits["drift.top1_agreement"]:
+    if "drift.top1_agreement" in limits and drift["top1_agreement"] < limits["drift.top1_agreement"]:
         return _result("drift", f"{drift['top1_agreement']:.1%} of the answers stayed (limit {limits['drift.top1_agreement']:.0%})", "all samples")
-    return _result("ok", f"{within or f'no difference of the task value found ({power})'}, KL and agreement within their limits", "")
+    held = "KL and agreement within their limits" if "drift.top1_agreement" in limits else "KL within its limit"
+    return _result("ok", f"{within or f'no difference of the task value found ({power})'}, {held}", "")
 
 
 def _language(figures: Figures, index: int, c: dict[str, Any], limits: dict[str, float]) -> dict[str, str]:
@@ -200,7 +210,7 @@ def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dic
             return _result("inconclusive", f"the gate allows a drop of {allowed:.2%}; {units} samples detect one of {flips['detectable_drop']:.2%} or more", f"gate {gate.text}")
     if gates:
         return None
-    if figures.task.name == "classify" and flips["detectable_drop"] > LIMITS["classify"]["open.accuracy_drop"]:
+    if figures.task.name in ACCURACY and flips["detectable_drop"] > LIMITS["classify"]["open.accuracy_drop"]:
         return _result("inconclusive", f"{units} samples detect a drop of {flips['detectable_drop']:.1%} or more, the limit of a collapse is {LIMITS['classify']['open.accuracy_drop']:.0%}", "all samples")
     if figures.task.name == "lm":
         high = c["drift"]["perplexity_ratio_ci95"][1]
@@ -210,7 +220,7 @@ def _undetectable(figures: Figures, c: dict[str, Any], gates: list[Gate]) -> dic
 
 
 def _allowed_drop(figures: Figures, c: dict[str, Any], gate: Gate) -> float | None:
-    if figures.task.name != "classify" or figures.task.metric != "accuracy" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
+    if figures.task.name not in ACCURACY or figures.task.metric != "accuracy" or not isinstance(gate.limit, float) or not gate.operator.startswith(">"):
         return None
     if gate.path == "task.change.value":
         return -gate.limit

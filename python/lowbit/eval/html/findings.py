@@ -6,11 +6,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..report import Report, show, show_task
+from ..report import PERCENT, Report, show, show_task
 from . import charts
 from .markup import Cell, Html, details, number, table, tag, text
 
-PERCENT = ("accuracy", "top5")
 QUANTITIES = {
     "kl": "KL divergence in nats", "loss_increase": "increase of the loss in nats", "confidence_loss": "fall of the probability of the reference's choice",
     "max_abs": "largest absolute error", "relative_error": "relative error", "cosine_distance": "cosine distance", "value_change": "change of the value"}

@@ -18,6 +18,8 @@ def worst(report: Report) -> Html:
             continue
         if any(image is not None for image in images):
             body = tag("ul", *(_picture(entry, image) for entry, image in zip(c["worst"], images)), class_="worst")
+        elif "answers" in c["worst"][0]:
+            body = _answers(c)
         elif "context" in c["worst"][0]:
             body = _tokens(c)
         else:
@@ -43,6 +45,14 @@ def _picture(entry: dict[str, Any], image: Any) -> Html:
     if quantity:
         facts.append(f"{'KL' if quantity == 'kl' else quantity.replace('_', ' ')} {show(entry[quantity])}")
     return tag("li", shown, *(tag("div", fact) for fact in facts))
+
+
+def _answers(c: dict[str, Any]) -> Html:
+    """Worst items of tasks on text: the prompt's end, what was right, and what each model said."""
+    rows = [[str(e["index"]), Cell(e["text"], kind="read"), *(Cell(e["answers"][key], kind="read") for key in ("expected", "reference", "candidate")),
+             number(e["confidence"], f"{e['confidence']:.0%}"), number(e["kl"])] for e in c["worst"]]
+    columns = [("item", "text"), ("prompt", "text"), ("expected", "text"), ("reference", "text"), ("candidate", "text"), ("reference sure to", "number"), ("KL", "number")]
+    return table(f"Worst items of {c['name']}", columns, rows)
 
 
 def _tokens(c: dict[str, Any]) -> Html:
